@@ -1,0 +1,89 @@
+"""The AWS config and credentials files, read as botocore reads them but forgiving what it is not.
+
+Repeated sections are merged, a byte-order mark and CRLF are passed over. Secrets stay in the
+files: of the keys, only their IDs are taken.
+"""
+
+import configparser
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docker_credential_ecr_py.errors import AwsConfigError
+
+_SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
+
+Sections = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class AwsConfig:
+    """Profiles and SSO sessions by name, each the keys that stand in its section.
+
+    `profiles` has the keys of both files; `shared_keys` are the access key IDs in the
+    credentials file, which outrank the config's own. `source` names the config file.
+    """
+
+    profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sso_sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    shared_keys: Mapping[str, str] = field(default_factory=dict)
+    source: str = "~/.aws/config"
+
+
+def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
+    """What both files say; an absent file says nothing. Raises AwsConfigError."""
+    config = read_sections(config_file)
+    credentials = read_sections(credentials_file)
+    profiles: Sections = {}
+    sessions: Sections = {}
+    for section, values in config.items():
+        kind, name = _parse_heading(section)
+        table = {"profile": profiles, "sso-session": sessions}.get(kind)
+        if table is not None:
+            table.setdefault(name, {}).update(values)
+    for name, values in credentials.items():
+        profiles.setdefault(name, {}).update(values)
+    keys = {
+        name: values["aws_access_key_id"]
+        for name, values in credentials.items()
+        if "aws_access_key_id" in values
+    }
+    return AwsConfig(profiles, sessions, keys, str(config_file))
+
+
+def read_sections(path: Path) -> Sections:
+    """An AWS INI file's sections, without the secrets. Raises AwsConfigError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise AwsConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise AwsConfigError(f"{path} is not UTF-8 text") from None
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.MissingSectionHeaderError as error:
+        raise AwsConfigError(f"{path}, line {error.lineno}: a [section] must come first") from None
+    except configparser.ParsingError as error:
+        line = f", line {error.errors[0][0]}" if error.errors else ""
+        raise AwsConfigError(f"{path}{line}: neither [section] nor KEY = VALUE") from None
+    except configparser.Error as error:
+        raise AwsConfigError(f"{path}: {error}") from None
+    return {
+        section: {key: value for key, value in parser.items(section) if key not in _SECRET}
+        for section in parser.sections()
+    }
+
+
+def _parse_heading(section: str) -> tuple[str, str]:
+    """`[profile dev]` -> ("profile", "dev"). The profile `default` may stand alone."""
+    try:
+        words = shlex.split(section)
+    except ValueError:
+        return "", ""
+    if words == ["default"]:
+        return "profile", "default"
+    return (words[0], words[1]) if len(words) == 2 else ("", "")

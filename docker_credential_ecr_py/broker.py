@@ -1,0 +1,297 @@
+"""credential_for(registry): the one order of things. Store, select, lock, fetch, keep.
+
+Every front asks here; nothing here knows who asks or how the answer is shown.
+"""
+
+import hashlib
+import json
+import os
+import time
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from docker_credential_ecr_py import errors, paths
+from docker_credential_ecr_py.aws_config import load_aws_config
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.ec2 import on_ec2
+from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError, NotEcr
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.selection import Selection, select
+from docker_credential_ecr_py.settings import Settings, load_settings
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.kinds import Remembered, Store, open_store
+from docker_credential_ecr_py.store.lock import Lock
+
+USERNAME = "AWS"
+# A fetch ends after 30 seconds; whoever waits for one gives it a little more.
+_LONGEST_WAIT = 35
+
+Fetch = Callable[[Registry, Selection], Credential]
+
+
+def fetch_from_aws(registry: Registry, selection: Selection) -> Credential:
+    """As ecr.fetch, which is not imported before AWS has to be asked."""
+    from docker_credential_ecr_py.ecr import fetch
+
+    return fetch(registry, selection)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A registry as the client named it (`host`), and the one that it means."""
+
+    host: str
+    registry: Registry
+
+
+class Broker:
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        fetch: Fetch = fetch_from_aws,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._environ = environ
+        self._fetch = fetch
+        self._clock = clock
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises SettingsError."""
+        return load_settings(self._settings_file)
+
+    @cached_property
+    def store(self) -> Store:
+        disabled = self._environ.get("AWS_ECR_DISABLE_CACHE")
+        kind = "none" if disabled else self.settings.store
+        return open_store(kind, paths.cache_folder(), _as_bytes(self._environ))
+
+    def credential_for(self, server_url: str) -> Credential:
+        """The credential that opens a registry, from the store or from AWS.
+
+        Raises CredentialsNotFound for a host that is not ECR's and for ECR Public without AWS
+        credentials; else, as any EcrPyError, what is wrong and what mends it.
+        """
+        asked = self._asked(server_url)
+        if kept := self._kept_by_login(asked):
+            return kept
+        try:
+            return self._credential_for(asked)
+        except EcrPyError as error:
+            error.about(registry=asked.host)
+            log.warning("%s", error)
+            if asked.registry.public:
+                # Public images need no credentials: whoever has none must still be able to pull.
+                raise CredentialsNotFound from error
+            raise
+
+    def renew(self, server_url: str) -> None:
+        """Fetches a credential that is ageing, unless another process is at it already."""
+        asked = self._asked(server_url)
+        selection, conditions = self._select(asked)
+        key = self._key(asked.registry, selection)
+        with self.store.lock(key, wait=0) as lock:
+            kept = self.store.load(key)
+            now = self._clock()
+            if lock is not None and (kept is None or not kept.usable(now) or kept.ageing(now)):
+                self._fetch_and_keep(asked, selection, key, lock)
+        self._remember(asked, key, conditions, selection)
+
+    def keep(self, server_url: str, username: str, secret: str) -> None:
+        """What `docker login` gave: kept until the expiry that the password carries inside.
+
+        Raises NotEcr, and BadInput for a username that ECR does not know.
+        """
+        asked = self._asked_of_ecr(server_url)
+        if username != USERNAME:
+            raise BadInput(
+                f"ECR knows the user {USERNAME} alone, not {username!r}",
+                mend=f"run `docker login --username {USERNAME} --password-stdin {asked.host}`",
+                registry=asked.host,
+            )
+        self.store.forget(asked.host)
+        expires = expiry_inside(secret)
+        now = self._clock()
+        if expires is None or expires <= now:
+            log.info("%s: the password of docker login carries no expiry; not kept", asked.host)
+            return
+        key = _key_of_login(asked.host)
+        self.store.save(key, Credential.from_login(username, secret, now=now, expires=expires))
+        self._remember_login(asked, key)
+
+    def forget(self, server_url: str) -> None:
+        """Drops what is cached for a registry; nothing there is as good. Raises NotEcr."""
+        self.store.forget(self._asked_of_ecr(server_url).host)
+
+    def answerable(self) -> dict[str, str]:
+        """Each registry that can be answered for now without asking anyone: URL to username."""
+        now = self._clock()
+        found = {}
+        for selection in self.store.remembered():
+            credential = self.store.load(selection.key) if selection.key else None
+            if credential is not None and credential.usable(now):
+                found[f"https://{selection.host}"] = credential.username
+        return found
+
+    def select(self, server_url: str) -> Selection:
+        """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
+        return self._select(self._asked_of_ecr(server_url))[0]
+
+    def _asked(self, server_url: str) -> Asked:
+        """Raises CredentialsNotFound for a host of somebody else's, and remembers that."""
+        try:
+            return self._asked_of_ecr(server_url)
+        except NotEcr:
+            if not self.settings.fallback:
+                host = host_of(server_url)
+                conditions = _stamps(self._settings_file)
+                self.store.remember(Remembered(host, "", conditions, {}))
+            raise CredentialsNotFound from None
+
+    def _asked_of_ecr(self, server_url: str) -> Asked:
+        host = host_of(server_url)
+        return Asked(host, self.settings.registry_for(host))
+
+    def _credential_for(self, asked: Asked) -> Credential:
+        selection, conditions = self._select(asked)
+        try:
+            key = self._key(asked.registry, selection)
+            credential = self._shared(asked, selection, key)
+        except EcrPyError as error:
+            error.about(registry=asked.host, profile=selection.profile)
+            raise
+        self._remember(asked, key, conditions, selection)
+        return credential
+
+    def _select(self, asked: Asked) -> tuple[Selection, dict[bytes, bytes]]:
+        """The selection, and the stamps of the files that it was made from (taken before)."""
+        config_file = paths.aws_config_file(self._environ)
+        credentials_file = paths.aws_credentials_file(self._environ)
+        conditions = _stamps(self._settings_file, config_file, credentials_file)
+        selection = select(
+            asked.registry,
+            asked.host,
+            self.settings,
+            load_aws_config(config_file, credentials_file),
+            self._environ,
+            on_ec2=on_ec2(self._environ),
+        )
+        for step in selection.steps:
+            log.debug("%s: %s: %s%s", asked.host, step.rule, step.saw, " (won)" * step.won)
+        if sso := selection.identity.sso:
+            conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = entry.PRESENT
+        return selection, conditions
+
+    def _shared(self, asked: Asked, selection: Selection, key: str) -> Credential:
+        """The identity's credential for the region: the store's, or one fetch for all who wait."""
+        if kept := self._usable(key, selection):
+            return kept
+        with self.store.lock(key, wait=_LONGEST_WAIT) as lock:
+            if lock is None:
+                raise errors.Unreachable("another process has been asking AWS for too long")
+            if kept := self._usable(key, selection):
+                return kept
+            if failure := lock.failure_of_the_last():
+                raise _revived(failure)
+            return self._fetch_and_keep(asked, selection, key, lock)
+
+    def _usable(self, key: str, selection: Selection) -> Credential | None:
+        if not self._session_is_there(selection):
+            return None
+        kept = self.store.load(key)
+        return kept if kept is not None and kept.usable(self._clock()) else None
+
+    def _session_is_there(self, selection: Selection) -> bool:
+        """Whoever logged out expects what came from the session to be gone with it."""
+        sso = selection.identity.sso
+        return sso is None or (paths.sso_cache_folder() / sso.token_file).exists()
+
+    def _fetch_and_keep(
+        self, asked: Asked, selection: Selection, key: str, lock: Lock
+    ) -> Credential:
+        try:
+            credential = self._fetch(asked.registry, selection)
+        except EcrPyError as error:
+            lock.leave({"kind": type(error).__name__, "what": error.what, "mend": error.mend})
+            raise
+        lock.leave({})
+        self.store.save(key, credential)
+        log.info("%s: fetched as %s", asked.host, selection.profile or selection.rule)
+        return credential
+
+    def _key(self, registry: Registry, selection: Selection) -> str:
+        """Names an identity's credential: it opens all its registries in the region."""
+        place = "public" if registry.public else registry.region
+        endpoints = sorted(
+            f"{name}={value}"
+            for name, value in self._environ.items()
+            if name.startswith("AWS_ENDPOINT_URL")
+        )
+        identity = selection.identity
+        parts = [identity.kind, identity.name, place, registry.partition, *endpoints]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _remember(
+        self, asked: Asked, key: str, conditions: dict[bytes, bytes], selection: Selection
+    ) -> None:
+        details = {
+            "account": asked.registry.account,
+            "region": asked.registry.region,
+            "profile": selection.profile,
+            "rule": selection.rule,
+        }
+        self.store.remember(Remembered(asked.host, key, conditions, details))
+
+    def _kept_by_login(self, asked: Asked) -> Credential | None:
+        key = _key_of_login(asked.host)
+        kept = self.store.load(key)
+        if kept is None or not kept.usable(self._clock()):
+            return None
+        self._remember_login(asked, key)
+        return kept
+
+    def _remember_login(self, asked: Asked, key: str) -> None:
+        details = {
+            "account": asked.registry.account,
+            "region": asked.registry.region,
+            "profile": "",
+            "rule": "login",
+        }
+        self.store.remember(Remembered(asked.host, key, {}, details))
+
+    @property
+    def _settings_file(self) -> Path:
+        return paths.settings_file(self._environ)
+
+
+def expiry_inside(password: str) -> int | None:
+    """Seconds since the epoch at which an ECR password says that it ends, or None."""
+    try:
+        inside = json.loads(b64decode(password, validate=True))
+        return int(inside["expiration"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+
+
+def _key_of_login(host: str) -> str:
+    return f"login-{hashlib.sha256(host.encode()).hexdigest()[:32]}"
+
+
+def _stamps(*files: Path) -> dict[bytes, bytes]:
+    found = {os.fsencode(file.absolute()) for file in files}
+    return {path: entry.stamp(path) for path in sorted(found)}
+
+
+def _revived(failure: Mapping[str, str]) -> EcrPyError:
+    kind = getattr(errors, failure.get("kind", ""), EcrPyError)
+    error: EcrPyError = kind(failure.get("what", ""), mend=failure.get("mend", ""))
+    return error
+
+
+def _as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}

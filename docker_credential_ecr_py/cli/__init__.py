@@ -1,0 +1,1 @@
+"""ecr-py, the command a person types: a file a command group."""

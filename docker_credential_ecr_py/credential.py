@@ -1,0 +1,47 @@
+"""Credential: a username, a password, and when it is fresh, ageing or spent."""
+
+from dataclasses import dataclass, field
+
+LONGEST_LIFE = 12 * 3600
+SPENT_BEFORE_END = 5 * 60
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What docker sends to a registry. Times are whole seconds since the epoch, UTC.
+
+    Fresh before `renew_at`, ageing until `spent_at`, then spent.
+    """
+
+    username: str
+    secret: str = field(repr=False)
+    issued: int
+    renew_at: int
+    spent_at: int
+    expires: int
+
+    @classmethod
+    def from_aws(cls, username: str, secret: str, *, now: float, expires: float) -> "Credential":
+        """A credential that AWS handed out just now.
+
+        Trusted for half its life, since registries are known to refuse tokens earlier than they
+        say (kubernetes issue 69141); and its life is at most twelve hours, so a local clock that
+        is late does not prolong it.
+        """
+        issued = int(now)
+        life = min(int(expires) - issued, LONGEST_LIFE)
+        spent_at = issued + max(0, life - SPENT_BEFORE_END)
+        renew_at = min(issued + life // 2, spent_at)
+        return cls(username, secret, issued, renew_at, spent_at, int(expires))
+
+    @classmethod
+    def from_login(cls, username: str, secret: str, *, now: float, expires: int) -> "Credential":
+        """A password that came in by `docker login`: it cannot be renewed, so it does not age."""
+        return cls(username, secret, int(now), expires, expires, expires)
+
+    def usable(self, now: float) -> bool:
+        """Neither spent nor from the future, as it is when the clock was set back."""
+        return self.issued <= now < self.spent_at
+
+    def ageing(self, now: float) -> bool:
+        return now >= self.renew_at

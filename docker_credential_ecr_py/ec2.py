@@ -1,0 +1,36 @@
+"""Whether this machine is on EC2, told without asking the instance metadata.
+
+Off EC2 a look at 169.254.169.254 can hang for many seconds, so nobody looks.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_SIGNS = (
+    ("/sys/class/dmi/id/sys_vendor", "Amazon EC2"),
+    ("/sys/class/dmi/id/bios_vendor", "Amazon EC2"),
+    ("/sys/hypervisor/uuid", "ec2"),
+)
+
+
+def on_ec2(environ: Mapping[str, str], *, root: Path = Path("/")) -> bool:
+    """Whether the instance metadata may be asked.
+
+    An endpoint in the environment says that there is one, AWS_EC2_METADATA_DISABLED that it is
+    off limits. Windows shows no sign without a subprocess, so there the variable must say so.
+    """
+    if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return False
+    if environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+        return True
+    return sys.platform == "linux" and any(
+        _starts_with(root / path.lstrip("/"), sign) for path, sign in _SIGNS
+    )
+
+
+def _starts_with(path: Path, sign: str) -> bool:
+    try:
+        return path.read_text(errors="replace").startswith(sign)
+    except OSError:
+        return False

@@ -1,0 +1,96 @@
+"""What can go wrong, in a person's words. An error's text is one line and holds no secret."""
+
+from docker_credential_ecr_py.redact import redact
+
+NOT_FOUND = "credentials not found in native keychain"
+NO_SERVER_URL = "no credentials server URL"
+NO_USERNAME = "no credentials username"
+
+
+class EcrPyError(Exception):
+    """What happened, to which registry and profile, and the one command that mends it."""
+
+    def __init__(self, what: str, *, mend: str = "", registry: str = "", profile: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.mend = mend
+        self.registry = registry
+        self.profile = profile
+
+    def about(self, *, registry: str, profile: str = "") -> None:
+        """Fills in what the place that raised it could not know."""
+        self.registry = self.registry or registry
+        self.profile = self.profile or profile
+
+    def __str__(self) -> str:
+        about = [f"registry {self.registry}"] if self.registry else []
+        about += [f"profile {self.profile}"] if self.profile else []
+        where = f" ({', '.join(about)})" if about else ""
+        mend = f": {self.mend}" if self.mend else ""
+        return " ".join(redact(f"ecr-py: {self.what}{where}{mend}").split())
+
+
+class ProtocolError(EcrPyError):
+    """One of the messages that docker's clients compare letter for letter."""
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class CredentialsNotFound(ProtocolError):
+    """Not ours, or nobody to ask: the client goes on without credentials."""
+
+    def __init__(self) -> None:
+        super().__init__(NOT_FOUND)
+
+
+class BadServerURL(EcrPyError):
+    """What the client named is not a server URL."""
+
+
+class NotEcr(EcrPyError):
+    """The host is a registry of somebody else's."""
+
+
+class BadInput(EcrPyError):
+    """What came on standard input or the command line is not the protocol."""
+
+
+class SettingsError(EcrPyError):
+    """config.toml is not as it should be."""
+
+
+class AwsConfigError(EcrPyError):
+    """The AWS config cannot be read, or a profile in it is not complete."""
+
+
+class NoProfile(EcrPyError):
+    """Nothing says whose credentials open this registry."""
+
+
+class LoginNeeded(EcrPyError):
+    """The SSO session is absent or has ended; a person must log in."""
+
+
+class AccessDenied(EcrPyError):
+    """AWS knows who asks, and refuses."""
+
+
+class InvalidKeys(EcrPyError):
+    """AWS does not know the access key, or no longer."""
+
+
+class ClockSkew(EcrPyError):
+    """The clock of this machine is too far from AWS's."""
+
+
+class Throttled(EcrPyError):
+    """Too many calls; AWS asks to wait."""
+
+
+class Unreachable(EcrPyError):
+    """The network, a proxy, TLS or a time limit stood between us and AWS."""
+
+
+class BadAnswer(EcrPyError):
+    """AWS, or what stands in for it, answered with something that is no credential."""

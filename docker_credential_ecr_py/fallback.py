@@ -1,0 +1,44 @@
+"""The helper that the settings name for every registry that is not ECR's."""
+
+import json
+import shutil
+import subprocess
+
+from docker_credential_ecr_py.errors import EcrPyError
+
+# Seconds. Long, because a keyring may ask a person to unlock it.
+_LIMIT = 120
+
+
+class FallbackFailed(EcrPyError):
+    """The other helper is not there, or did not answer."""
+
+
+def call(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
+    """Exit code and standard output of `docker-credential-HELPER ACTION`, fed with `given`.
+
+    What it says on standard error goes where ours goes. Raises FallbackFailed.
+    """
+    name = f"docker-credential-{helper}"
+    program = shutil.which(name)
+    if program is None:
+        raise FallbackFailed(f"the fallback helper {name} is not on the PATH")
+    try:
+        done = subprocess.run(
+            [program, action], input=given, stdout=subprocess.PIPE, timeout=_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise FallbackFailed(f"the fallback helper {name} gave no answer in {_LIMIT} s") from None
+    except OSError as error:
+        raise FallbackFailed(f"the fallback helper {name} cannot run: {error.strerror}") from None
+    return done.returncode, done.stdout
+
+
+def registries(helper: str) -> dict[str, str]:
+    """What the other helper lists: URL to username. Raises FallbackFailed."""
+    code, listed = call(helper, "list", b"")
+    try:
+        found = json.loads(listed or b"{}")
+        return {str(url): str(username) for url, username in found.items()} if code == 0 else {}
+    except (ValueError, AttributeError):
+        raise FallbackFailed(f"docker-credential-{helper} list answered no JSON object") from None

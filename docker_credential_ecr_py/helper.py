@@ -1,0 +1,119 @@
+"""What docker-credential-ecr-py runs: answers a cached hit, else hands over to protocol.py.
+
+The launcher (packaging/docker-credential-ecr-py) starts a bare interpreter, without `site`. A hit
+stays in it, imports nothing but store/entry.py, and leaves without tidying up. All else first
+makes the environment complete. It must never write to standard error on a hit.
+"""
+
+import sys
+import time
+
+from docker_credential_ecr_py.store import entry
+
+system = entry.system
+
+TYPE_CHECKING = False  # typing is not loaded yet
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_NOT_FOUND = b"credentials not found in native keychain\n"
+_LONGEST_URL = 4096
+_RENEWAL_PAUSE = 60
+
+
+def main() -> int:
+    """Serves one call and returns its exit code; on a hit the process has ended already."""
+    try:
+        return _main()
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main() -> int:
+    arguments = sys.argv[1:]
+    given = None
+    if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
+        given = arguments[1].encode(errors="surrogateescape") if arguments[1:] else _read_input()
+        if given is not None:
+            _answer_hit(given.strip())
+    _complete_environment()
+    from docker_credential_ecr_py import protocol
+
+    return protocol.main(arguments[:1] if given is not None else arguments, given)
+
+
+def _read_input() -> bytes | None:
+    """Standard input to its end, or None where a person would have to type it."""
+    try:
+        if system.isatty(0):
+            return None
+        given = b""
+        while chunk := system.read(0, _LONGEST_URL):
+            given += chunk
+            if len(given) > _LONGEST_URL:
+                break
+    except OSError:
+        return b""
+    return given
+
+
+def _answer_hit(server_url: bytes) -> None:
+    """Answers and ends the process if the store alone can; else returns."""
+    environ = system.environ
+    if environ.get(b"AWS_ECR_DISABLE_CACHE"):
+        return
+    root = entry.cache_root(environ)
+    hit = root and entry.find(root, server_url, environ)
+    if not root or not hit:
+        return
+    if not hit.credential:
+        _end(_NOT_FOUND, 1)
+    if hit.ageing:
+        _renew_in_background(root, hit)
+    _end(hit.answer(server_url), 0)
+
+
+def _end(answer: bytes, code: int) -> "NoReturn":
+    try:
+        while answer:
+            answer = answer[system.write(1, answer) :]
+    except OSError:
+        code = 1  # whoever asked has gone
+    system._exit(code)
+
+
+def _renew_in_background(root: bytes, hit: entry.Hit) -> None:
+    """Starts one process that fetches anew, in a session of its own and with none of our pipes.
+
+    Whoever renews touches the lock file: for a minute nobody else starts, whether or not it
+    succeeds.
+    """
+    lock = entry.lock_path(root, hit.key)
+    try:
+        if 0 <= time.time() - system.stat(lock).st_mtime < _RENEWAL_PAUSE:
+            return
+        system.utime(lock)
+        system.posix_spawn(
+            sys.executable,
+            [sys.executable, "-IS", "-X", "utf8", sys.argv[0], "renew", hit.host.decode()],
+            system.environ,
+            file_actions=[
+                (system.POSIX_SPAWN_OPEN, number, "/dev/null", system.O_RDWR, 0)
+                for number in (0, 1, 2)
+            ],
+            setsid=True,
+        )
+    except (OSError, NotImplementedError):
+        return  # it still is good for hours
+
+
+def _complete_environment() -> None:
+    """Does what the interpreter left undone for speed: finds the packages we depend on."""
+    if not sys.flags.no_site:
+        return
+    import site
+
+    ours = __file__.rpartition("/")[0].rpartition("/")[0]
+    site.main()
+    if ours not in sys.path:
+        sys.path.append(ours)  # pip install --user: isolated mode passes that folder over

@@ -1,0 +1,54 @@
+"""The log file: one line an event, every secret cut out, never in anybody's way.
+
+A cached hit never comes here.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from docker_credential_ecr_py.redact import redact
+
+LARGEST = 1024 * 1024
+
+log = logging.getLogger("ecr-py")
+
+
+class _OneRedactedLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return " ".join(redact(super().format(record)).split())
+
+
+def start_log(path: Path | None, environ: Mapping[str, str]) -> None:
+    """Appends to `path` from now on. Where that cannot be, there is no log, and no complaint.
+
+    ECR_PY_LOG=debug says more; a file over 1 MiB becomes `path` with ".1" first.
+    """
+    log.propagate = False
+    log.setLevel(
+        logging.DEBUG if environ.get("ECR_PY_LOG", "").lower() == "debug" else logging.INFO
+    )
+    log.handlers = [_handler(path)]
+
+
+def _handler(path: Path | None) -> logging.Handler:
+    if path is None:
+        return logging.NullHandler()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists() and path.stat().st_size > LARGEST:
+            os.replace(path, f"{path}.1")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
+        if sys.platform != "win32":
+            os.fchmod(file, 0o600)
+        handler = logging.StreamHandler(os.fdopen(file, "a", encoding="utf-8", errors="replace"))
+    except OSError:
+        return logging.NullHandler()
+    handler.setFormatter(
+        _OneRedactedLine("%(asctime)s %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+    )
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    return handler

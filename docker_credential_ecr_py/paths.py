@@ -1,0 +1,46 @@
+"""Where things lie: the operating system's own folders, by platformdirs."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import PlatformDirs
+
+_DIRS = PlatformDirs("ecr-py", appauthor=False)
+
+
+def settings_file(environ: Mapping[str, str]) -> Path:
+    named = environ.get("ECR_PY_CONFIG")
+    return Path(named) if named else Path(_DIRS.user_config_dir) / "config.toml"
+
+
+def cache_folder() -> Path | None:
+    """None where there is no place for one: then nothing is kept."""
+    return _usable(_DIRS.user_cache_dir)
+
+
+def log_file() -> Path | None:
+    folder = _usable(_DIRS.user_log_dir)
+    return folder and folder / "ecr-py.log"
+
+
+def aws_config_file(environ: Mapping[str, str]) -> Path:
+    return Path(os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"))
+
+
+def aws_credentials_file(environ: Mapping[str, str]) -> Path:
+    return Path(
+        os.path.expanduser(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
+    )
+
+
+def sso_cache_folder() -> Path:
+    """Shared with the AWS CLI and botocore, which both always look there."""
+    return Path(os.path.expanduser("~/.aws/sso/cache"))
+
+
+def _usable(folder: str) -> Path | None:
+    """A home that does not exist (a service account's) is not ours to make."""
+    home = os.path.expanduser("~")
+    inside = folder.startswith(home.rstrip("/") + "/")
+    return Path(folder) if os.path.isabs(folder) and (os.path.isdir(home) or not inside) else None

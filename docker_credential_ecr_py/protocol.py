@@ -1,0 +1,205 @@
+"""Docker's credential-helper protocol over a reader and a writer.
+
+Knows words and exit codes (docker/docker-credential-helpers, credentials/credentials.go); all
+else it asks of the broker, or of the helper that the settings name for other registries.
+"""
+
+import json
+import os
+import sys
+from typing import BinaryIO
+
+from docker_credential_ecr_py import fallback, paths
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.errors import (
+    NO_SERVER_URL,
+    NO_USERNAME,
+    BadInput,
+    CredentialsNotFound,
+    EcrPyError,
+    NotEcr,
+    ProtocolError,
+)
+from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.registry import host_of
+
+NAME = "docker-credential-ecr-py"
+ACTIONS = ("get", "store", "erase", "list", "version")
+LARGEST_INPUT = 1024 * 1024
+USAGE = f"Usage: {NAME} <{'|'.join(ACTIONS)}>"
+HELP = """{usage}
+
+The Docker credential helper for Amazon ECR. Docker calls it; by hand:
+
+  {name} get REGISTRY     the credential for a registry
+  {name} erase REGISTRY   forgets what is cached for it
+  {name} list             the registries that can be answered for now
+
+Set it in ~/.docker/config.json: {{"credHelpers": {{"REGISTRY": "ecr-py"}}}}
+Settings: {settings}
+Log:      {log}
+"""
+
+
+def main(arguments: list[str], given: bytes | None) -> int:
+    """Serves the call that this process was started for. Returns its exit code: 0 or 1.
+
+    `given` is what was read from standard input so far, or None.
+    """
+    log_file = paths.log_file()
+    start_log(log_file, os.environ)
+    try:
+        if arguments[:1] == ["renew"]:
+            Broker().renew(arguments[1])
+            return 0
+        code, answer = Protocol(Broker(), sys.stdin.buffer, given).call(arguments)
+        return _end(code, answer, quiet=True)
+    except CredentialsNotFound as error:
+        return _end(1, f"{error}\n".encode(), quiet=True)
+    except EcrPyError as error:
+        log.debug("%s", error, exc_info=True)
+        return _end(1, f"{error}\n".encode())
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        log.exception("unexpected")
+        more = f": {log_file} has more" if log_file else ""
+        return _end(1, f"ecr-py: unexpected {type(error).__name__}{more}\n".encode())
+
+
+def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
+    """Says it on standard output (the protocol) and, unless quiet, standard error (the person)."""
+    shown_twice = sys.stdout.isatty() and sys.stderr.isatty()
+    if not quiet and not shown_twice:
+        _write(sys.stderr.buffer, answer)
+    return code if _write(sys.stdout.buffer, answer) else 1
+
+
+def _write(stream: BinaryIO, text: bytes) -> bool:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        return False  # whoever called has gone
+    return True
+
+
+class Protocol:
+    """The actions of docker's protocol. Each returns the exit code and what goes to stdout."""
+
+    def __init__(self, broker: Broker, reader: BinaryIO, given: bytes | None = None) -> None:
+        self._broker = broker
+        self._reader = reader
+        self._given = given
+
+    def call(self, arguments: list[str]) -> tuple[int, bytes]:
+        """One call, by its arguments. Raises EcrPyError."""
+        match arguments:
+            case ["get"]:
+                return self.get(self._url())
+            case ["erase"]:
+                return self.erase(self._url())
+            case ["get", url]:
+                return self.get(url)
+            case ["erase", url]:
+                return self.erase(url)
+            case ["store"]:
+                return self.store(self._input("the JSON document of docker login, then Ctrl-D"))
+            case ["list"]:
+                return self.list()
+            case ["version" | "--version" | "-v"]:
+                from importlib.metadata import version
+
+                return 0, f"{NAME} ({NAME}) {version(NAME)}\n".encode()
+            case ["help" | "--help" | "-h"]:
+                settings, log_file = paths.settings_file(os.environ), paths.log_file()
+                shown = HELP.format(usage=USAGE, name=NAME, settings=settings, log=log_file)
+                return 0, shown.encode()
+            case [action] if action not in ACTIONS:
+                raise Usage(f"{NAME}: unknown action: {action}")
+        raise Usage(USAGE)
+
+    def get(self, url: str) -> tuple[int, bytes]:
+        try:
+            credential = self._broker.credential_for(url)
+        except NotEcr:
+            return self._pass_on("get", url.encode())
+        answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
+        return 0, _document(answer)
+
+    def store(self, document: bytes) -> tuple[int, bytes]:
+        try:
+            given = json.loads(document)
+            url, username, secret = (
+                str(given.get(key) or "") for key in ("ServerURL", "Username", "Secret")
+            )
+        except (ValueError, AttributeError, RecursionError):
+            raise BadInput("store takes a JSON object on standard input") from None
+        if not url:
+            raise ProtocolError(NO_SERVER_URL)
+        if not username:
+            raise ProtocolError(NO_USERNAME)
+        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true":
+            return 0, b""
+        try:
+            self._broker.keep(url, username, secret)
+        except NotEcr:
+            if not self._broker.settings.fallback:
+                raise BadInput(
+                    f"{host_of(url)} is no ECR registry, and no other helper is set for it",
+                    mend=f'set fallback = "HELPER" under [defaults] in '
+                    f"{paths.settings_file(os.environ)}",
+                ) from None
+            return self._pass_on("store", document)
+        return 0, b""
+
+    def erase(self, url: str) -> tuple[int, bytes]:
+        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true":
+            return 0, b""
+        try:
+            self._broker.forget(url)
+        except NotEcr:
+            if self._broker.settings.fallback:
+                return self._pass_on("erase", url.encode())
+        return 0, b""
+
+    def list(self) -> tuple[int, bytes]:
+        other = self._broker.settings.fallback
+        found = (fallback.registries(other) if other else {}) | self._broker.answerable()
+        return 0, _document(found)
+
+    def _pass_on(self, action: str, given: bytes) -> tuple[int, bytes]:
+        helper = self._broker.settings.fallback
+        if not helper:
+            raise CredentialsNotFound
+        return fallback.call(helper, action, given)
+
+    def _url(self) -> str:
+        given = self._input("the registry, then Enter", until_newline=True).strip()
+        if not given:
+            raise ProtocolError(NO_SERVER_URL)
+        try:
+            return given.decode()
+        except UnicodeDecodeError:
+            raise BadInput("the server URL is not UTF-8 text") from None
+
+    def _input(self, what: str, *, until_newline: bool = False) -> bytes:
+        """All of standard input; at a terminal it says first what it waits for."""
+        if self._given is not None:
+            return self._given
+        if self._reader.isatty():
+            _write(sys.stderr.buffer, f"{NAME}: type {what}\n".encode())
+            if until_newline:
+                return self._reader.readline(LARGEST_INPUT)
+        given = self._reader.read(LARGEST_INPUT + 1)
+        if len(given) > LARGEST_INPUT:
+            raise BadInput(f"more than {LARGEST_INPUT} bytes on standard input")
+        return given
+
+
+def _document(values: dict[str, str]) -> bytes:
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+class Usage(ProtocolError):
+    """Not one of the protocol's actions."""

@@ -1,0 +1,93 @@
+"""Registry: a server URL, parsed and checked. Knows names only; asks nobody."""
+
+import re
+from dataclasses import dataclass
+
+from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+
+# What a partition's registries end in. A test holds this against botocore's partitions.
+# "on." marks the dual-stack names.
+SUFFIXES = {
+    "amazonaws.com": "aws",
+    "on.aws": "aws",
+    "amazonaws.com.cn": "aws-cn",
+    "on.amazonwebservices.com.cn": "aws-cn",
+    "amazonaws.eu": "aws-eusc",
+    "c2s.ic.gov": "aws-iso",
+    "sc2s.sgov.gov": "aws-iso-b",
+    "cloud.adc-e.uk": "aws-iso-e",
+    "csp.hci.ic.gov": "aws-iso-f",
+}
+PUBLIC_HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
+PUBLIC_REGION = "us-east-1"
+LONGEST_URL = 2048
+
+_PRIVATE_HOST = re.compile(
+    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?P<fips>-fips)?"
+    r"\.(?P<region>[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2})"
+    r"\.(?P<suffix>" + "|".join(map(re.escape, SUFFIXES)) + r")"
+)
+_URL = re.compile(
+    r"(?:https?://)?(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\.?"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#][\x21-\x7e]*)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One ECR registry.
+
+    `account` is twelve digits, or "" for ECR Public, which belongs to nobody.
+    """
+
+    host: str
+    account: str
+    region: str
+    partition: str
+    fips: bool = False
+    dual_stack: bool = False
+
+    @property
+    def public(self) -> bool:
+        return not self.account
+
+    @classmethod
+    def parse(cls, server_url: str) -> "Registry":
+        """The registry that a client named: a host, or a URL with scheme, port and path.
+
+        Raises BadServerURL where this is no URL, NotEcr where it is another's.
+        """
+        return cls.of_host(host_of(server_url))
+
+    @classmethod
+    def of_host(cls, host: str) -> "Registry":
+        """The registry of a host that `host_of` returned. Raises NotEcr."""
+        if host in PUBLIC_HOSTS:
+            return cls(host, "", PUBLIC_REGION, "aws", dual_stack=host != PUBLIC_HOSTS[0])
+        match = _PRIVATE_HOST.fullmatch(host)
+        if match is None:
+            raise NotEcr(f"{host} is not an Amazon ECR registry")
+        region, suffix = match["region"], match["suffix"]
+        partition = SUFFIXES[suffix]
+        return cls(
+            host,
+            match["account"],
+            region,
+            "aws-us-gov" if partition == "aws" and region.startswith("us-gov-") else partition,
+            fips=match["fips"] is not None,
+            dual_stack=suffix.startswith("on."),
+        )
+
+
+def host_of(server_url: str) -> str:
+    """The host in a server URL: lower case, without port and final dot. Raises BadServerURL.
+
+    Docker names registries by bare host; older clients and people add a scheme and a path.
+    """
+    if len(server_url) > LONGEST_URL:
+        raise BadServerURL(f"the server URL is longer than {LONGEST_URL} characters")
+    match = _URL.fullmatch(server_url)
+    if match is None or int(match["port"] or 1) not in range(1, 65536):
+        raise BadServerURL(f"not a server URL: {server_url[:80]!a}")
+    return match["host"].lower()

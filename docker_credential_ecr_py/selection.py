@@ -1,0 +1,297 @@
+"""Which identity answers for a registry, and the reasons. Pure: values in, a value out.
+
+The first rule that fits wins:
+
+1. the settings name a profile for the registry;
+2. the environment says who asks;
+3. a profile in the AWS config is for the registry's account;
+4. the default profile, or this EC2 instance.
+
+`prefer = "account"` in the settings puts 3 before 2.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from docker_credential_ecr_py.aws_config import AwsConfig
+from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.settings import Settings
+
+_ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
+_SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class SsoSession:
+    """A login at IAM Identity Center. `name` is "" where the profile carries it (legacy).
+
+    `profile` is the one that leads to it, for `sso login --profile`.
+    """
+
+    start_url: str
+    region: str
+    name: str
+    profile: str
+
+    @property
+    def token_file(self) -> str:
+        """The name of the token file, as AWS CLI and botocore choose it (SSOTokenLoader)."""
+        key = (self.name or self.start_url).encode()
+        return hashlib.sha1(key, usedforsecurity=False).hexdigest() + ".json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks AWS. Equal where AWS would hand out tokens for the same principal.
+
+    `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container" or
+    "instance"; `name` tells it from others of its kind and holds no secret.
+    """
+
+    kind: str
+    name: str
+    sso: SsoSession | None = None
+    mfa_serial: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule that was looked at: what it saw, and whether it won."""
+
+    rule: str
+    saw: str
+    won: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The identity that answers. `profile` is "" where it comes from no profile."""
+
+    identity: Identity
+    profile: str
+    steps: tuple[Step, ...]
+
+    @property
+    def rule(self) -> str:
+        return self.steps[-1].rule
+
+
+@dataclass(frozen=True)
+class _Found:
+    identity: Identity
+    profile: str
+    saw: str
+
+
+@dataclass(frozen=True)
+class _Question:
+    registry: Registry
+    host: str
+    settings: Settings
+    aws: AwsConfig
+    environ: Mapping[str, str]
+    on_ec2: bool
+
+
+def select(
+    registry: Registry,
+    host: str,
+    settings: Settings,
+    aws: AwsConfig,
+    environ: Mapping[str, str],
+    *,
+    on_ec2: bool,
+) -> Selection:
+    """Who answers for `registry`, which the client called `host`.
+
+    Raises NoProfile where no rule fits, AwsConfigError where the one that does names a profile
+    that is absent or incomplete.
+    """
+    question = _Question(registry, host, settings, aws, environ, on_ec2)
+    rules: list[tuple[str, Callable[[_Question], _Found | str]]] = [
+        ("settings", _by_settings),
+        ("environment", _by_environment),
+        ("account", _by_account),
+        ("default", _by_default),
+    ]
+    if settings.prefer == "account":
+        rules[1], rules[2] = rules[2], rules[1]
+    steps: tuple[Step, ...] = ()
+    for name, rule in rules:
+        found = rule(question)
+        if isinstance(found, _Found):
+            steps += (Step(name, found.saw, won=True),)
+            return Selection(found.identity, found.profile, steps)
+        steps += (Step(name, found),)
+    raise _nobody(question)
+
+
+def _by_settings(question: _Question) -> _Found | str:
+    glob, profile = question.settings.profile_for(question.host, question.registry.host)
+    if not profile:
+        return "no [registries] entry fits"
+    return _Found(_identity(question, profile), profile, f'"{glob}" names profile {profile}')
+
+
+def _by_environment(question: _Question) -> _Found | str:
+    environ = question.environ
+    key = environ.get("AWS_ACCESS_KEY_ID")
+    if key and environ.get("AWS_SECRET_ACCESS_KEY"):
+        # Before AWS_PROFILE, because the AWS CLI and botocore do so too.
+        return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
+    for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+        if profile := environ.get(variable):
+            return _Found(_identity(question, profile), profile, f"{variable}={profile}")
+    role, token_file = environ.get("AWS_ROLE_ARN"), environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
+    if role and token_file:
+        identity = Identity("web-identity", f"{role} {token_file}")
+        return _Found(identity, "", f"AWS_WEB_IDENTITY_TOKEN_FILE={token_file}")
+    for variable in (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ):
+        if uri := environ.get(variable):
+            return _Found(Identity("container", uri), "", f"{variable} is set")
+    return "no AWS_PROFILE, access key, web identity or container credentials"
+
+
+def _by_account(question: _Question) -> _Found | str:
+    registry, profiles = question.registry, question.aws.profiles
+    if registry.public:
+        return "ECR Public belongs to no account"
+    candidates = [name for name in profiles if registry.account in _accounts(profiles[name])]
+    candidates.sort(key=lambda name: profiles[name].get("region") != registry.region)
+    incomplete: list[AwsConfigError] = []
+    for name in candidates:
+        try:
+            identity = _identity(question, name)
+        except AwsConfigError as error:
+            incomplete.append(error)
+            continue
+        others = [other for other in candidates if other != name]
+        saw = f"profile {name} is for account {registry.account}"
+        return _Found(identity, name, saw + (f"; so are {_some(others)}" if others else ""))
+    if incomplete:
+        raise incomplete[0]
+    return f"no profile is for account {registry.account}"
+
+
+def _by_default(question: _Question) -> _Found | str:
+    if "default" in question.aws.profiles:
+        try:
+            return _Found(_identity(question, "default"), "default", "profile default")
+        except _NoCredentials:
+            pass
+    if question.on_ec2:
+        return _Found(Identity("instance", ""), "", "the role of this EC2 instance")
+    return "no default profile with credentials, and this is no EC2 instance"
+
+
+class _NoCredentials(AwsConfigError):
+    """A profile that leaves the credentials to somebody else: a region, say, and no more."""
+
+
+def _identity(question: _Question, name: str, above: tuple[str, ...] = ()) -> Identity:
+    """Who a profile is, by botocore's order of providers. Raises AwsConfigError."""
+    aws = question.aws
+    values = aws.profiles.get(name)
+    if values is None:
+        near = difflib.get_close_matches(name, aws.profiles, 3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise AwsConfigError(
+            f"there is no profile {name} in {aws.source}{hint}",
+            mend="" if near else "run `aws configure list-profiles`",
+        )
+    if "role_arn" in values and name not in above:
+        return _role(question, name, values, above)
+    if any(key in values for key in _SSO_KEYS):
+        return _sso(aws, name, values)
+    if name in aws.shared_keys:
+        return Identity("keys", aws.shared_keys[name])
+    if "login_session" in values:
+        return Identity("login", values["login_session"])
+    if "credential_process" in values:
+        # The command may hold a secret: a digest tells it from others.
+        command = hashlib.sha256(values["credential_process"].encode()).hexdigest()
+        return Identity("process", f"{name} {command}")
+    if "aws_access_key_id" in values:
+        return Identity("keys", values["aws_access_key_id"])
+    if question.on_ec2:
+        return Identity("instance", "")
+    raise _NoCredentials(f"profile {name} in {aws.source} says nothing about credentials")
+
+
+def _role(
+    question: _Question, name: str, values: Mapping[str, str], above: tuple[str, ...]
+) -> Identity:
+    role = " ".join([values["role_arn"], values.get("external_id", "")]).rstrip()
+    if token_file := values.get("web_identity_token_file"):
+        return Identity("web-identity", f"{role} {token_file}")
+    if source_profile := values.get("source_profile"):
+        if source_profile in above:
+            raise AwsConfigError(f"the source_profile of {name} leads back to {source_profile}")
+        source = _identity(question, source_profile, (*above, name))
+        return Identity(
+            "role",
+            f"{role} by {source.kind} {source.name}",
+            source.sso,
+            values.get("mfa_serial", "") or source.mfa_serial,
+        )
+    if source_name := values.get("credential_source"):
+        return Identity("role", f"{role} by {source_name}")
+    raise _incomplete(question.aws, name, "source_profile or credential_source")
+
+
+def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
+    session_name = values.get("sso_session", "")
+    session: Mapping[str, str] = values
+    if session_name:
+        if session_name not in aws.sso_sessions:
+            raise AwsConfigError(
+                f"profile {name} names [sso-session {session_name}], "
+                f"and there is none in {aws.source}"
+            )
+        session = aws.sso_sessions[session_name]
+    for key in ("sso_start_url", "sso_region"):
+        if not session.get(key):
+            raise _incomplete(aws, name, key)
+    for key in ("sso_account_id", "sso_role_name"):
+        if not values.get(key):
+            raise _incomplete(aws, name, key)
+    sso = SsoSession(session["sso_start_url"], session["sso_region"], session_name, name)
+    who = f"{session_name or sso.start_url} {values['sso_account_id']} {values['sso_role_name']}"
+    return Identity("sso", who, sso)
+
+
+def _incomplete(aws: AwsConfig, name: str, missing: str) -> AwsConfigError:
+    return AwsConfigError(f"profile {name} in {aws.source} lacks {missing}")
+
+
+def _accounts(values: Mapping[str, str]) -> set[str]:
+    """The accounts that a profile says it is for."""
+    accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
+    if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
+        accounts.add(role[1])
+    return accounts - {""}
+
+
+def _nobody(question: _Question) -> NoProfile:
+    aws, registry = question.aws, question.registry
+    if registry.public:
+        return NoProfile("no AWS credentials here")
+    looked_at = f"looked at {_some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    return NoProfile(
+        f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
+        "and the environment has no AWS credentials",
+        mend="run `aws configure sso`",
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

@@ -1,0 +1,1 @@
+"""Where credentials rest. Left empty: every cached hit loads this file."""

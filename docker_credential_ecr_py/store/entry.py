@@ -1,0 +1,218 @@
+"""Reads what the store keeps, and decides alone whether it may be answered.
+
+Every cached `get` runs this, so it imports nothing that a bare interpreter has not loaded; for
+the same reason all is bytes. It never writes, waits, or raises for a damaged file.
+
+A record is a file of NUL-separated fields, of which the first is a fingerprint of the rest:
+
+    selections/HOST~CONTEXT  kind, host, context, key, details (JSON), then path, stamp in turn
+    credentials/KEY          kind, key, issued, renew_at, spent_at, expires, username, secret
+
+A selection remembers which credential answers for a host, and for which inputs that holds: the
+environment (the context) and files (path and stamp). Its key is empty where nobody answers for
+the host. Times are whole seconds since the epoch; username and secret are JSON strings.
+"""
+
+import sys
+import time
+
+TYPE_CHECKING = False  # typing itself is not loaded yet
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+if sys.platform == "win32":
+    import os
+
+    system = os
+    _FLAGS = system.O_RDONLY | system.O_BINARY
+else:
+    import posix
+
+    system = posix
+    # NONBLOCK: a FIFO planted where a record belongs must not make us wait.
+    _FLAGS = system.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC
+
+SELECTION = b"ecr-py selection 1"
+CREDENTIAL = b"ecr-py credential 1"
+LARGEST_RECORD = 64 * 1024
+
+# Whatever decides who asks, and where. No variable that holds a secret: these are kept on disk.
+CONTEXT = (
+    b"HOME",
+    b"XDG_CONFIG_HOME",
+    b"ECR_PY_CONFIG",
+    b"AWS_PROFILE",
+    b"AWS_DEFAULT_PROFILE",
+    b"AWS_ACCESS_KEY_ID",
+    b"AWS_CONFIG_FILE",
+    b"AWS_SHARED_CREDENTIALS_FILE",
+    b"AWS_ROLE_ARN",
+    b"AWS_ROLE_SESSION_NAME",
+    b"AWS_WEB_IDENTITY_TOKEN_FILE",
+    b"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    b"AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    b"AWS_EC2_METADATA_DISABLED",
+    b"AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    b"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    b"AWS_ENDPOINT_URL",
+    b"AWS_ENDPOINT_URL_ECR",
+    b"AWS_ENDPOINT_URL_ECR_PUBLIC",
+    b"AWS_ENDPOINT_URL_SSO",
+    b"AWS_ENDPOINT_URL_STS",
+)
+ABSENT = b"-"
+PRESENT = b"+"
+
+_HOST_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789.-"
+_URL_CHARACTERS = _HOST_CHARACTERS + b":/_"
+# The largest prime below 2**128: a remainder is the one fingerprint that needs no import. It
+# finds damage and tells contexts apart; nothing is kept safe by it.
+_PRIME = 2**128 - 159
+
+
+class Hit:
+    """What may be answered now: a credential's fields, or none where nobody answers."""
+
+    def __init__(self, host: bytes, key: bytes, credential: list[bytes]) -> None:
+        self.host = host
+        self.key = key
+        self.credential = credential
+
+    @property
+    def ageing(self) -> bool:
+        return time.time() >= int(self.credential[3])
+
+    def answer(self, server_url: bytes) -> bytes:
+        """Docker's JSON document, in one line."""
+        username, secret = self.credential[6:8]
+        return b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
+
+
+def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hit | None:
+    """The answer for a server URL, or None where more has to be known than the store keeps."""
+    host = plain_host(server_url)
+    if host is None or not is_private_folder(root):
+        return None
+    selection = selection_for(root, host, context(environ))
+    if selection is None:
+        return None
+    key = selection[3]
+    if not key:
+        return Hit(host, key, [])
+    credential = read(credential_path(root, key), CREDENTIAL)
+    if credential is None or credential[1] != key:
+        return None
+    try:
+        usable = int(credential[2]) <= time.time() < int(credential[4])
+    except (ValueError, IndexError):
+        return None
+    return Hit(host, key, credential) if usable else None
+
+
+def plain_host(server_url: bytes) -> bytes | None:
+    """The host of a URL as docker writes them; None where it takes the real parser.
+
+    What passes can stand between the quotes of a JSON string as it is.
+    """
+    if server_url.translate(None, _URL_CHARACTERS):
+        return None
+    host = server_url.removeprefix(b"https://").partition(b"/")[0]
+    return host if host and not host.translate(None, _HOST_CHARACTERS) else None
+
+
+def selection_for(root: bytes, host: bytes, here: bytes) -> list[bytes] | None:
+    """The remembered selection, where it still holds."""
+    selection = read(selection_path(root, host, here), SELECTION)
+    if selection is None or selection[1:3] != [host, here] or not holds(selection[5:]):
+        return None
+    return selection
+
+
+def selection_path(root: bytes, host: bytes, here: bytes) -> bytes:
+    return b"%b/selections/%b~%b" % (root, host, fingerprint(here))
+
+
+def credential_path(root: bytes, key: bytes) -> bytes:
+    return b"%b/credentials/%b" % (root, key)
+
+
+def lock_path(root: bytes, key: bytes) -> bytes:
+    return b"%b/locks/%b" % (root, key)
+
+
+def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
+    """The folder that platformdirs would name; None where finding it takes more than a look."""
+    if sys.platform == "win32":
+        return None
+    home = environ.get(b"HOME", b"")
+    if sys.platform == "darwin":
+        root = home and home + b"/Library/Caches"
+    else:
+        root = environ.get(b"XDG_CACHE_HOME", b"") or (home and home + b"/.cache")
+    return root + b"/ecr-py" if root.startswith(b"/") else None
+
+
+def context(environ: "Mapping[bytes, bytes]") -> bytes:
+    """The part of the environment that decides who asks."""
+    return b"\n".join([b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ])
+
+
+def fingerprint(data: bytes) -> bytes:
+    return b"%032x" % (int.from_bytes(data, "big") % _PRIME)
+
+
+def stamp(path: bytes) -> bytes:
+    """Changes whenever the file does; ABSENT where there is none."""
+    try:
+        found = system.stat(path)
+    except OSError:
+        return ABSENT
+    return b"%d.%d.%d" % (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def holds(conditions: list[bytes]) -> bool:
+    """Whether every file still is as it was, or is there at all where the stamp says PRESENT."""
+    for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
+        seen = stamp(path)
+        if seen != wanted and (wanted != PRESENT or seen == ABSENT):
+            return False
+    return True
+
+
+def read(path: bytes, kind: bytes) -> list[bytes] | None:
+    """A record's fields, or None: absent, another's, open to others, cut, damaged, or no file."""
+    try:
+        file = system.open(path, _FLAGS)
+    except OSError:
+        return None
+    try:
+        data = system.read(file, LARGEST_RECORD) if _private(system.fstat(file), _FILE) else b""
+    except OSError:
+        return None
+    finally:
+        system.close(file)
+    seal, _, body = data.partition(b"\0")
+    if seal != fingerprint(body):
+        return None
+    fields = body.split(b"\0")
+    return fields if fields[0] == kind and len(fields) >= 5 else None
+
+
+def is_private_folder(path: bytes) -> bool:
+    """A folder (no link to one) that belongs to us and that nobody else may enter."""
+    try:
+        return _private(system.lstat(path), _FOLDER)
+    except OSError:
+        return False
+
+
+_FILE, _FOLDER = 0o100000, 0o040000
+
+
+def _private(found: "system.stat_result", file_type: int) -> bool:
+    if found.st_mode & 0o170000 != file_type:
+        return False
+    # On Windows the rights of the user's profile folder stand guard, not mode and owner.
+    return sys.platform == "win32" or (
+        found.st_uid == system.geteuid() and found.st_mode & 0o077 == 0
+    )

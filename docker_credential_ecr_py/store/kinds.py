@@ -1,0 +1,70 @@
+"""What a store can do, and which one the settings ask for."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.store.lock import Lock
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Which credential answers for a host: `key` names it, or is "" where none ever does.
+
+    `conditions` are paths and stamps, as entry.holds takes them; `details` is for people.
+    """
+
+    host: str
+    key: str
+    conditions: Mapping[bytes, bytes]
+    details: Mapping[str, str]
+
+
+class Store(Protocol):
+    """Keeps credentials and selections. Never raises: what cannot be kept is asked for again."""
+
+    def load(self, key: str) -> Credential | None: ...
+
+    def save(self, key: str, credential: Credential) -> None: ...
+
+    def remember(self, selection: Remembered) -> None: ...
+
+    def forget(self, host: str) -> None:
+        """Drops what answers for a host, whoever asked."""
+
+    def remembered(self) -> Iterator[Remembered]:
+        """The selections that hold in this environment."""
+
+    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+        """As lock.locked."""
+
+
+class NoStore:
+    """`store = "none"`: nothing is kept, so nothing is shared."""
+
+    def load(self, key: str) -> Credential | None:
+        return None
+
+    def save(self, key: str, credential: Credential) -> None: ...
+
+    def remember(self, selection: Remembered) -> None: ...
+
+    def forget(self, host: str) -> None: ...
+
+    def remembered(self) -> Iterator[Remembered]:
+        return iter(())
+
+    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+        return nullcontext(Lock())
+
+
+def open_store(kind: str, root: Path | None, environ: Mapping[bytes, bytes]) -> Store:
+    """The store of that name under `root`; NoStore where there is no folder for it."""
+    if kind == "none" or root is None:
+        return NoStore()
+    from docker_credential_ecr_py.store.files import FileStore
+
+    return FileStore(root, environ)

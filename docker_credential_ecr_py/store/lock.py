@@ -1,0 +1,95 @@
+"""A lock that one process of this machine holds at a time, and that the kernel frees if it dies.
+
+The file also carries why the last holder failed, so that those who waited share its answer
+instead of failing one after the other.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: int) -> bool:
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+
+
+@dataclass
+class Lock:
+    """What its holder may do with it. `file` is None where there is no folder to lock in."""
+
+    file: int | None = None
+    waited_since: float | None = None
+
+    def failure_of_the_last(self) -> dict[str, str]:
+        """Why the holder that we waited for failed; empty if it did not, or there was none."""
+        if self.file is None or self.waited_since is None:
+            return {}
+        try:
+            note = json.loads(os.pread(self.file, 8192, 0))
+            return dict(note["error"]) if note["at"] >= self.waited_since else {}
+        except (ValueError, KeyError, TypeError):
+            return {}
+
+    def leave(self, error: dict[str, str]) -> None:
+        """Tells those who wait why this holder failed, or (empty) that it did not."""
+        if self.file is None:
+            return
+        with suppress(OSError):
+            os.ftruncate(self.file, 0)
+            if error:
+                os.pwrite(self.file, json.dumps({"at": time.time(), "error": error}).encode(), 0)
+
+
+@contextmanager
+def locked(
+    path: Path, *, wait: float, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Lock | None]:
+    """Holds the lock file at `path`, waiting up to `wait` seconds; None if it is still another's.
+
+    Where the file cannot be made (a disk that is full or read-only) there is nobody to share
+    with either, so the caller goes on with a Lock that holds nothing.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError:
+        yield Lock()
+        return
+    try:
+        began = time.time()
+        deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
+        waited = False
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                yield None
+                return
+            waited = True
+            sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        os.utime(file)
+        yield Lock(file, began if waited else None)
+    finally:
+        os.close(file)
