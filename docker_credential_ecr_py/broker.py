@@ -9,6 +9,7 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,9 +85,9 @@ class Broker:
             return self._credential_for(asked)
         except EcrPyError as error:
             error.about(registry=asked.host)
-            log.warning("%s", error)
             if asked.registry.public:
                 # Public images need no credentials: whoever has none must still be able to pull.
+                log.info("%s", error)
                 raise CredentialsNotFound from error
             raise
 
@@ -98,8 +99,9 @@ class Broker:
         with self.store.lock(key, wait=0) as lock:
             kept = self.store.load(key)
             now = self._clock()
-            if lock is not None and (kept is None or not kept.usable(now) or kept.ageing(now)):
-                self._fetch_and_keep(asked, selection, key, lock)
+            if lock is None or (kept is not None and kept.usable(now) and not kept.ageing(now)):
+                return
+            self._fetch_and_keep(asked, selection, key, lock)
         self._remember(asked, key, conditions, selection)
 
     def keep(self, server_url: str, username: str, secret: str) -> None:
@@ -126,7 +128,12 @@ class Broker:
 
     def forget(self, server_url: str) -> None:
         """Drops what is cached for a registry; nothing there is as good. Raises NotEcr."""
-        self.store.forget(self._asked_of_ecr(server_url).host)
+        asked = self._asked_of_ecr(server_url)
+        keys = self.store.forget(asked.host) | {_key_of_login(asked.host)}
+        with suppress(EcrPyError):
+            keys.add(self._key(asked.registry, self._select(asked)[0]))
+        for key in keys:
+            self.store.discard(key)
 
     def answerable(self) -> dict[str, str]:
         """Each registry that can be answered for now without asking anyone: URL to username."""
@@ -202,6 +209,7 @@ class Broker:
 
     def _usable(self, key: str, selection: Selection) -> Credential | None:
         if not self._session_is_there(selection):
+            self.store.discard(key)
             return None
         kept = self.store.load(key)
         return kept if kept is not None and kept.usable(self._clock()) else None

@@ -21,15 +21,15 @@ _LONGEST_URL = 4096
 _RENEWAL_PAUSE = 60
 
 
-def main() -> int:
-    """Serves one call and returns its exit code; on a hit the process has ended already."""
+def main() -> None:
+    """Serves one call, and ends the process with its exit code."""
     try:
-        return _main()
+        _main()
     except KeyboardInterrupt:
-        return 130
+        _end(b"", 130)
 
 
-def _main() -> int:
+def _main() -> "NoReturn":
     arguments = sys.argv[1:]
     given = None
     if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
@@ -39,7 +39,7 @@ def _main() -> int:
     _complete_environment()
     from docker_credential_ecr_py import protocol
 
-    return protocol.main(arguments[:1] if given is not None else arguments, given)
+    _end(b"", protocol.main(arguments[:1] if given is not None else arguments, given))
 
 
 def _read_input() -> bytes | None:
@@ -74,6 +74,7 @@ def _answer_hit(server_url: bytes) -> None:
 
 
 def _end(answer: bytes, code: int) -> "NoReturn":
+    """Leaves at once: the interpreter has nothing to tidy up, and a thread may still hang."""
     try:
         while answer:
             answer = answer[system.write(1, answer) :]
@@ -90,8 +91,9 @@ def _renew_in_background(root: bytes, hit: entry.Hit) -> None:
     """
     lock = entry.lock_path(root, hit.key)
     try:
-        if 0 <= time.time() - system.stat(lock).st_mtime < _RENEWAL_PAUSE:
+        if 0 <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:
             return
+        system.close(system.open(lock, system.O_WRONLY | system.O_CREAT | system.O_NOFOLLOW, 0o600))
         system.utime(lock)
         system.posix_spawn(
             sys.executable,
@@ -107,8 +109,24 @@ def _renew_in_background(root: bytes, hit: entry.Hit) -> None:
         return  # it still is good for hours
 
 
+def _last_change(path: bytes) -> float:
+    try:
+        return system.stat(path).st_mtime
+    except OSError:
+        return 0
+
+
 def _complete_environment() -> None:
-    """Does what the interpreter left undone for speed: finds the packages we depend on."""
+    """Does what was left undone for speed: finds the packages we depend on.
+
+    And sees that 0, 1 and 2 are taken, lest a file of ours become somebody's standard output.
+    What fills the gap cannot be written to, so that a lost answer still is a failure.
+    """
+    for number in (0, 1, 2):
+        try:
+            system.fstat(number)
+        except OSError:
+            system.open("/dev/null", system.O_RDONLY)
     if not sys.flags.no_site:
         return
     import site

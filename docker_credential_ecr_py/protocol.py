@@ -6,7 +6,6 @@ else it asks of the broker, or of the helper that the settings name for other re
 
 import json
 import os
-import sys
 from typing import BinaryIO
 
 from docker_credential_ecr_py import fallback, paths
@@ -24,6 +23,7 @@ from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.registry import host_of
 
 NAME = "docker-credential-ecr-py"
+STDOUT, STDERR = 1, 2
 ACTIONS = ("get", "store", "erase", "list", "version")
 LARGEST_INPUT = 1024 * 1024
 USAGE = f"Usage: {NAME} <{'|'.join(ACTIONS)}>"
@@ -52,12 +52,14 @@ def main(arguments: list[str], given: bytes | None) -> int:
         if arguments[:1] == ["renew"]:
             Broker().renew(arguments[1])
             return 0
-        code, answer = Protocol(Broker(), sys.stdin.buffer, given).call(arguments)
+        with open(0, "rb", closefd=False) as reader:
+            code, answer = Protocol(Broker(), reader, given).call(arguments)
         return _end(code, answer, quiet=True)
     except CredentialsNotFound as error:
         return _end(1, f"{error}\n".encode(), quiet=True)
     except EcrPyError as error:
-        log.debug("%s", error, exc_info=True)
+        log.warning("%s", error)
+        log.debug("where from", exc_info=True)
         return _end(1, f"{error}\n".encode())
     except KeyboardInterrupt:
         return 130
@@ -69,16 +71,16 @@ def main(arguments: list[str], given: bytes | None) -> int:
 
 def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
     """Says it on standard output (the protocol) and, unless quiet, standard error (the person)."""
-    shown_twice = sys.stdout.isatty() and sys.stderr.isatty()
+    shown_twice = os.isatty(STDOUT) and os.isatty(STDERR)
     if not quiet and not shown_twice:
-        _write(sys.stderr.buffer, answer)
-    return code if _write(sys.stdout.buffer, answer) else 1
+        _write(STDERR, answer)
+    return code if _write(STDOUT, answer) else 1
 
 
-def _write(stream: BinaryIO, text: bytes) -> bool:
+def _write(file: int, text: bytes) -> bool:
     try:
-        stream.write(text)
-        stream.flush()
+        while text:
+            text = text[os.write(file, text) :]
     except OSError:
         return False  # whoever called has gone
     return True
@@ -188,7 +190,7 @@ class Protocol:
         if self._given is not None:
             return self._given
         if self._reader.isatty():
-            _write(sys.stderr.buffer, f"{NAME}: type {what}\n".encode())
+            _write(STDERR, f"{NAME}: type {what}\n".encode())
             if until_newline:
                 return self._reader.readline(LARGEST_INPUT)
         given = self._reader.read(LARGEST_INPUT + 1)

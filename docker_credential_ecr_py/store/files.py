@@ -66,16 +66,22 @@ class FileStore:
             fields += [path, stamp]
         self._write(entry.selection_path(self._root, host, self._here), fields)
 
-    def forget(self, host: str) -> None:
+    def forget(self, host: str) -> set[str]:
+        keys = set()
         for path in self._selection_files():
             if not path.name.startswith(f"{host}~"):
                 continue
             fields = entry.read(os.fsencode(path), entry.SELECTION)
+            if fields is not None and fields[3]:
+                keys.add(fields[3].decode())
             with suppress(OSError):
                 path.unlink()
-            if fields is not None and fields[3]:
-                with suppress(OSError):
-                    os.unlink(entry.credential_path(self._root, fields[3]))
+        return keys
+
+    def discard(self, key: str) -> None:
+        if entry.is_private_folder(self._root):
+            with suppress(OSError):
+                os.unlink(entry.credential_path(self._root, key.encode()))
 
     def remembered(self) -> Iterator[Remembered]:
         for path in sorted(self._selection_files()):

@@ -32,8 +32,10 @@ class Store(Protocol):
 
     def remember(self, selection: Remembered) -> None: ...
 
-    def forget(self, host: str) -> None:
-        """Drops what answers for a host, whoever asked."""
+    def forget(self, host: str) -> set[str]:
+        """Drops the selections for a host, whoever asked; returns the keys that they named."""
+
+    def discard(self, key: str) -> None: ...
 
     def remembered(self) -> Iterator[Remembered]:
         """The selections that hold in this environment."""
@@ -52,7 +54,10 @@ class NoStore:
 
     def remember(self, selection: Remembered) -> None: ...
 
-    def forget(self, host: str) -> None: ...
+    def forget(self, host: str) -> set[str]:
+        return set()
+
+    def discard(self, key: str) -> None: ...
 
     def remembered(self) -> Iterator[Remembered]:
         return iter(())
