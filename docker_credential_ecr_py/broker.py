@@ -75,10 +75,14 @@ class Broker:
     def credential_for(self, server_url: str) -> Credential:
         """The credential that opens a registry, from the store or from AWS.
 
-        Raises CredentialsNotFound for a host that is not ECR's and for ECR Public without AWS
-        credentials; else, as any EcrPyError, what is wrong and what mends it.
+        Raises NotEcr for a host of somebody else's, CredentialsNotFound for ECR Public without
+        AWS credentials; else, as any EcrPyError, what is wrong and what mends it.
         """
-        asked = self._asked(server_url)
+        try:
+            asked = self._asked(server_url)
+        except NotEcr:
+            self._remember_nobody(host_of(server_url))
+            raise
         if kept := self._kept_by_login(asked):
             return kept
         try:
@@ -109,7 +113,7 @@ class Broker:
 
         Raises NotEcr, and BadInput for a username that ECR does not know.
         """
-        asked = self._asked_of_ecr(server_url)
+        asked = self._asked(server_url)
         if username != USERNAME:
             raise BadInput(
                 f"ECR knows the user {USERNAME} alone, not {username!r}",
@@ -128,7 +132,7 @@ class Broker:
 
     def forget(self, server_url: str) -> None:
         """Drops what is cached for a registry; nothing there is as good. Raises NotEcr."""
-        asked = self._asked_of_ecr(server_url)
+        asked = self._asked(server_url)
         keys = self.store.forget(asked.host) | {_key_of_login(asked.host)}
         with suppress(EcrPyError):
             keys.add(self._key(asked.registry, self._select(asked)[0]))
@@ -147,20 +151,10 @@ class Broker:
 
     def select(self, server_url: str) -> Selection:
         """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
-        return self._select(self._asked_of_ecr(server_url))[0]
+        return self._select(self._asked(server_url))[0]
 
     def _asked(self, server_url: str) -> Asked:
-        """Raises CredentialsNotFound for a host of somebody else's, and remembers that."""
-        try:
-            return self._asked_of_ecr(server_url)
-        except NotEcr:
-            if not self.settings.fallback:
-                host = host_of(server_url)
-                conditions = _stamps(self._settings_file)
-                self.store.remember(Remembered(host, "", conditions, {}))
-            raise CredentialsNotFound from None
-
-    def _asked_of_ecr(self, server_url: str) -> Asked:
+        """Raises NotEcr, and BadServerURL."""
         host = host_of(server_url)
         return Asked(host, self.settings.registry_for(host))
 
@@ -254,6 +248,11 @@ class Broker:
             "rule": selection.rule,
         }
         self.store.remember(Remembered(asked.host, key, conditions, details))
+
+    def _remember_nobody(self, host: str) -> None:
+        """So that `credsStore` costs other registries no more than a hit."""
+        if not self.settings.fallback:
+            self.store.remember(Remembered(host, "", _stamps(self._settings_file), {}))
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
         key = _key_of_login(asked.host)
