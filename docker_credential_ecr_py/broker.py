@@ -223,7 +223,8 @@ class Broker:
             raise
         lock.leave({})
         self.store.save(key, credential)
-        log.info("%s: fetched as %s", asked.host, selection.profile or selection.rule)
+        won = selection.steps[-1]
+        log.info("%s: fetched by rule %s: %s", asked.host, won.rule, won.saw)
         return credential
 
     def _key(self, registry: Registry, selection: Selection) -> str:
