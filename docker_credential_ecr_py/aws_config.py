@@ -52,8 +52,8 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
     return AwsConfig(profiles, sessions, keys, str(config_file))
 
 
-def read_sections(path: Path) -> Sections:
-    """An AWS INI file's sections, without the secrets. Raises AwsConfigError."""
+def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
+    """An AWS INI file's sections; none where there is no file. Raises AwsConfigError."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -73,7 +73,9 @@ def read_sections(path: Path) -> Sections:
     except configparser.Error as error:
         raise AwsConfigError(f"{path}: {error}") from None
     return {
-        section: {key: value for key, value in parser.items(section) if key not in _SECRET}
+        section: {
+            key: value for key, value in parser.items(section) if with_secrets or key not in _SECRET
+        }
         for section in parser.sections()
     }
 

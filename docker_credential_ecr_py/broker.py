@@ -13,32 +13,54 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from docker_credential_ecr_py import errors, paths
 from docker_credential_ecr_py.aws_config import load_aws_config
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.ec2 import on_ec2
-from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError, NotEcr
+from docker_credential_ecr_py.errors import (
+    BadInput,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    MfaCodeNeeded,
+    NotEcr,
+)
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, host_of
-from docker_credential_ecr_py.selection import Selection, select
+from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.settings import Settings, load_settings
+from docker_credential_ecr_py.sso.files import SsoFiles
+from docker_credential_ecr_py.sso.person import (
+    ask,
+    browser_command,
+    has_terminal,
+    in_ci,
+    open_browser,
+    somebody_there,
+)
+from docker_credential_ecr_py.sso.sessions import Sessions
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.kinds import Remembered, Store, open_store
 from docker_credential_ecr_py.store.lock import Lock
 
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.sso.login import Login
+
 USERNAME = "AWS"
-# A fetch ends after 30 seconds; whoever waits for one gives it a little more.
-_LONGEST_WAIT = 35
+# Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
+# and, between them, a login.
+_LONGEST_FETCH = 70
 
-Fetch = Callable[[Registry, Selection], Credential]
+Fetch = Callable[[Registry, Selection, str], Credential]
 
 
-def fetch_from_aws(registry: Registry, selection: Selection) -> Credential:
+def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
     """As ecr.fetch, which is not imported before AWS has to be asked."""
     from docker_credential_ecr_py.ecr import fetch
 
-    return fetch(registry, selection)
+    return fetch(registry, selection, mfa_code)
 
 
 @dataclass(frozen=True)
@@ -56,10 +78,12 @@ class Broker:
         *,
         fetch: Fetch = fetch_from_aws,
         clock: Callable[[], float] = time.time,
+        may_log_in: bool = True,
     ) -> None:
         self._environ = environ
         self._fetch = fetch
         self._clock = clock
+        self._may_log_in = may_log_in
 
     @cached_property
     def settings(self) -> Settings:
@@ -153,6 +177,38 @@ class Broker:
         """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
         return self._select(self._asked(server_url))[0]
 
+    def sessions(self, *, may_log_in: bool = True) -> Sessions:
+        """The sessions at IAM Identity Center.
+
+        Public images need no credentials, so they are no reason to log in.
+        """
+        cache = paths.cache_folder()
+        return Sessions(
+            SsoFiles(paths.sso_cache_folder()),
+            cache and cache / "locks",
+            login=self._login if may_log_in else lambda: None,
+            limit=self.settings.login_timeout,
+            clock=self._clock,
+        )
+
+    def log_out(self, session: SsoSession) -> list[str]:
+        """Ends a session, and drops what came from it. Returns what was removed, for people.
+
+        Raises as Sessions.log_out.
+        """
+        token_path = os.fsencode(paths.sso_cache_folder() / session.token_file)
+        forgotten = self.store.forget_what_came_from(token_path)
+        for key in set(forgotten.values()):
+            self.store.discard(key)
+        ended = self.sessions(may_log_in=False).log_out(session)
+        return ["the session"] * ended + [f"the credential for {host}" for host in forgotten]
+
+    def browser(self) -> Callable[[str], bool] | None:
+        """What opens an address in a browser that this person sees, or None."""
+        if browser_command(self._environ) is None:
+            return None
+        return lambda address: open_browser(address, self._environ)
+
     def _asked(self, server_url: str) -> Asked:
         """Raises NotEcr, and BadServerURL."""
         host = host_of(server_url)
@@ -192,13 +248,14 @@ class Broker:
         """The identity's credential for the region: the store's, or one fetch for all who wait."""
         if kept := self._usable(key, selection):
             return kept
-        with self.store.lock(key, wait=_LONGEST_WAIT) as lock:
+        wait = _LONGEST_FETCH + self.settings.login_timeout
+        with self.store.lock(key, wait=wait) as lock:
             if lock is None:
                 raise errors.Unreachable("another process has been asking AWS for too long")
             if kept := self._usable(key, selection):
                 return kept
             if failure := lock.failure_of_the_last():
-                raise _revived(failure)
+                raise errors.revived(failure)
             return self._fetch_and_keep(asked, selection, key, lock)
 
     def _usable(self, key: str, selection: Selection) -> Credential | None:
@@ -217,15 +274,53 @@ class Broker:
         self, asked: Asked, selection: Selection, key: str, lock: Lock
     ) -> Credential:
         try:
-            credential = self._fetch(asked.registry, selection)
+            credential = self._ask_aws(asked.registry, selection)
         except EcrPyError as error:
-            lock.leave({"kind": type(error).__name__, "what": error.what, "mend": error.mend})
+            lock.leave(error)
             raise
-        lock.leave({})
+        lock.leave(None)
         self.store.save(key, credential)
         won = selection.steps[-1]
         log.info("%s: fetched by rule %s: %s", asked.host, won.rule, won.saw)
         return credential
+
+    def _ask_aws(self, registry: Registry, selection: Selection) -> Credential:
+        """As Fetch, by a session that is alive: refreshed or begun anew where it has ended."""
+        session = selection.identity.sso
+        if session is None:
+            return self._ask_with_mfa(registry, selection)
+        sessions = self.sessions(may_log_in=not registry.public)
+        token = sessions.ensure(session)
+        try:
+            return self._ask_with_mfa(registry, selection)
+        except LoginNeeded:
+            # The portal ended the session before the token did.
+            sessions.ensure(session, rejected=token.access_token)
+            return self._ask_with_mfa(registry, selection)
+
+    def _ask_with_mfa(self, registry: Registry, selection: Selection) -> Credential:
+        try:
+            return self._fetch(registry, selection, "")
+        except MfaCodeNeeded as needed:
+            if registry.public or not self._may_ask or not has_terminal():
+                raise
+            code = ask(f"MFA code of {needed.serial}", self.settings.login_timeout)
+            return self._fetch(registry, selection, code)
+
+    def _login(self) -> "Login | None":
+        """The way to log in where a person is there to do it, else None."""
+        if not self._may_ask or not somebody_there(self._environ):
+            return None
+        from docker_credential_ecr_py.sso.login import Login
+        from docker_credential_ecr_py.sso.screen import PlainScreen
+
+        return Login(PlainScreen(), self.browser(), self.settings.login_timeout)
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether a person may be asked for anything."""
+        wanted = self._environ.get("ECR_PY_LOGIN") or self.settings.login
+        return self._may_log_in and wanted != "never" and not in_ci(self._environ)
 
     def _key(self, registry: Registry, selection: Selection) -> str:
         """Names an identity's credential: it opens all its registries in the region."""
@@ -293,12 +388,6 @@ def _key_of_login(host: str) -> str:
 def _stamps(*files: Path) -> dict[bytes, bytes]:
     found = {os.fsencode(file.absolute()) for file in files}
     return {path: entry.stamp(path) for path in sorted(found)}
-
-
-def _revived(failure: Mapping[str, str]) -> EcrPyError:
-    kind = getattr(errors, failure.get("kind", ""), EcrPyError)
-    error: EcrPyError = kind(failure.get("what", ""), mend=failure.get("mend", ""))
-    return error
 
 
 def _as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:

@@ -12,13 +12,18 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import botocore.configloader
 import botocore.exceptions as aws_errors
 from botocore.config import Config
+from botocore.credentials import ConfigProvider, SharedCredentialProvider
 from botocore.session import Session
+from botocore.utils import JSONFileCache
 
+from docker_credential_ecr_py.aws import LIMITS, answer_error, network_error, tail
 from docker_credential_ecr_py.aws_config import read_sections
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import (
@@ -28,22 +33,17 @@ from docker_credential_ecr_py.errors import (
     ClockSkew,
     EcrPyError,
     InvalidKeys,
-    LoginNeeded,
+    MfaCodeNeeded,
     NoProfile,
-    Throttled,
     Unreachable,
 )
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
 from docker_credential_ecr_py.selection import Selection
+from docker_credential_ecr_py.sso.sessions import login_needed
 
 USERNAME = "AWS"
-# Seconds. One call may take CONNECT + READ, three times over; all together never more than OVERALL.
-CONNECT, READ, OVERALL = 4, 8, 30
-_LIMITS = Config(
-    connect_timeout=CONNECT,
-    read_timeout=READ,
-    retries={"mode": "standard", "total_max_attempts": 4},
-)
+# Seconds for everything together, whatever still hangs then.
+OVERALL = 30
 
 _CONTAINER_AND_INSTANCE = ("container-role", "ec2-credentials-file", "boto-config", "iam-role")
 # The one provider of botocore's chain that is this identity, where it comes from no profile.
@@ -53,22 +53,30 @@ _ONLY_PROVIDER = {
     "container": "container-role",
     "instance": "iam-role",
 }
+_SESSION_ENDED = (
+    aws_errors.UnauthorizedSSOTokenError,
+    aws_errors.SSOTokenLoadError,
+    aws_errors.TokenRetrievalError,
+)
 _LARGEST_SKEW = 300
 _T = TypeVar("_T")
 
 
-def fetch(registry: Registry, selection: Selection) -> Credential:
+def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Credential:
     """A credential for `registry`, fresh from AWS. Takes OVERALL seconds at the most.
 
-    Raises LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
+    Raises MfaCodeNeeded where a role asks for `mfa_code` and none was given;
+    LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
     NoProfile or AwsConfigError.
     """
-    return _within(OVERALL, lambda: _fetch(registry, selection))
+    return _within(OVERALL, lambda: _fetch(registry, selection, mfa_code))
 
 
-def _fetch(registry: Registry, selection: Selection) -> Credential:
+def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
     try:
         session = _session(registry, selection)
+        if selection.identity.mfa_serial:
+            _share_roles_with_aws_cli(session, selection, mfa_code)
         service = "ecr-public" if registry.public else "ecr"
         region = PUBLIC_REGION if registry.public else registry.region
         # Any: botocore makes the client's methods as it runs.
@@ -121,13 +129,37 @@ class _ForgivingSession(Session):
         try:
             return super().full_config
         except aws_errors.ConfigParseError:
-            sections = read_sections(os.path.expanduser(self.get_config_variable("config_file")))
-            return botocore.configloader.build_profile_map(sections)
+            config = _profile_map(self.get_config_variable("config_file"))
+            credentials = _sections(self.get_config_variable("credentials_file"))
+            for name, values in credentials.items():
+                config["profiles"].setdefault(name, {}).update(values)
+            return config
+
+    def forgive_in_providers(self, profile: str) -> None:
+        """Lets the two providers that read the files for themselves read them as we do."""
+        config_file = self.get_config_variable("config_file")
+        credentials_file = self.get_config_variable("credentials_file")
+        chain = self.get_component("credential_provider")
+        for provider in (
+            SharedCredentialProvider(credentials_file, profile, ini_parser=_sections),
+            ConfigProvider(config_file, profile, config_parser=_profile_map),
+        ):
+            chain.insert_after(provider.METHOD, provider)
+            chain.remove(provider.METHOD)
 
 
-def _session(registry: Registry, selection: Selection) -> Session:
+def _sections(path: str) -> dict[str, dict[str, str]]:
+    return read_sections(Path(os.path.expanduser(path)), with_secrets=True)
+
+
+def _profile_map(path: str) -> dict[str, Any]:
+    return botocore.configloader.build_profile_map(_sections(path))
+
+
+def _session(registry: Registry, selection: Selection) -> _ForgivingSession:
     session = _ForgivingSession(profile=selection.profile or None)
-    session.set_default_client_config(_LIMITS)
+    session.set_default_client_config(LIMITS)
+    session.forgive_in_providers(selection.profile or "default")
     if not session.get_config_variable("region"):
         session.set_config_variable("region", registry.region)
     chain = session.get_component("credential_provider")
@@ -156,6 +188,21 @@ def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:
     """The endpoint that the environment puts in the place of ECR's, or ""."""
     service = "ECR_PUBLIC" if registry.public else "ECR"
     return environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: str) -> None:
+    """Keeps a role that took an MFA code where the AWS CLI does, so that neither asks twice."""
+
+    def prompt(question: str) -> str:
+        if not mfa_code:
+            raise MfaCodeNeeded(selection.identity.mfa_serial, selection.profile)
+        return mfa_code
+
+    # Any: the cache is the provider's public attribute, as the AWS CLI sets it; the prompter is
+    # not, but what it would ask on its own hangs where there is no terminal.
+    provider: Any = session.get_component("credential_provider").get_provider("assume-role")
+    provider.cache = JSONFileCache(os.path.expanduser("~/.aws/cli/cache"))
+    provider._prompter = prompt
 
 
 def _within(seconds: float, work: Callable[[], _T]) -> _T:
@@ -187,34 +234,17 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     """What botocore raised, as an error for a person."""
     if isinstance(error, aws_errors.ClientError):
         return _translate_answer(error, registry, selection)
-    identity = selection.identity
+    session = selection.identity.sso
+    if session is not None and isinstance(error, _SESSION_ENDED):
+        return login_needed(session)
     text = str(error)
     match error:
-        case (
-            aws_errors.UnauthorizedSSOTokenError()
-            | aws_errors.SSOTokenLoadError()
-            | aws_errors.TokenRetrievalError()
-        ) if identity.sso is not None:
-            return _login_needed(selection)
-        case aws_errors.ProxyConnectionError():
-            return Unreachable(f"the proxy refused the way to AWS: {_tail(text)}")
-        case aws_errors.SSLError():
-            return Unreachable(
-                f"the TLS certificate of AWS is not trusted here: {_tail(text)}",
-                mend="set AWS_CA_BUNDLE to the certificates of your proxy",
-            )
-        case aws_errors.ConnectTimeoutError() | aws_errors.ReadTimeoutError():
-            return Unreachable(f"AWS gave no answer in time: {_tail(text)}")
-        case aws_errors.HTTPClientError() | aws_errors.ConnectionError():
-            return Unreachable(f"AWS cannot be reached: {_tail(text)}")
         case aws_errors.MetadataRetrievalError():
-            return Unreachable(
-                f"the container or instance credentials cannot be had: {_tail(text)}"
-            )
+            return Unreachable(f"the container or instance credentials cannot be had: {tail(text)}")
         case aws_errors.CredentialRetrievalError():
-            return NoProfile(f"no credentials: {_tail(text)}")
+            return NoProfile(f"no credentials: {tail(text)}")
         case aws_errors.NoCredentialsError() | aws_errors.PartialCredentialsError():
-            return NoProfile("the profile has no AWS credentials", mend=_mend_keys(selection))
+            return NoProfile("no AWS credentials", mend=_refused_keys(selection)[1])
         case (
             aws_errors.ProfileNotFound()
             | aws_errors.ConfigParseError()
@@ -223,10 +253,8 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.InfiniteLoopConfigError()
             | aws_errors.ConfigNotFound()
         ):
-            return AwsConfigError(f"botocore refuses the AWS config: {_tail(text)}")
-        case aws_errors.BotoCoreError():
-            return BadAnswer(f"{type(error).__name__}: {_tail(text)}")
-    return BadAnswer(f"AWS gave an answer that cannot be read ({type(error).__name__})")
+            return AwsConfigError(f"botocore refuses the AWS config: {tail(text)}")
+    return network_error(error)
 
 
 def _translate_answer(
@@ -235,28 +263,33 @@ def _translate_answer(
     answer: Mapping[str, Any] = error.response
     about = answer.get("Error", {})
     code, message = str(about.get("Code", "")), str(about.get("Message", ""))
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     operation = error.operation_name
     skew = _skew(answer)
     if abs(skew) > _LARGEST_SKEW or code in ("RequestExpired", "RequestTimeTooSkewed"):
         late = "behind" if skew > 0 else "ahead of"
-        by = f"{abs(skew) / 60:.0f} minutes {late} AWS's" if skew else "not the same as AWS's"
+        minutes = round(abs(skew) / 60)
+        by = f"{minutes} minutes {late} AWS's" if minutes else "not the same as AWS's"
         return ClockSkew(f"the clock of this machine is {by} ({code})", mend="set the clock")
     if operation == "GetRoleCredentials" and code in (
         "ForbiddenException",
         "ResourceNotFoundException",
     ):
+        account, role = selection.identity.name.split(" ")[-2:]
         return AccessDenied(
-            f"the role of profile {selection.profile} is not assigned to you at IAM Identity "
-            f"Center (sso_account_id and sso_role_name: {selection.identity.name})",
-            mend="ask for it, or correct the profile",
+            f"role {role} of account {account} is not assigned to you at IAM Identity Center",
+            mend="ask for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
-        return _login_needed(selection)
+        return login_needed(selection.identity.sso)
     if code in ("AccessDenied", "AccessDeniedException"):
         action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
         action = "ecr-public:GetAuthorizationToken" if registry.public else action
-        return AccessDenied(f"{_principal(message)} may not {action}: {_tail(message)}")
+        # What comes after "because" is the part that tells one refusal from another.
+        reason = message.partition(" because ")[2]
+        return AccessDenied(
+            f"{_principal(message)} may not {action}{reason and f': {tail(reason)}'}",
+            mend="" if reason else "ask who manages the account for that permission",
+        )
     if code in (
         "UnrecognizedClientException",
         "InvalidClientTokenId",
@@ -267,29 +300,25 @@ def _translate_answer(
         "IncompleteSignature",
         "InvalidIdentityToken",
     ):
-        return InvalidKeys(
-            f"AWS does not accept the access key, or no longer ({code})", mend=_mend_keys(selection)
+        what, mend = _refused_keys(selection)
+        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", mend=mend)
+    return answer_error(error)
+
+
+def _refused_keys(selection: Selection) -> tuple[str, str]:
+    """What AWS refused, and what mends it."""
+    if selection.profile:
+        return (
+            "the keys of the profile",
+            f"run `aws configure --profile {quote(selection.profile)}`",
         )
-    if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
-        return Throttled("AWS asks to call less often", mend="try again in a minute")
-    if isinstance(status, int) and status >= 500:
-        return Unreachable(
-            f"AWS answered {operation} with {status} {_tail(message)}", mend="try again in a minute"
-        )
-    return BadAnswer(f"AWS answered {operation} with {code}: {_tail(message)}")
-
-
-def _login_needed(selection: Selection) -> LoginNeeded:
-    sso = selection.identity.sso
-    profile = sso.profile if sso else selection.profile
-    return LoginNeeded(
-        "the SSO session has ended or never began", mend=f"run `aws sso login --profile {profile}`"
-    )
-
-
-def _mend_keys(selection: Selection) -> str:
-    profile = f" --profile {selection.profile}" if selection.profile else ""
-    return f"run `aws configure{profile}`"
+    match selection.identity.kind:
+        case "web-identity":
+            return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
+        case "keys":
+            return "AWS_ACCESS_KEY_ID", "set it anew, with its secret, or unset it"
+        case kind:
+            return f"the credentials of this {kind}", ""
 
 
 def _principal(message: str) -> str:
@@ -304,9 +333,3 @@ def _skew(answer: Mapping[str, Any]) -> float:
         return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return 0.0
-
-
-def _tail(text: str) -> str:
-    """Enough of somebody else's words to go on, in one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:299] + "…"

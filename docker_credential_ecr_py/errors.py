@@ -1,5 +1,8 @@
 """What can go wrong, in a person's words. An error's text is one line and holds no secret."""
 
+from collections.abc import Mapping
+from shlex import quote
+
 from docker_credential_ecr_py.redact import redact
 
 NOT_FOUND = "credentials not found in native keychain"
@@ -28,6 +31,10 @@ class EcrPyError(Exception):
         where = f" ({', '.join(about)})" if about else ""
         mend = f": {self.mend}" if self.mend else ""
         return " ".join(redact(f"ecr-py: {self.what}{where}{mend}").split())
+
+    def as_note(self) -> dict[str, str]:
+        """What another process needs to raise it again, by `revived`."""
+        return {"kind": type(self).__name__, "what": self.what, "mend": self.mend}
 
 
 class ProtocolError(EcrPyError):
@@ -72,6 +79,26 @@ class LoginNeeded(EcrPyError):
     """The SSO session is absent or has ended; a person must log in."""
 
 
+class MfaCodeNeeded(EcrPyError):
+    """A role wants the code of an MFA device, which a person types."""
+
+    def __init__(self, serial: str, profile: str = "") -> None:
+        super().__init__(
+            f"a code of the MFA device {serial} is needed, and there is no terminal to ask on",
+            mend=f"run `aws sts get-caller-identity --profile {quote(profile)}`",
+            profile=profile,
+        )
+        self.serial = serial
+
+
+class LoginRefused(EcrPyError):
+    """Somebody said no to a login: the person, or the portal."""
+
+
+class LoginExpired(EcrPyError):
+    """Nobody allowed a login in time."""
+
+
 class AccessDenied(EcrPyError):
     """AWS knows who asks, and refuses."""
 
@@ -94,3 +121,10 @@ class Unreachable(EcrPyError):
 
 class BadAnswer(EcrPyError):
     """AWS, or what stands in for it, answered with something that is no credential."""
+
+
+def revived(note: Mapping[str, str]) -> EcrPyError:
+    """The error that another process noted with `as_note`."""
+    kind = globals().get(note.get("kind", ""), EcrPyError)
+    known = isinstance(kind, type) and issubclass(kind, EcrPyError) and kind is not ProtocolError
+    return (kind if known else EcrPyError)(note.get("what", ""), mend=note.get("mend", ""))

@@ -50,7 +50,7 @@ def main(arguments: list[str], given: bytes | None) -> int:
     start_log(log_file, os.environ)
     try:
         if arguments[:1] == ["renew"]:
-            Broker().renew(arguments[1])
+            Broker(may_log_in=False).renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
             code, answer = Protocol(Broker(), reader, given).call(arguments)

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.aws_config import AwsConfig
@@ -23,6 +24,8 @@ from docker_credential_ecr_py.settings import Settings
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
+# What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
+DEFAULT_SCOPE = "sso:account:access"
 _MOST_NAMED = 5
 
 
@@ -30,13 +33,18 @@ _MOST_NAMED = 5
 class SsoSession:
     """A login at IAM Identity Center. `name` is "" where the profile carries it (legacy).
 
-    `profile` is the one that leads to it, for `sso login --profile`.
+    `profile` is the one that leads to it. Only a session with `scopes` can be refreshed.
     """
 
     start_url: str
     region: str
     name: str
     profile: str
+    scopes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.start_url})" if self.name else self.start_url
 
     @property
     def token_file(self) -> str:
@@ -97,6 +105,9 @@ class _Question:
     environ: Mapping[str, str]
     on_ec2: bool
 
+    def identity(self, profile: str, named_by: str = "") -> Identity:
+        return identity_of(profile, self.aws, on_ec2=self.on_ec2, named_by=named_by)
+
 
 def select(
     registry: Registry,
@@ -135,7 +146,8 @@ def _by_settings(question: _Question) -> _Found | str:
     glob, profile = question.settings.profile_for(question.host, question.registry.host)
     if not profile:
         return "no [registries] entry fits"
-    return _Found(_identity(question, profile), profile, f'"{glob}" names profile {profile}')
+    where = f'[registries."{glob}"] in {question.settings.source}'
+    return _Found(question.identity(profile, where), profile, f'"{glob}" names profile {profile}')
 
 
 def _by_environment(question: _Question) -> _Found | str:
@@ -146,7 +158,8 @@ def _by_environment(question: _Question) -> _Found | str:
         return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
     for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         if profile := environ.get(variable):
-            return _Found(_identity(question, profile), profile, f"{variable}={profile}")
+            identity = question.identity(profile, variable)
+            return _Found(identity, profile, f"{variable}={profile}")
     role, token_file = environ.get("AWS_ROLE_ARN"), environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if role and token_file:
         identity = Identity("web-identity", f"{role} {token_file}")
@@ -169,7 +182,7 @@ def _by_account(question: _Question) -> _Found | str:
     incomplete: list[AwsConfigError] = []
     for name in candidates:
         try:
-            identity = _identity(question, name)
+            identity = question.identity(name)
         except AwsConfigError as error:
             incomplete.append(error)
             continue
@@ -184,7 +197,7 @@ def _by_account(question: _Question) -> _Found | str:
 def _by_default(question: _Question) -> _Found | str:
     if "default" in question.aws.profiles:
         try:
-            return _Found(_identity(question, "default"), "default", "profile default")
+            return _Found(question.identity("default"), "default", "profile default")
         except _NoCredentials:
             pass
     if question.on_ec2:
@@ -196,19 +209,29 @@ class _NoCredentials(AwsConfigError):
     """A profile that leaves the credentials to somebody else: a region, say, and no more."""
 
 
-def _identity(question: _Question, name: str, above: tuple[str, ...] = ()) -> Identity:
-    """Who a profile is, by botocore's order of providers. Raises AwsConfigError."""
-    aws = question.aws
+def identity_of(
+    name: str,
+    aws: AwsConfig,
+    *,
+    on_ec2: bool = False,
+    named_by: str = "",
+    above: tuple[str, ...] = (),
+) -> Identity:
+    """Who a profile is, by botocore's order of providers. Raises AwsConfigError.
+
+    `named_by` is what named it, for a profile that does not exist; `above` the profiles whose
+    source it is.
+    """
     values = aws.profiles.get(name)
     if values is None:
         near = difflib.get_close_matches(name, aws.profiles, 3)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise AwsConfigError(
-            f"there is no profile {name} in {aws.source}{hint}",
+            f"{named_by} names profile {name}, and there is none in {aws.source}{hint}",
             mend="" if near else "run `aws configure list-profiles`",
         )
     if "role_arn" in values and name not in above:
-        return _role(question, name, values, above)
+        return _role(name, values, aws, on_ec2=on_ec2, above=above)
     if any(key in values for key in _SSO_KEYS):
         return _sso(aws, name, values)
     if name in aws.shared_keys:
@@ -221,21 +244,34 @@ def _identity(question: _Question, name: str, above: tuple[str, ...] = ()) -> Id
         return Identity("process", f"{name} {command}")
     if "aws_access_key_id" in values:
         return Identity("keys", values["aws_access_key_id"])
-    if question.on_ec2:
+    if on_ec2:
         return Identity("instance", "")
     raise _NoCredentials(f"profile {name} in {aws.source} says nothing about credentials")
 
 
 def _role(
-    question: _Question, name: str, values: Mapping[str, str], above: tuple[str, ...]
+    name: str,
+    values: Mapping[str, str],
+    aws: AwsConfig,
+    *,
+    on_ec2: bool,
+    above: tuple[str, ...],
 ) -> Identity:
     role = " ".join([values["role_arn"], values.get("external_id", "")]).rstrip()
     if token_file := values.get("web_identity_token_file"):
         return Identity("web-identity", f"{role} {token_file}")
     if source_profile := values.get("source_profile"):
         if source_profile in above:
-            raise AwsConfigError(f"the source_profile of {name} leads back to {source_profile}")
-        source = _identity(question, source_profile, (*above, name))
+            raise AwsConfigError(
+                f"the source_profile of {name} in {aws.source} leads back to {source_profile}"
+            )
+        source = identity_of(
+            source_profile,
+            aws,
+            on_ec2=on_ec2,
+            named_by=f"source_profile of {name}",
+            above=(*above, name),
+        )
         return Identity(
             "role",
             f"{role} by {source.kind} {source.name}",
@@ -244,7 +280,8 @@ def _role(
         )
     if source_name := values.get("credential_source"):
         return Identity("role", f"{role} by {source_name}")
-    raise _incomplete(question.aws, name, "source_profile or credential_source")
+    lacking = "source_profile or credential_source"
+    raise _incomplete(aws.source, f"profile {name}", lacking)
 
 
 def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
@@ -257,19 +294,51 @@ def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
                 f"and there is none in {aws.source}"
             )
         session = aws.sso_sessions[session_name]
-    for key in ("sso_start_url", "sso_region"):
-        if not session.get(key):
-            raise _incomplete(aws, name, key)
+    sso = sso_session(session_name, session, name, aws.source)
     for key in ("sso_account_id", "sso_role_name"):
         if not values.get(key):
-            raise _incomplete(aws, name, key)
-    sso = SsoSession(session["sso_start_url"], session["sso_region"], session_name, name)
+            raise _incomplete(aws.source, f"profile {name}", key)
     who = f"{session_name or sso.start_url} {values['sso_account_id']} {values['sso_role_name']}"
     return Identity("sso", who, sso)
 
 
-def _incomplete(aws: AwsConfig, name: str, missing: str) -> AwsConfigError:
-    return AwsConfigError(f"profile {name} in {aws.source} lacks {missing}")
+def sso_session(
+    name: str, values: Mapping[str, str], profile: str, source: str = "~/.aws/config"
+) -> SsoSession:
+    """The session that a section describes: [sso-session NAME], or a legacy profile's own.
+
+    Raises AwsConfigError.
+    """
+    for key in ("sso_start_url", "sso_region"):
+        if not values.get(key):
+            section = f"[sso-session {name}]" if name else f"profile {profile}"
+            raise _incomplete(source, section, key)
+    scopes = values.get("sso_registration_scopes", DEFAULT_SCOPE) if name else ""
+    return SsoSession(
+        values["sso_start_url"],
+        values["sso_region"],
+        name,
+        profile,
+        tuple(scope.strip() for scope in scopes.split(",") if scope.strip()),
+    )
+
+
+def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
+    """Every session that the config can log in to, each once; incomplete ones are passed over."""
+    found: dict[str, SsoSession] = {}
+    legacy = {name: values for name, values in aws.profiles.items() if "sso_start_url" in values}
+    for name, values, profile in (
+        *((name, values, "") for name, values in aws.sso_sessions.items()),
+        *(("", values, name) for name, values in legacy.items() if "sso_session" not in values),
+    ):
+        with suppress(AwsConfigError):
+            session = sso_session(name, values, profile)
+            found.setdefault(session.token_file, session)
+    return list(found.values())
+
+
+def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
+    return AwsConfigError(f"{section} in {source} lacks {missing}")
 
 
 def _accounts(values: Mapping[str, str]) -> set[str]:

@@ -16,8 +16,10 @@ OURSELVES = "ecr-py"
 _CHOICES = {
     "prefer": ("environment", "account"),
     "store": ("file", "none"),
+    "login": ("auto", "never"),
 }
-_DEFAULTS = ("prefer", "store", "fallback")
+_DEFAULTS = (*_CHOICES, "login_timeout", "fallback")
+_LOGIN_TIMEOUT = range(10, 3601)
 _REGISTRY = ("profile", "alias")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
@@ -27,14 +29,18 @@ _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 class Settings:
     """`profiles` and `aliases` are keyed by host or glob, in the order of the file.
 
-    `fallback` is the name of another helper, as docker's config has it, or "".
+    `fallback` is the name of another helper, as docker's config has it, or "". `login_timeout`
+    is how many seconds a person has to log in.
     """
 
     prefer: str = "environment"
     store: str = "file"
+    login: str = "auto"
+    login_timeout: int = 300
     fallback: str = ""
     profiles: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    source: str = "config.toml"
 
     def registry_for(self, host: str) -> Registry:
         """The registry that a host is, or stands in front of. Raises NotEcr."""
@@ -56,7 +62,7 @@ def load_settings(path: Path) -> Settings:
     """The settings in a file; the defaults where there is none. Raises SettingsError."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Settings()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {_cause(error)}") from None
@@ -83,15 +89,22 @@ class _Reader:
         self._known(document, ("defaults", "registries"), "")
         defaults = self._table(document, "defaults")
         self._known(defaults, _DEFAULTS, "defaults")
-        values = {key: self._text(defaults, key, "defaults") for key in defaults}
+        timeout = self._seconds(defaults)
+        values = {
+            key: self._text(defaults, key, "defaults") for key in defaults if key != "login_timeout"
+        }
         for key, choices in _CHOICES.items():
             if values.get(key, choices[0]) not in choices:
-                raise self._wrong(key, f"{values[key]!r} is not one of {_listed(choices)}")
+                raise self._wrong(
+                    key, f"{values[key]!r} is not one of {_listed(choices)}", "defaults"
+                )
         fallback = values.get("fallback", "").removeprefix("docker-credential-")
         if fallback == OURSELVES:
-            raise self._wrong("fallback", "we cannot be our own fallback")
+            raise self._wrong("fallback", "we cannot be our own fallback", "defaults")
         if fallback and not _HELPER_NAME.fullmatch(fallback):
-            raise self._wrong("fallback", f"{fallback!r} is not the name of a credential helper")
+            raise self._wrong(
+                "fallback", f"{fallback!r} is not the name of a credential helper", "defaults"
+            )
         profiles, aliases = {}, {}
         for host, table in self._table(document, "registries").items():
             glob = host.lower()
@@ -106,15 +119,18 @@ class _Reader:
                 profiles[glob] = self._text(table, "profile", host)
             if "alias" in table:
                 aliases[glob] = self._alias(glob, self._text(table, "alias", host))
-        return Settings(**{**values, "fallback": fallback}, profiles=profiles, aliases=aliases)
+        values["fallback"] = fallback
+        return Settings(
+            **values, login_timeout=timeout, profiles=profiles, aliases=aliases, source=self.name
+        )
 
     def _alias(self, host: str, target: str) -> str:
         if _literal_characters(host) != len(host):
-            raise self._wrong("alias", f"{host!r} is a glob; an alias is one host")
+            raise self._wrong("alias", f"{host!r} is a glob; an alias is one host", host)
         try:
             return Registry.of_host(host_of(target)).host
         except (NotEcr, BadServerURL) as error:
-            raise self._wrong("alias", error.what) from None
+            raise self._wrong("alias", error.what, host) from None
 
     def _table(self, parent: dict[str, Any], key: str) -> dict[str, Any]:
         table = parent.get(key, {})
@@ -125,8 +141,15 @@ class _Reader:
     def _text(self, table: dict[str, Any], key: str, where: str) -> str:
         value = table[key]
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(key, f"under [{where}] takes a text in quotes")
+            raise self._wrong(key, f"under [{where}] takes a text in quotes", where)
         return str(value)
+
+    def _seconds(self, defaults: dict[str, Any]) -> int:
+        value = defaults.get("login_timeout", Settings.login_timeout)
+        if type(value) is not int or value not in _LOGIN_TIMEOUT:
+            allowed = f"{_LOGIN_TIMEOUT.start} to {_LOGIN_TIMEOUT.stop - 1}"
+            raise self._wrong("login_timeout", f"takes a number of seconds, {allowed}", "defaults")
+        return value
 
     def _known(self, table: dict[str, Any], allowed: Iterable[str], where: str) -> None:
         for key in table:
@@ -134,14 +157,24 @@ class _Reader:
                 belongs = "; it belongs under [defaults]" if key in _DEFAULTS else ""
                 place = f"under [{where}]" if where else "at the top"
                 raise self._wrong(
-                    key, f"is unknown {place}, where {_listed(allowed)} may stand{belongs}"
+                    key, f"is unknown {place}, where {_listed(allowed)} may stand{belongs}", where
                 )
 
-    def _wrong(self, key: str, what: str) -> SettingsError:
-        mention = re.compile(rf"""^\s*\[?.*["']?{re.escape(key)}["']?\s*[\]=."']""")
-        line = next((n for n, text in enumerate(self.lines, 1) if mention.search(text)), 0)
+    def _wrong(self, key: str, what: str, table: str = "") -> SettingsError:
+        line = self._line(key, table)
         at = f", line {line}" if line else ""
         return SettingsError(f"{self.name}{at}: {key}: {what}")
+
+    def _line(self, key: str, table: str) -> int:
+        """Where a key stands under a table's heading, or the heading itself; 0 if unseen."""
+        named = re.compile(rf"""\s*(\[.*)?["']?{re.escape(key)}["']?\s*(=|\.|\])""")
+        inside = not table
+        for number, text in enumerate(self.lines, 1):
+            if text.lstrip().startswith("["):
+                inside = not table or table in text
+            if inside and named.match(text):
+                return number
+        return 0
 
 
 def _literal_characters(glob: str) -> int:

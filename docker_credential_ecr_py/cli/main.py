@@ -1,11 +1,12 @@
-"""ecr-py: says which version this is, and whose credentials open a registry."""
+"""ecr-py: the command a person types."""
 
 from importlib.metadata import version
 
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.cli.login import login, logout
+from docker_credential_ecr_py.cli.shown import failing_in_one_line
 
 _NAME = "docker-credential-ecr-py"
 
@@ -18,14 +19,16 @@ def main() -> None:
 
 @main.command()
 @click.argument("registry")
+@failing_in_one_line
 def explain(registry: str) -> None:
     """Whose credentials open REGISTRY, and why. Asks nobody."""
-    try:
-        selection = Broker().select(registry)
-    except EcrPyError as error:
-        raise click.ClickException(str(error).removeprefix("ecr-py: ")) from None
+    selection = Broker().select(registry)
     for step in selection.steps:
         click.echo(f"{'->' if step.won else '  '} {step.rule:12}{step.saw}")
     identity = selection.identity
     click.echo(f"\nprofile   {selection.profile or '(none)'}")
     click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
+
+
+main.add_command(login)
+main.add_command(logout)

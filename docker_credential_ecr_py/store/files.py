@@ -2,10 +2,9 @@
 
 import json
 import os
-import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.kinds import Remembered
 from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.whole_file import write_whole
 
 _FOLDERS = ("selections", "credentials", "locks")
 # What nobody has asked for in a month is not asked for again; a spent token is of no use sooner.
@@ -67,13 +67,19 @@ class FileStore:
         self._write(entry.selection_path(self._root, host, self._here), fields)
 
     def forget(self, host: str) -> set[str]:
-        keys = set()
+        return set(self._forget(lambda path, fields: path.name.startswith(f"{host}~")).values())
+
+    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
+        return self._forget(lambda path, fields: file in fields[5::2])
+
+    def _forget(self, unwanted: Callable[[Path, list[bytes]], bool]) -> dict[str, str]:
+        keys = {}
         for path in self._selection_files():
-            if not path.name.startswith(f"{host}~"):
+            fields = entry.read(os.fsencode(path), entry.SELECTION) or []
+            if not unwanted(path, fields):
                 continue
-            fields = entry.read(os.fsencode(path), entry.SELECTION)
-            if fields is not None and fields[3]:
-                keys.add(fields[3].decode())
+            if fields and fields[3]:
+                keys[fields[1].decode()] = fields[3].decode()
             with suppress(OSError):
                 path.unlink()
         return keys
@@ -110,20 +116,10 @@ class FileStore:
             return []
 
     def _write(self, path: bytes, fields: list[bytes]) -> None:
-        """Written beside and renamed into place: a reader sees the old or the new, never half."""
         body = b"\0".join(fields)
-        beside = b"%b.%b.new" % (path, secrets.token_hex(8).encode())
         try:
             self._make_folders()
-            file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with open(file, "wb") as writer:
-                    writer.write(entry.fingerprint(body) + b"\0" + body)
-                os.replace(beside, path)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(beside)
-                raise
+            write_whole(Path(os.fsdecode(path)), entry.fingerprint(body) + b"\0" + body)
         except OSError as error:
             log.warning("not kept: %s", error)
 

@@ -35,6 +35,9 @@ class Store(Protocol):
     def forget(self, host: str) -> set[str]:
         """Drops the selections for a host, whoever asked; returns the keys that they named."""
 
+    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
+        """Likewise those that hold by a file: hosts, and the keys that they named."""
+
     def discard(self, key: str) -> None: ...
 
     def remembered(self) -> Iterator[Remembered]:
@@ -56,6 +59,9 @@ class NoStore:
 
     def forget(self, host: str) -> set[str]:
         return set()
+
+    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
+        return {}
 
     def discard(self, key: str) -> None: ...
 

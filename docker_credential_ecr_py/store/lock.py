@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from docker_credential_ecr_py.errors import EcrPyError
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -54,14 +56,15 @@ class Lock:
         except (ValueError, KeyError, TypeError):
             return {}
 
-    def leave(self, error: dict[str, str]) -> None:
-        """Tells those who wait why this holder failed, or (empty) that it did not."""
+    def leave(self, error: EcrPyError | None) -> None:
+        """Tells those who wait why this holder failed, or that it did not."""
         if self.file is None:
             return
         with suppress(OSError):
             os.ftruncate(self.file, 0)
-            if error:
-                os.pwrite(self.file, json.dumps({"at": time.time(), "error": error}).encode(), 0)
+            if error is not None:
+                note = {"at": time.time(), "error": error.as_note()}
+                os.pwrite(self.file, json.dumps(note).encode(), 0)
 
 
 @contextmanager

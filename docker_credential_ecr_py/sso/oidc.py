@@ -1,0 +1,168 @@
+"""The calls to SSO OIDC and the portal, by botocore. Each has a time limit.
+
+Raises LoginRefused, LoginExpired, and what ecr.translate raises for the network.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.exceptions as aws_errors
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.session import Session
+
+from docker_credential_ecr_py.aws import LIMITS, network_error
+from docker_credential_ecr_py.errors import (
+    BadAnswer,
+    EcrPyError,
+    LoginExpired,
+    LoginRefused,
+)
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, Token
+
+CODE_GRANT = "authorization_code"
+REFRESH_GRANT = "refresh_token"
+# Without a port: any port of the loopback will do then (RFC 8252, 7.3).
+REDIRECT_URI = "http://127.0.0.1/oauth/callback"
+
+
+class RefreshRefused(EcrPyError):
+    """The refresh token is not good any more: a person must log in."""
+
+
+@dataclass(frozen=True)
+class DeviceAuthorization:
+    """What a person needs to allow a login elsewhere; `expires_in` and `interval` in seconds."""
+
+    device_code: str = field(repr=False)
+    user_code: str
+    address: str
+    address_with_code: str
+    expires_in: float
+    interval: float
+
+
+class Oidc:
+    """SSO OIDC of one session's region."""
+
+    def __init__(self, session: SsoSession) -> None:
+        self._session = session
+        unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
+        # Any: botocore makes the client's methods as it runs.
+        self._client: Any = Session(profile=None).create_client(
+            "sso-oidc", region_name=session.region, config=unsigned
+        )
+
+    @property
+    def endpoint(self) -> str:
+        return str(self._client.meta.endpoint_url)
+
+    def register(self, grant: str) -> Registration:
+        """A new public client, for one grant."""
+        asked: dict[str, Any] = {
+            "clientName": f"ecr-py-{self._session.name or int(time.time())}",
+            "clientType": "public",
+        }
+        if self._session.scopes:
+            asked["scopes"] = list(self._session.scopes)
+        grants = [grant, REFRESH_GRANT]
+        if grant == CODE_GRANT:
+            asked |= {
+                "grantTypes": grants,
+                "redirectUris": [REDIRECT_URI],
+                "issuerUrl": self._session.start_url,
+            }
+        with self._translated():
+            answer = self._client.register_client(**asked)
+            return Registration(
+                answer["clientId"],
+                answer["clientSecret"],
+                float(answer["clientSecretExpiresAt"]),
+                self._session.scopes,
+                tuple(grants),
+            )
+
+    def start_device_authorization(self, registration: Registration) -> DeviceAuthorization:
+        with self._translated():
+            answer = self._client.start_device_authorization(
+                clientId=registration.client_id,
+                clientSecret=registration.client_secret,
+                startUrl=self._session.start_url,
+            )
+            return DeviceAuthorization(
+                answer["deviceCode"],
+                answer["userCode"],
+                answer["verificationUri"],
+                answer["verificationUriComplete"],
+                float(answer.get("expiresIn", 600)),
+                float(answer.get("interval", 5)),
+            )
+
+    def poll(self, registration: Registration, device_code: str) -> Token | float:
+        """The token, once the person has allowed it; until then, seconds to add to the pause."""
+        try:
+            return self._create_token(registration, DEVICE_GRANT, deviceCode=device_code)
+        except self._client.exceptions.AuthorizationPendingException:
+            return 0.0
+        except self._client.exceptions.SlowDownException:
+            return 5.0
+
+    def exchange(
+        self, registration: Registration, code: str, verifier: str, redirect_uri: str
+    ) -> Token:
+        """The token for the code that the browser brought."""
+        return self._create_token(
+            registration, CODE_GRANT, code=code, codeVerifier=verifier, redirectUri=redirect_uri
+        )
+
+    def refresh(self, token: Token) -> Token:
+        """A new token for the refresh token of an old one. Raises RefreshRefused."""
+        try:
+            return self._create_token(
+                token.registration, REFRESH_GRANT, refreshToken=token.refresh_token
+            )
+        except (LoginRefused, LoginExpired) as error:
+            raise RefreshRefused(error.what) from None
+
+    def _create_token(self, registration: Registration, grant: str, **given: str) -> Token:
+        with self._translated():
+            answer = self._client.create_token(
+                grantType=grant,
+                clientId=registration.client_id,
+                clientSecret=registration.client_secret,
+                **given,
+            )
+            return Token(
+                self._session.start_url,
+                self._session.region,
+                answer["accessToken"],
+                time.time() + float(answer["expiresIn"]),
+                registration,
+                answer.get("refreshToken") or given.get("refreshToken", ""),
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        known = self._client.exceptions
+        try:
+            yield
+        except (known.AuthorizationPendingException, known.SlowDownException):
+            raise
+        except (known.AccessDeniedException, known.UnauthorizedClientException):
+            raise LoginRefused("the login was refused") from None
+        except known.ExpiredTokenException:
+            raise LoginExpired("the login was not allowed in time") from None
+        except (known.InvalidGrantException, known.InvalidClientException) as error:
+            raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
+        except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
+            raise network_error(error, self._session.start_url) from None
+        except (KeyError, TypeError, ValueError):
+            raise BadAnswer(f"{self.endpoint} gave an answer that cannot be read") from None
+
+
+def _code(error: aws_errors.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

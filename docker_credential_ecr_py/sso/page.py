@@ -1,0 +1,44 @@
+"""The page that the browser lands on after a login. It asks nobody for anything."""
+
+import base64
+import hashlib
+import html
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #16191f; --paper: #fff; --mark: #067f68; }
+:root.failed { --mark: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e9ebed; --paper: #16191f; --mark: #2bc4a4; }
+  :root.failed { --mark: #ff8a80; }
+}
+body { margin: 0; min-height: 100vh; display: grid; place-items: center;
+  font: 1.125rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
+main { max-width: 32rem; padding: 2rem; border-left: .375rem solid var(--mark); }
+h1 { margin: 0 0 .5rem; font-size: 1.75rem; line-height: 1.2; }
+p { margin: 0; }
+"""
+_STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page(failure: str = "") -> bytes:
+    """The page for a login that succeeded, or why it did not."""
+    if failure:
+        heading, text = "Not logged in", f"{html.escape(failure)}. Your terminal has more."
+    else:
+        heading, text = "You are logged in", "You can close this page and go back."
+    return (
+        f'<!doctype html>\n<html lang="en"{" class=failed" * bool(failure)}>\n'
+        '<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{heading} · ecr-py</title>\n<style>{_STYLE}</style>\n"
+        f"<main><h1>{heading}</h1><p>{text}</p></main>\n"
+    ).encode()

@@ -1,0 +1,101 @@
+"""A listener on the loopback for the one redirect that ends a login in a browser.
+
+It answers that redirect once, whatever else comes gets 404, and it is gone afterwards.
+"""
+
+import hmac
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from docker_credential_ecr_py.sso.page import HEADERS, page
+
+PATH = "/oauth/callback"
+# Seconds: an idle connection of the browser's, and how long its tab waits for the token.
+_IDLE, _LONGEST_EXCHANGE = 10, 40
+
+
+@dataclass
+class Redirect:
+    """What the browser brought. `finish` says what its page is to show."""
+
+    port: int
+    state: str = field(repr=False)
+    code: str = field(default="", repr=False)
+    error: str = ""
+    arrived: threading.Event = field(default_factory=threading.Event)
+    _finished: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _taken: bool = False
+    _shown: threading.Event = field(default_factory=threading.Event)
+    _failure: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    def finish(self, failure: str = "") -> None:
+        """Lets the browser show the page, and waits until it has it."""
+        self._failure = failure
+        self._finished.set()
+        if self._taken:
+            self._shown.wait(2)
+
+    def take(self, query: str) -> bytes | None:
+        """The page for a redirect; None where it is not the one that is waited for."""
+        given = parse_qs(query)
+        state, code, error = (given.get(key, [""])[0] for key in ("state", "code", "error"))
+        if not hmac.compare_digest(state.encode(), self.state.encode()) or not (code or error):
+            return None
+        with self._lock:
+            if self._taken:
+                return None
+            self._taken = True
+        self.code, self.error = code, error
+        self.arrived.set()
+        self._finished.wait(_LONGEST_EXCHANGE)
+        return page(self._failure)
+
+    def shown(self) -> None:
+        self._shown.set()
+
+
+@contextmanager
+def listening(state: str) -> Iterator[Redirect]:
+    """Listens on a free port of 127.0.0.1 as long as the context lasts. Raises OSError."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _IDLE
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            answer = redirect.take(url.query) if url.path == PATH else None
+            if answer is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            for name, value in HEADERS.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+            redirect.shown()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing: the code stands in the request line."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    redirect = Redirect(server.server_port, state)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield redirect
+    finally:
+        redirect.finish(redirect._failure or "The login was given up")
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,156 @@
+"""Sees that a session is alive: refreshes it silently, or lets a person log in; once for all.
+
+Whoever notices first does it, the others wait for what it brings. They wait on a lock in our
+cache folder, so a login in one terminal serves them all.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.sso.files import SsoFiles, Token
+from docker_credential_ecr_py.store.lock import Lock, locked
+
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.sso.login import Login
+
+# Seconds. botocore refreshes by itself inside 15 minutes of a token's end, without a lock: we are
+# there first. A token that ends within a minute is not worth a call.
+REFRESH_BEFORE_END = 16 * 60
+_SPENT_BEFORE_END = 60
+_MARGIN = 60
+
+
+class Sessions:
+    """`login` makes the way to log in, or returns None where nobody is there to do it."""
+
+    def __init__(
+        self,
+        files: SsoFiles,
+        lock_folder: Path | None,
+        *,
+        login: Callable[[], "Login | None"],
+        limit: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.files = files
+        self._lock_folder = lock_folder
+        self._login = login
+        self._limit = limit
+        self._clock = clock
+
+    def ensure(self, session: SsoSession, *, rejected: str = "") -> Token:
+        """A live token: the one that is there, a refreshed one, or one from a login.
+
+        `rejected` is an access token that the portal did not accept, whatever its file says.
+        Raises LoginNeeded where a person must log in and none is there; else as Login.run.
+        """
+        token = self.files.token(session)
+        if token is not None and self._good(token, rejected):
+            return token
+        with self._lock(session) as lock:
+            if lock is None:
+                raise login_needed(session)
+            token = self.files.token(session)
+            if token is not None and self._good(token, rejected):
+                return token
+            if failure := lock.failure_of_the_last():
+                raise revived(failure)
+            try:
+                token = self._renew(session, token, rejected)
+            except EcrPyError as error:
+                lock.leave(error)
+                raise
+            lock.leave(None)
+            return token
+
+    def alive(self, session: SsoSession) -> Token | None:
+        """The token that is there, if it still is good."""
+        token = self.files.token(session)
+        return token if token is not None and self._alive(token) else None
+
+    def log_in(self, session: SsoSession, login: "Login") -> Token:
+        """A new token by a login, whatever token there is. Raises as Login.run."""
+        with self._lock(session) as lock:
+            if lock is None:
+                raise login_needed(session)
+            token = login.run(session, self.files)
+            self.files.keep_token(session, token)
+            lock.leave(None)
+            return token
+
+    def log_out(self, session: SsoSession) -> bool:
+        """Ends the session at the portal and removes its token. Whether there was one.
+
+        Raises Unreachable or UnwritableSsoCache; the token file is gone in the first case.
+        """
+        with self._lock(session):
+            token = self.files.token(session)
+            was_there = self.files.drop_token(session)
+            if token is not None and self._alive(token):
+                from docker_credential_ecr_py.sso.portal import end_session
+
+                end_session(session, token.access_token)
+            return was_there
+
+    def _renew(self, session: SsoSession, token: Token | None, rejected: str) -> Token:
+        if token is not None and token.refreshable(self._clock()):
+            refreshed = self._refresh(session, token, rejected)
+            if refreshed is not None:
+                return refreshed
+        login = self._login()
+        if login is None:
+            raise login_needed(session)
+        log.info("%s: a person is asked to log in", session.start_url)
+        token = login.run(session, self.files)
+        self.files.keep_token(session, token)
+        return token
+
+    def _refresh(self, session: SsoSession, token: Token, rejected: str) -> Token | None:
+        """The refreshed token; the old one while it lives; None where a login is needed."""
+        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+
+        alive = token.access_token != rejected and self._alive(token)
+        try:
+            refreshed = Oidc(session).refresh(token)
+        except RefreshRefused as error:
+            log.info("%s: %s", session.start_url, error.what)
+            return token if alive else None
+        except EcrPyError:
+            if alive:
+                return token
+            raise
+        self.files.keep_token(session, refreshed)
+        log.info("%s: session refreshed", session.start_url)
+        return refreshed
+
+    def _good(self, token: Token, rejected: str) -> bool:
+        if token.access_token == rejected or not self._alive(token):
+            return False
+        due = token.expires - self._clock() < REFRESH_BEFORE_END
+        return not (due and token.refreshable(self._clock()))
+
+    def _alive(self, token: Token) -> bool:
+        return self._clock() < token.expires - _SPENT_BEFORE_END
+
+    def _lock(self, session: SsoSession) -> AbstractContextManager[Lock | None]:
+        if self._lock_folder is None:
+            return nullcontext(Lock())
+        with suppress(OSError):
+            os.makedirs(self._lock_folder, mode=0o700, exist_ok=True)
+        name = f"sso-{session.token_file.removesuffix('.json')}"
+        return locked(self._lock_folder / name, wait=self._limit + _MARGIN)
+
+
+def login_needed(session: SsoSession) -> LoginNeeded:
+    name = session.name or session.profile
+    return LoginNeeded(
+        "the SSO session has ended or never began", mend=f"run `ecr-py login {quote(name)}`"
+    )
