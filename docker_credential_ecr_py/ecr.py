@@ -284,6 +284,8 @@ def _translate_answer(
     if code in ("AccessDenied", "AccessDeniedException"):
         action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
         action = "ecr-public:GetAuthorizationToken" if registry.public else action
+        on = re.search(r" on resource: (arn:[^\s,]+)", message)
+        action += f" on {on[1]}" if on else ""
         # What comes after "because" is the part that tells one refusal from another.
         reason = message.partition(" because ")[2]
         return AccessDenied(
@@ -316,7 +318,7 @@ def _refused_keys(selection: Selection) -> tuple[str, str]:
         case "web-identity":
             return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
         case "keys":
-            return "AWS_ACCESS_KEY_ID", "set it anew, with its secret, or unset it"
+            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, with its secret, or unset it"
         case kind:
             return f"the credentials of this {kind}", ""
 

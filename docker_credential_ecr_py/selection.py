@@ -269,7 +269,7 @@ def _role(
             source_profile,
             aws,
             on_ec2=on_ec2,
-            named_by=f"source_profile of {name}",
+            named_by=f"source_profile of profile {name}",
             above=(*above, name),
         )
         return Identity(

@@ -91,6 +91,7 @@ class Home:
             capture_output=True,
             env=self.environment | dict(environment or {}),
             timeout=60,
+            start_new_session=True,  # no terminal of whoever runs the tests
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
@@ -101,7 +102,7 @@ class Home:
 
     def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
         """Starts the installed helper with pipes, and does not wait for it."""
-        popen = {"env": self.environment, **popen}
+        popen = {"env": self.environment, "start_new_session": True, **popen}
         pipe = subprocess.PIPE
         return subprocess.Popen([HELPER, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, **popen)
 
