@@ -318,7 +318,7 @@ def _refused_keys(selection: Selection) -> tuple[str, str]:
         case "web-identity":
             return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
         case "keys":
-            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, with its secret, or unset it"
+            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, or unset it"
         case kind:
             return f"the credentials of this {kind}", ""
 

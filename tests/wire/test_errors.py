@@ -441,7 +441,7 @@ def test_the_token_of_motos_ecr_which_expired_in_2015(home: Home) -> None:
             "[defaults]\nprefers = 'account'\n",
             2,
             "prefers",
-            "prefer, store, login, login_timeout, fallback",
+            "prefer, store, login",
         ),
         ("\n[default]\nprefer = 'account'\n", 2, "default", "defaults, registries"),
         ("prefer = 'account'\n", 1, "prefer", "[defaults]"),
