@@ -1,0 +1,159 @@
+"""ecr-py login and logout: begins and ends sessions at IAM Identity Center."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+
+import click
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.shown import failing_in_one_line, nearest
+from docker_credential_ecr_py.errors import AwsConfigError, BadServerURL, EcrPyError, NotEcr
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_sessions
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
+@click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
+@click.option("--device", is_flag=True, help="By a code that can be typed on any device.")
+@click.option("--no-browser", is_flag=True, help="Open no browser; show the address and the code.")
+@click.option("--start-url", metavar="URL", help="A portal that is not in the AWS config yet.")
+@click.option("--sso-region", metavar="REGION", help="The region of that portal.")
+@click.option("--session", metavar="NAME", help="What to call it; else the portal's own name.")
+@click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
+@click.option("--region", metavar="REGION", help="The region of the profiles' registries.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@failing_in_one_line
+def login(
+    names: tuple[str, ...],
+    every: bool,
+    force: bool,
+    device: bool,
+    no_browser: bool,
+    start_url: str | None,
+    sso_region: str | None,
+    session: str | None,
+    role: str | None,
+    region: str | None,
+    dry_run: bool,
+) -> None:
+    """Log in to IAM Identity Center, once for every tool.
+
+    \b
+    ecr-py login                  the one session there is, or a choice
+    ecr-py login dev              the session of profile dev
+    ecr-py login 642976147714.dkr.ecr.eu-west-1.amazonaws.com
+    ecr-py login --start-url https://example.awsapps.com/start --sso-region eu-west-1
+                                  a portal that is not in ~/.aws/config yet
+
+    The AWS CLI uses the same session: what this begins, `aws` has too.
+    """
+    from docker_credential_ecr_py.cli.screen import screen_for
+    from docker_credential_ecr_py.sso.login import Login
+
+    broker = Broker()
+    browser = None if no_browser else broker.browser()
+    way = Login(screen_for(os.environ), browser, broker.settings.login_timeout, device)
+    if start_url:
+        from docker_credential_ecr_py.cli import onboard
+
+        if names:
+            raise click.UsageError("--start-url goes without a name")
+        if not sso_region:
+            raise click.UsageError("--start-url goes with --sso-region")
+        portal = onboard.new_session(start_url, sso_region, session, load_config())
+        onboard.onboard(
+            broker.sessions(),
+            portal,
+            way,
+            role=role,
+            every_role=every,
+            region=region or sso_region,
+            dry_run=dry_run,
+        )
+        return
+    for chosen in _chosen(names, every=every, among=load_config()):
+        sessions = broker.sessions()
+        token = None if force else sessions.alive(chosen)
+        verb = "You are logged in to"
+        if token is None:
+            token = sessions.log_in(chosen, way)
+            verb = "Logged in to"
+        click.echo(f"{verb} {chosen.title}, {_until(token.expires)}")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
+@failing_in_one_line
+def logout(names: tuple[str, ...], every: bool) -> None:
+    """End a session at the portal, and forget every credential that came from it."""
+    broker = Broker()
+    for chosen in _chosen(names, every=every, among=load_config()):
+        removed = broker.log_out(chosen)
+        click.echo(f"{chosen.title}: {_listed(removed)}")
+
+
+def load_config() -> AwsConfig:
+    return load_aws_config(
+        paths.aws_config_file(os.environ), paths.aws_credentials_file(os.environ)
+    )
+
+
+def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:
+    known = sso_sessions(among)
+    if every:
+        return known
+    if names:
+        return list(dict.fromkeys(_named(name, among, known) for name in names))
+    if not known:
+        raise AwsConfigError(
+            f"there is no SSO session in {among.source}",
+            mend="run `ecr-py login --start-url URL --sso-region REGION`",
+        )
+    if len(known) == 1:
+        return known
+    labels = [session.name or session.profile for session in known]
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
+    for number, session in enumerate(known, 1):
+        click.echo(f"{number:3}  {session.title}", err=True)
+    picked = click.prompt("Which session", type=click.IntRange(1, len(known)), err=True)
+    return [known[picked - 1]]
+
+
+def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
+    """The session that a profile, a session's own name, or a registry leads to."""
+    for session in known:
+        if session.name == name:
+            return session
+    if name in among.profiles:
+        found = identity_of(name, among).sso
+    else:
+        try:
+            Registry.parse(name)
+        except (NotEcr, BadServerURL):
+            names = [*among.profiles, *(session.name for session in known if session.name)]
+            raise EcrPyError(
+                f"{name} is no profile and no session in {among.source}, and no registry"
+                f"{nearest(name, names)}"
+            ) from None
+        found = Broker().select(name).identity.sso
+    if found is None:
+        raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
+    return found
+
+
+def _until(expires: float) -> str:
+    minutes = max(0, round((expires - time.time()) / 60))
+    hours, minutes = divmod(minutes, 60)
+    return f"for {hours} h {minutes} min" if hours else f"for {minutes} min"
+
+
+def _listed(removed: list[str]) -> str:
+    return f"removed {', '.join(removed)}" if removed else "there was no session"

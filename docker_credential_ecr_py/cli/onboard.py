@@ -1,0 +1,195 @@
+"""ecr-py login --start-url: from the address of a portal to profiles in the AWS config."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.cli.shown import nearest
+from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput
+from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession, sso_sessions
+from docker_credential_ecr_py.sso.login import Login
+from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
+from docker_credential_ecr_py.sso.sessions import Sessions
+from docker_credential_ecr_py.whole_file import write_whole
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -> SsoSession:
+    """The session for a portal: the one that the config has for it, or a new one.
+
+    Raises BadInput for what is no HTTPS address, no region, or a name that is taken.
+    """
+    url = urlsplit(start_url)
+    if url.scheme != "https" or not url.hostname or url.username or not start_url.isascii():
+        raise BadInput(f"{start_url!r} is not the https:// address of a portal")
+    known_regions = regions()
+    if region not in known_regions:
+        near = nearest(region, known_regions)
+        raise BadInput(f"IAM Identity Center has no region {region}{near}")
+    for known in sso_sessions(aws):
+        if known.name and known.start_url == start_url and name in (None, known.name):
+            return known
+    name = name or _name_of(url.hostname, url.path)
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"{name!r} cannot be the name of a session: letters, digits, . _ -")
+    if name in aws.sso_sessions:
+        raise BadInput(f"[sso-session {name}] in {aws.source} is another portal's: use --session")
+    return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
+
+
+def onboard(
+    sessions: Sessions,
+    session: SsoSession,
+    way: Login,
+    *,
+    role: str | None,
+    every_role: bool,
+    region: str,
+    dry_run: bool,
+) -> None:
+    """Logs in, lets the person choose accounts and roles, and writes the profiles.
+
+    Raises EcrPyError.
+    """
+    token = sessions.alive(session) or sessions.log_in(session, way)
+    offered = assignments(session, token.access_token)
+    if not offered:
+        raise AccessDenied(f"{session.start_url} assigns you no account")
+    chosen = _choose(offered, role=role, every=every_role)
+    config_file = paths.aws_config_file(os.environ)
+    aws = load_aws_config(config_file, paths.aws_credentials_file(os.environ))
+    added = sections(session, chosen, offered, region, aws)
+    if not added:
+        click.echo(f"{config_file} has a profile for each already")
+        return
+    if dry_run:
+        click.echo(f"# would be added to {config_file}", err=True)
+        click.echo(added, nl=False)
+        return
+    append(config_file, added)
+    profiles = ", ".join(re.findall(r"^\[profile (.+)\]$", added, re.MULTILINE))
+    click.echo(f"Added to {config_file}: {profiles or f'[sso-session {session.name}]'}")
+
+
+def sections(
+    session: SsoSession,
+    chosen: list[Assignment],
+    offered: list[Assignment],
+    region: str,
+    aws: AwsConfig,
+) -> str:
+    """The sections that the config lacks, as text: [sso-session], and a [profile] for each."""
+    parts = []
+    if session.name not in aws.sso_sessions:
+        parts.append(
+            f"[sso-session {session.name}]\n"
+            f"sso_start_url = {session.start_url}\n"
+            f"sso_region = {session.region}\n"
+            f"sso_registration_scopes = {','.join(session.scopes)}\n"
+        )
+    taken = set(aws.profiles)
+    for assignment in chosen:
+        if any(_is_for(values, session, assignment) for values in aws.profiles.values()):
+            continue
+        name = _profile_name(assignment, offered, taken)
+        taken.add(name)
+        parts.append(
+            f"[profile {name}]\n"
+            f"sso_session = {session.name}\n"
+            f"sso_account_id = {assignment.account}\n"
+            f"sso_role_name = {assignment.role}\n"
+            f"region = {region}\n"
+        )
+    return "\n".join(parts)
+
+
+def append(file: Path, added: str) -> None:
+    """Adds to the end of the user's file, which keeps the rest, its mode and its place.
+
+    What was there is left beside it, with ".bak". Raises AwsConfigError.
+    """
+    target = Path(os.path.realpath(file))  # a link stays a link
+    try:
+        before = target.read_bytes() if target.exists() else b""
+        mode = target.stat().st_mode & 0o777 if before else 0o600
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if before:
+            write_whole(target.with_name(f"{target.name}.bak"), before, mode=mode)
+        end = b"\r\n" if b"\r\n" in before else b"\n"
+        gap = b"" if not before else end if before.endswith(b"\n") else end * 2
+        write_whole(target, before + gap + added.encode().replace(b"\n", end), mode=mode)
+    except OSError as error:
+        raise AwsConfigError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list[Assignment]:
+    if every:
+        return offered
+    roles = sorted({assignment.role for assignment in offered})
+    if role:
+        chosen = [assignment for assignment in offered if assignment.role == role]
+        if not chosen:
+            raise BadInput(f"you have no role {role} in any account{nearest(role, roles)}")
+        return chosen
+    if len(offered) == 1:
+        return offered
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError(f"which accounts? Use --all, or --role with {', '.join(roles)}")
+    for number, assignment in enumerate(offered, 1):
+        click.echo(
+            f"{number:3}  {assignment.account}  {assignment.account_name}  {assignment.role}",
+            err=True,
+        )
+    while True:
+        answer = click.prompt("Which (numbers, or all)", default="all", err=True)
+        picked = _picked(answer, len(offered))
+        if picked:
+            return [offered[number - 1] for number in picked]
+        click.echo(f"numbers from 1 to {len(offered)}, or all", err=True)
+
+
+def _picked(answer: str, most: int) -> list[int]:
+    if answer.strip().lower() == "all":
+        return list(range(1, most + 1))
+    words = re.split(r"[,\s]+", answer.strip())
+    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= most for word in words):
+        return []
+    return sorted(set(map(int, words)))
+
+
+def _is_for(values: Mapping[str, str], session: SsoSession, assignment: Assignment) -> bool:
+    ours = values.get("sso_session") == session.name or (
+        values.get("sso_start_url") == session.start_url
+    )
+    return ours and (values.get("sso_account_id"), values.get("sso_role_name")) == (
+        assignment.account,
+        assignment.role,
+    )
+
+
+def _profile_name(assignment: Assignment, offered: list[Assignment], taken: set[str]) -> str:
+    """The account's name; with the role where there are several, and the number if need be."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", assignment.account_name.lower()).strip("-")
+    name = name or assignment.account
+    if sum(other.account == assignment.account for other in offered) > 1:
+        name = f"{name}-{assignment.role}"
+    if name in taken:
+        name = f"{name}-{assignment.account}"
+    if name in taken:
+        name = f"{name}-{assignment.role}"
+    return name
+
+
+def _name_of(host: str, path: str) -> str:
+    """`https://example.awsapps.com/start` is example's."""
+    if host.endswith(".awsapps.com"):
+        return host.removesuffix(".awsapps.com")
+    return path.strip("/").split("/")[-1] or host.split(".")[0]

@@ -1,0 +1,72 @@
+"""What the SSO portal says that a person has: accounts, and roles in them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import botocore.exceptions as aws_errors
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.session import Session
+
+from docker_credential_ecr_py.aws import LIMITS, network_error
+from docker_credential_ecr_py.selection import SsoSession
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A role that a person may take in an account."""
+
+    account: str
+    account_name: str
+    role: str
+
+
+def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
+    """Every account and role of the person who logged in (ListAccounts, ListAccountRoles).
+
+    Raises as aws.network_error.
+    """
+    client = _client(session)
+    try:
+        return [
+            Assignment(account["accountId"], account.get("accountName", ""), role["roleName"])
+            for account in _pages(client, "list_accounts", "accountList", access_token)
+            for role in _pages(
+                client,
+                "list_account_roles",
+                "roleList",
+                access_token,
+                accountId=account["accountId"],
+            )
+        ]
+    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
+        raise network_error(error, session.start_url) from None
+
+
+def regions() -> list[str]:
+    """The regions that have IAM Identity Center, as far as the installed botocore knows."""
+    return list(Session().get_available_regions("sso-oidc"))
+
+
+def end_session(session: SsoSession, access_token: str) -> None:
+    """Ends the session at the portal (Logout). Raises as aws.network_error."""
+    client = _client(session)
+    try:
+        client.logout(accessToken=access_token)
+    except client.exceptions.UnauthorizedException:
+        return  # it has ended already
+    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
+        raise network_error(error, session.start_url) from None
+
+
+def _client(session: SsoSession) -> Any:
+    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
+    return Session().create_client("sso", region_name=session.region, config=unsigned)
+
+
+def _pages(
+    client: Any, operation: str, of: str, access_token: str, **given: str
+) -> Iterator[dict[str, str]]:
+    for page in client.get_paginator(operation).paginate(accessToken=access_token, **given):
+        yield from page.get(of, [])
