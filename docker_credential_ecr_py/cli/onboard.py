@@ -59,6 +59,8 @@ def onboard(
 
     Raises EcrPyError.
     """
+    if not (every_role or role or _can_choose()):
+        raise click.UsageError("nobody can choose here: use --all, or --role NAME")
     token = sessions.alive(session) or sessions.log_in(session, way)
     offered = assignments(session, token.access_token)
     if not offered:
@@ -133,16 +135,14 @@ def append(file: Path, added: str) -> None:
 def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list[Assignment]:
     if every:
         return offered
-    roles = sorted({assignment.role for assignment in offered})
     if role:
         chosen = [assignment for assignment in offered if assignment.role == role]
         if not chosen:
+            roles = sorted({assignment.role for assignment in offered})
             raise BadInput(f"you have no role {role} in any account{nearest(role, roles)}")
         return chosen
     if len(offered) == 1:
         return offered
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"which accounts? Use --all, or --role with {', '.join(roles)}")
     for number, assignment in enumerate(offered, 1):
         click.echo(
             f"{number:3}  {assignment.account}  {assignment.account_name}  {assignment.role}",
@@ -154,6 +154,10 @@ def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list
         if picked:
             return [offered[number - 1] for number in picked]
         click.echo(f"numbers from 1 to {len(offered)}, or all", err=True)
+
+
+def _can_choose() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _picked(answer: str, most: int) -> list[int]:
