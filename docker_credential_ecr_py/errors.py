@@ -14,8 +14,8 @@ class EcrPyError(Exception):
     """What happened, to which registry and profile, and the one command that mends it."""
 
     def __init__(self, what: str, *, mend: str = "", registry: str = "", profile: str = "") -> None:
-        super().__init__(what)
-        self.what = what
+        self.what = redact(what)
+        super().__init__(self.what)
         self.mend = mend
         self.registry = registry
         self.profile = profile
@@ -30,7 +30,7 @@ class EcrPyError(Exception):
         about += [f"profile {self.profile}"] if self.profile else []
         where = f" ({', '.join(about)})" if about else ""
         mend = f": {self.mend}" if self.mend else ""
-        return " ".join(redact(f"ecr-py: {self.what}{where}{mend}").split())
+        return " ".join(f"ecr-py: {self.what}{where}{mend}".split())
 
     def as_note(self) -> dict[str, str]:
         """What another process needs to raise it again, by `revived`."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NOT_FOUND = b"credentials not found in native keychain\n"
 _LONGEST_URL = 4096
 _RENEWAL_PAUSE = 60
+_MOST_FILES = 4096
 
 
 def main() -> None:
@@ -32,6 +33,8 @@ def main() -> None:
 def _main() -> "NoReturn":
     arguments = sys.argv[1:]
     given = None
+    if arguments[:1] == ["renew"]:
+        system.closerange(3, _MOST_FILES)  # whatever the client let us inherit is not ours to hold
     if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
         given = arguments[1].encode(errors="surrogateescape") if arguments[1:] else _read_input()
         if given is not None:
@@ -66,11 +69,11 @@ def _answer_hit(server_url: bytes) -> None:
     hit = root and entry.find(root, server_url, environ)
     if not root or not hit:
         return
-    if not hit.credential:
+    if not hit.answer:
         _end(_NOT_FOUND, 1)
     if hit.ageing:
         _renew_in_background(root, hit)
-    _end(hit.answer(server_url), 0)
+    _end(hit.answer, 0)
 
 
 def _end(answer: bytes, code: int) -> "NoReturn":

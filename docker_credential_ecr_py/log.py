@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from docker_credential_ecr_py.redact import redact
+from docker_credential_ecr_py.whole_file import make_private_folder
 
 LARGEST = 1024 * 1024
 
@@ -37,7 +38,7 @@ def _handler(path: Path | None) -> logging.Handler:
     if path is None:
         return logging.NullHandler()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(path.parent)
         if path.exists() and path.stat().st_size > LARGEST:
             os.replace(path, f"{path}.1")
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)

@@ -49,24 +49,29 @@ def main(arguments: list[str], given: bytes | None) -> int:
     log_file = paths.log_file()
     start_log(log_file, os.environ)
     try:
-        if arguments[:1] == ["renew"]:
+        if arguments[:1] == ["renew"] and len(arguments) == 2:
             Broker(may_log_in=False).renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
             code, answer = Protocol(Broker(), reader, given).call(arguments)
         return _end(code, answer, quiet=True)
     except CredentialsNotFound as error:
-        return _end(1, f"{error}\n".encode(), quiet=True)
+        return _end(1, _line(error), quiet=True)
     except EcrPyError as error:
         log.warning("%s", error)
         log.debug("where from", exc_info=True)
-        return _end(1, f"{error}\n".encode())
+        return _end(1, _line(error))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         log.exception("unexpected")
         more = f": {log_file} has more" if log_file else ""
         return _end(1, f"ecr-py: unexpected {type(error).__name__}{more}\n".encode())
+
+
+def _line(error: EcrPyError) -> bytes:
+    # Names from the environment need not be text.
+    return f"{error}\n".encode(errors="backslashreplace")
 
 
 def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
@@ -102,9 +107,9 @@ class Protocol:
             case ["erase"]:
                 return self.erase(self._url())
             case ["get", url]:
-                return self.get(url)
+                return self.get(_text(url))
             case ["erase", url]:
-                return self.erase(url)
+                return self.erase(_text(url))
             case ["store"]:
                 return self.store(self._input("the JSON document of docker login, then Ctrl-D"))
             case ["list"]:
@@ -118,7 +123,7 @@ class Protocol:
                 shown = HELP.format(usage=USAGE, name=NAME, settings=settings, log=log_file)
                 return 0, shown.encode()
             case [action] if action not in ACTIONS:
-                raise Usage(f"{NAME}: unknown action: {action}")
+                raise Usage(f"{NAME}: unknown action: {' '.join(action.split())[:80]}")
         raise Usage(USAGE)
 
     def get(self, url: str) -> tuple[int, bytes]:
@@ -201,6 +206,15 @@ class Protocol:
 
 def _document(values: dict[str, str]) -> bytes:
     return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def _text(argument: str) -> str:
+    """An argument, which need not be UTF-8. Raises BadInput."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise BadInput("the server URL is not UTF-8 text") from None
+    return argument
 
 
 class Usage(ProtocolError):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.redact import redact
 
 # What a partition's registries end in. A test holds this against botocore's partitions.
 # "on." marks the dual-stack names.
@@ -29,7 +30,7 @@ _PRIVATE_HOST = re.compile(
 )
 _URL = re.compile(
     r"(?:https?://)?(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\.?"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:[/?#][\x21-\x7e]*)?",
+    r"(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?",
     re.IGNORECASE,
 )
 
@@ -89,5 +90,5 @@ def host_of(server_url: str) -> str:
         raise BadServerURL(f"the server URL is longer than {LONGEST_URL} characters")
     match = _URL.fullmatch(server_url)
     if match is None or int(match["port"] or 1) not in range(1, 65536):
-        raise BadServerURL(f"not a server URL: {server_url[:80]!a}")
+        raise BadServerURL(f"not a server URL: {redact(server_url)[:80]!a}")
     return match["host"].lower()

@@ -1,9 +1,17 @@
-"""Writes a file as a whole, or not at all: beside it, then renamed into place."""
+"""Makes files that are whole, and folders that are for their owner alone."""
 
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes a folder and those above it, each for its owner alone. Raises OSError."""
+    if not folder.is_dir():
+        make_private_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:

@@ -17,7 +17,7 @@ from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession, sso_se
 from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
 from docker_credential_ecr_py.sso.sessions import Sessions
-from docker_credential_ecr_py.whole_file import write_whole
+from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -122,7 +122,7 @@ def append(file: Path, added: str) -> None:
     try:
         before = target.read_bytes() if target.exists() else b""
         mode = target.stat().st_mode & 0o777 if before else 0o600
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(target.parent)
         if before:
             write_whole(target.with_name(f"{target.name}.bak"), before, mode=mode)
         end = b"\r\n" if b"\r\n" in before else b"\n"

@@ -15,7 +15,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.whole_file import write_whole
+from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
@@ -162,7 +162,7 @@ class SsoFiles:
 
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(self.folder)
             write_whole(path, json.dumps(document).encode())
         except OSError as error:
             raise _unwritable(path, error) from None

@@ -4,7 +4,6 @@ Whoever notices first does it, the others wait for what it brings. They wait on 
 cache folder, so a login in one terminal serves them all.
 """
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,6 +16,7 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
 from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.whole_file import make_private_folder
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.sso.login import Login
@@ -144,7 +144,7 @@ class Sessions:
         if self._lock_folder is None:
             return nullcontext(Lock())
         with suppress(OSError):
-            os.makedirs(self._lock_folder, mode=0o700, exist_ok=True)
+            make_private_folder(self._lock_folder)
         name = f"sso-{session.token_file.removesuffix('.json')}"
         return locked(self._lock_folder / name, wait=self._limit + _MARGIN)
 

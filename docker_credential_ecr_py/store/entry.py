@@ -60,32 +60,28 @@ CONTEXT = (
     b"AWS_ENDPOINT_URL_SSO",
     b"AWS_ENDPOINT_URL_STS",
 )
+# Of a secret, only whether it is there: without it, its key ID says nothing about who asks.
+_SECRETS = (b"AWS_SECRET_ACCESS_KEY",)
 ABSENT = b"-"
 PRESENT = b"+"
 
 _HOST_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789.-"
 _URL_CHARACTERS = _HOST_CHARACTERS + b":/_"
+_KEY_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-"
+_PLAIN_CHARACTERS = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
 # The largest prime below 2**128: a remainder is the one fingerprint that needs no import. It
 # finds damage and tells contexts apart; nothing is kept safe by it.
 _PRIME = 2**128 - 159
 
 
 class Hit:
-    """What may be answered now: a credential's fields, or none where nobody answers."""
+    """What may be answered now: `answer` is docker's JSON document, empty where nobody answers."""
 
-    def __init__(self, host: bytes, key: bytes, credential: list[bytes]) -> None:
+    def __init__(self, host: bytes, key: bytes, answer: bytes, ageing: bool) -> None:
         self.host = host
         self.key = key
-        self.credential = credential
-
-    @property
-    def ageing(self) -> bool:
-        return time.time() >= int(self.credential[3])
-
-    def answer(self, server_url: bytes) -> bytes:
-        """Docker's JSON document, in one line."""
-        username, secret = self.credential[6:8]
-        return b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
+        self.answer = answer
+        self.ageing = ageing
 
 
 def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hit | None:
@@ -98,15 +94,20 @@ def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hi
         return None
     key = selection[3]
     if not key:
-        return Hit(host, key, [])
+        return Hit(host, key, b"", False)
     credential = read(credential_path(root, key), CREDENTIAL)
-    if credential is None or credential[1] != key:
+    if credential is None or credential[1] != key or len(credential) != 8:
         return None
+    username, secret = credential[6:]
     try:
-        usable = int(credential[2]) <= time.time() < int(credential[4])
-    except (ValueError, IndexError):
+        issued, renew_at, spent_at = map(int, credential[2:5])
+    except ValueError:
         return None
-    return Hit(host, key, credential) if usable else None
+    now = time.time()
+    if not (issued <= now < spent_at and _is_plain(username) and _is_plain(secret)):
+        return None
+    document = b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
+    return Hit(host, key, document, now >= renew_at)
 
 
 def plain_host(server_url: bytes) -> bytes | None:
@@ -125,7 +126,7 @@ def selection_for(root: bytes, host: bytes, here: bytes) -> list[bytes] | None:
     selection = read(selection_path(root, host, here), SELECTION)
     if selection is None or selection[1:3] != [host, here] or not holds(selection[5:]):
         return None
-    return selection
+    return None if selection[3].translate(None, _KEY_CHARACTERS) else selection
 
 
 def selection_path(root: bytes, host: bytes, here: bytes) -> bytes:
@@ -154,7 +155,8 @@ def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
 
 def context(environ: "Mapping[bytes, bytes]") -> bytes:
     """The part of the environment that decides who asks."""
-    return b"\n".join([b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ])
+    told = [b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ]
+    return b"\n".join(told + [name for name in _SECRETS if environ.get(name)])
 
 
 def fingerprint(data: bytes) -> bytes:
@@ -196,6 +198,15 @@ def read(path: bytes, kind: bytes) -> list[bytes] | None:
         return None
     fields = body.split(b"\0")
     return fields if fields[0] == kind and len(fields) >= 5 else None
+
+
+def _is_plain(text: bytes) -> bool:
+    """A JSON string with nothing in it that is escaped."""
+    return (
+        len(text) >= 2
+        and text[:1] == text[-1:] == b'"'
+        and not text[1:-1].translate(None, _PLAIN_CHARACTERS)
+    )
 
 
 def is_private_folder(path: bytes) -> bool:

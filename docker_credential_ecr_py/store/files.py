@@ -13,7 +13,7 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.kinds import Remembered
 from docker_credential_ecr_py.store.lock import Lock, locked
-from docker_credential_ecr_py.whole_file import write_whole
+from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _FOLDERS = ("selections", "credentials", "locks")
 # What nobody has asked for in a month is not asked for again; a spent token is of no use sooner.
@@ -29,15 +29,15 @@ class FileStore:
         self._here = entry.context(environ)
 
     def load(self, key: str) -> Credential | None:
-        if not entry.is_private_folder(self._root):
+        if not self._is_sound("credentials"):
             return None
         fields = entry.read(entry.credential_path(self._root, key.encode()), entry.CREDENTIAL)
         try:
             if fields is None or fields[1] != key.encode():
                 return None
             issued, renew_at, spent_at, expires = map(int, fields[2:6])
-            username, secret = (json.loads(text) for text in fields[6:8])
-        except ValueError:
+            username, secret = (_string(text) for text in fields[6:8])
+        except (ValueError, RecursionError):
             return None
         return Credential(username, secret, issued, renew_at, spent_at, expires)
 
@@ -85,20 +85,24 @@ class FileStore:
         return keys
 
     def discard(self, key: str) -> None:
-        if entry.is_private_folder(self._root):
+        if self._is_sound("credentials"):
             with suppress(OSError):
                 os.unlink(entry.credential_path(self._root, key.encode()))
 
     def remembered(self) -> Iterator[Remembered]:
         for path in sorted(self._selection_files()):
-            host = path.name.partition("~")[0].encode()
+            host = os.fsencode(path.name).partition(b"~")[0]
             fields = entry.selection_for(self._root, host, self._here)
             if fields is None or os.fsencode(path) != entry.selection_path(
                 self._root, host, self._here
             ):
                 continue
             conditions = dict(zip(fields[5::2], fields[6::2], strict=False))
-            yield Remembered(host.decode(), fields[3].decode(), conditions, json.loads(fields[4]))
+            try:
+                details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}
+            except (ValueError, AttributeError, RecursionError):
+                continue
+            yield Remembered(host.decode(), fields[3].decode(), conditions, details)
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         try:
@@ -108,7 +112,7 @@ class FileStore:
         return locked(self.root / "locks" / key, wait=wait)
 
     def _selection_files(self) -> list[Path]:
-        if not entry.is_private_folder(self._root):
+        if not self._is_sound("selections"):
             return []
         try:
             return list((self.root / "selections").iterdir())
@@ -123,9 +127,15 @@ class FileStore:
         except OSError as error:
             log.warning("not kept: %s", error)
 
+    def _is_sound(self, folder: str) -> bool:
+        """Neither a link nor anybody else's: what is in it may be read, and removed."""
+        return entry.is_private_folder(self._root) and entry.is_private_folder(
+            os.path.join(self._root, folder.encode())
+        )
+
     def _make_folders(self) -> None:
         """Makes the folders, or mends their mode. Raises OSError where they are not ours."""
-        self.root.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self.root.parent)
         for folder in (self.root, *(self.root / name for name in _FOLDERS)):
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
@@ -144,6 +154,8 @@ class FileStore:
         with suppress(OSError):
             if marker.exists() and 0 <= now - marker.stat().st_mtime < _SWEEP_EVERY:
                 return
+            if not all(map(self._is_sound, _FOLDERS)):
+                return
             marker.touch(mode=0o600)
             for folder in _FOLDERS:
                 for path in (self.root / folder).iterdir():
@@ -158,3 +170,11 @@ class FileStore:
             return unused > _KEPT_UNUSED
         credential = self.load(path.name)
         return credential is None or now > credential.expires + _KEPT_SPENT
+
+
+def _string(text: bytes) -> str:
+    """A JSON string. Raises ValueError."""
+    value = json.loads(text)
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    return value
