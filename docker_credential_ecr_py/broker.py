@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_credential_ecr_py import errors, paths
+from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import load_aws_config
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.ec2 import on_ec2
@@ -26,23 +26,18 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    Unreachable,
 )
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.sso.files import SsoFiles
-from docker_credential_ecr_py.sso.person import (
-    ask,
-    browser_command,
-    has_terminal,
-    in_ci,
-    open_browser,
-    somebody_there,
-)
+from docker_credential_ecr_py.sso.person import Person
 from docker_credential_ecr_py.sso.sessions import Sessions
 from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.kinds import Remembered, Store, open_store
+from docker_credential_ecr_py.store.files import FileStore
+from docker_credential_ecr_py.store.kinds import NoStore, Remembered, Store
 from docker_credential_ecr_py.store.lock import Lock
 
 if TYPE_CHECKING:
@@ -52,6 +47,7 @@ USERNAME = "AWS"
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
 _LONGEST_FETCH = 70
+_WANT_OF_A_PERSON = (LoginNeeded, MfaCodeNeeded)
 
 Fetch = Callable[[Registry, Selection, str], Credential]
 
@@ -92,9 +88,16 @@ class Broker:
 
     @cached_property
     def store(self) -> Store:
-        disabled = self._environ.get("AWS_ECR_DISABLE_CACHE")
-        kind = "none" if disabled else self.settings.store
-        return open_store(kind, paths.cache_folder(), _as_bytes(self._environ))
+        root = paths.cache_folder()
+        disabled = self._environ.get("AWS_ECR_DISABLE_CACHE") or self.settings.store == "none"
+        if disabled or root is None:
+            return NoStore()
+        return FileStore(root, _as_bytes(self._environ))
+
+    @cached_property
+    def person(self) -> Person:
+        wanted = self._environ.get("ECR_PY_LOGIN") or self.settings.login
+        return Person(self._environ, may_be_asked=self._may_log_in and wanted != "never")
 
     def credential_for(self, server_url: str) -> Credential:
         """The credential that opens a registry, from the store or from AWS.
@@ -189,6 +192,7 @@ class Broker:
             login=self._login if may_log_in else lambda: None,
             limit=self.settings.login_timeout,
             clock=self._clock,
+            waits=self._say_that_others_log_in,
         )
 
     def log_out(self, session: SsoSession) -> list[str]:
@@ -202,12 +206,6 @@ class Broker:
             self.store.discard(key)
         ended = self.sessions(may_log_in=False).log_out(session)
         return ["the session"] * ended + [f"the credential for {host}" for host in forgotten]
-
-    def browser(self) -> Callable[[str], bool] | None:
-        """What opens an address in a browser that this person sees, or None."""
-        if browser_command(self._environ) is None:
-            return None
-        return lambda address: open_browser(address, self._environ)
 
     def _asked(self, server_url: str) -> Asked:
         """Raises NotEcr, and BadServerURL."""
@@ -251,11 +249,13 @@ class Broker:
         wait = _LONGEST_FETCH + self.settings.login_timeout
         with self.store.lock(key, wait=wait) as lock:
             if lock is None:
-                raise errors.Unreachable("another process has been asking AWS for too long")
+                raise Unreachable("another process has been asking AWS for too long")
             if kept := self._usable(key, selection):
                 return kept
-            if failure := lock.failure_of_the_last():
-                raise errors.revived(failure)
+            failure = lock.failure_of_the_last()
+            # Whoever failed for want of a person may have had none; we may have one.
+            if failure and not (isinstance(failure, _WANT_OF_A_PERSON) and self.person.is_there):
+                raise failure
             return self._fetch_and_keep(asked, selection, key, lock)
 
     def _usable(self, key: str, selection: Selection) -> Credential | None:
@@ -301,26 +301,27 @@ class Broker:
     def _ask_with_mfa(self, registry: Registry, selection: Selection) -> Credential:
         try:
             return self._fetch(registry, selection, "")
-        except MfaCodeNeeded as needed:
-            if registry.public or not self._may_ask or not has_terminal():
+        except MfaCodeNeeded:
+            serial, seconds = selection.identity.mfa_serial, self.settings.login_timeout
+            code = "" if registry.public else self.person.mfa_code(serial, seconds)
+            if not code:
                 raise
-            code = ask(f"MFA code of {needed.serial}", self.settings.login_timeout)
             return self._fetch(registry, selection, code)
 
     def _login(self) -> "Login | None":
         """The way to log in where a person is there to do it, else None."""
-        if not self._may_ask or not somebody_there(self._environ):
+        if not self.person.is_there:
             return None
         from docker_credential_ecr_py.sso.login import Login
         from docker_credential_ecr_py.sso.screen import PlainScreen
 
-        return Login(PlainScreen(), self.browser(), self.settings.login_timeout)
+        return Login(PlainScreen(), self.person.browser, self.settings.login_timeout)
 
-    @property
-    def _may_ask(self) -> bool:
-        """Whether a person may be asked for anything."""
-        wanted = self._environ.get("ECR_PY_LOGIN") or self.settings.login
-        return self._may_log_in and wanted != "never" and not in_ci(self._environ)
+    def _say_that_others_log_in(self) -> None:
+        from docker_credential_ecr_py.sso.screen import PlainScreen
+
+        if self.person.is_there:
+            PlainScreen().say("waiting for the login that another process has asked for")
 
     def _key(self, registry: Registry, selection: Selection) -> str:
         """Names an identity's credential: it opens all its registries in the region."""

@@ -195,7 +195,11 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
 
     def prompt(question: str) -> str:
         if not mfa_code:
-            raise MfaCodeNeeded(selection.identity.mfa_serial, selection.profile)
+            raise MfaCodeNeeded(
+                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and there "
+                "is no terminal to ask on",
+                mend=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
+            )
         return mfa_code
 
     # Any: the cache is the provider's public attribute, as the AWS CLI sets it; the prompter is

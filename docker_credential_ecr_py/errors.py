@@ -1,7 +1,6 @@
 """What can go wrong, in a person's words. An error's text is one line and holds no secret."""
 
 from collections.abc import Mapping
-from shlex import quote
 
 from docker_credential_ecr_py.redact import redact
 
@@ -80,15 +79,7 @@ class LoginNeeded(EcrPyError):
 
 
 class MfaCodeNeeded(EcrPyError):
-    """A role wants the code of an MFA device, which a person types."""
-
-    def __init__(self, serial: str, profile: str = "") -> None:
-        super().__init__(
-            f"a code of the MFA device {serial} is needed, and there is no terminal to ask on",
-            mend=f"run `aws sts get-caller-identity --profile {quote(profile)}`",
-            profile=profile,
-        )
-        self.serial = serial
+    """A role wants the code of an MFA device, and there is no terminal to ask on."""
 
 
 class LoginRefused(EcrPyError):
@@ -126,5 +117,5 @@ class BadAnswer(EcrPyError):
 def revived(note: Mapping[str, str]) -> EcrPyError:
     """The error that another process noted with `as_note`."""
     kind = globals().get(note.get("kind", ""), EcrPyError)
-    known = isinstance(kind, type) and issubclass(kind, EcrPyError) and kind is not ProtocolError
+    known = isinstance(kind, type) and issubclass(kind, EcrPyError)
     return (kind if known else EcrPyError)(note.get("what", ""), mend=note.get("mend", ""))

@@ -57,7 +57,7 @@ def login(
     from docker_credential_ecr_py.sso.login import Login
 
     broker = Broker()
-    browser = None if no_browser else broker.browser()
+    browser = None if no_browser else broker.person.browser
     way = Login(screen_for(os.environ), browser, broker.settings.login_timeout, device)
     if start_url:
         from docker_credential_ecr_py.cli import onboard
@@ -82,7 +82,7 @@ def login(
         token = None if force else sessions.alive(chosen)
         verb = "You are logged in to"
         if token is None:
-            token = sessions.log_in(chosen, way)
+            token = sessions.log_in(chosen, way, force=force)
             verb = "Logged in to"
         click.echo(f"{verb} {chosen.title}, {_until(token.expires)}")
 
@@ -107,16 +107,14 @@ def load_config() -> AwsConfig:
 
 def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:
     known = sso_sessions(among)
-    if every:
-        return known
-    if names:
+    if names and not every:
         return list(dict.fromkeys(_named(name, among, known) for name in names))
     if not known:
         raise AwsConfigError(
             f"there is no SSO session in {among.source}",
             mend="run `ecr-py login --start-url URL --sso-region REGION`",
         )
-    if len(known) == 1:
+    if every or len(known) == 1:
         return known
     labels = [session.name or session.profile for session in known]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -2,11 +2,12 @@
 
 import math
 import sys
+import time
 from collections.abc import Mapping
 
 import segno
 from rich.align import Align
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
@@ -14,8 +15,10 @@ from rich.text import Text
 
 from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt, Screen
 
-# A QR code of a verification address is about 41 modules, and its quiet zone, across.
-_WIDE_ENOUGH_BESIDE_TEXT = 72
+# A QR code of a verification address is about 41 modules across, with its quiet zone.
+_WIDE_ENOUGH_FOR_QR = 60
+# Seconds.
+_REDRAW = 0.25
 
 
 def screen_for(environ: Mapping[str, str]) -> Screen:
@@ -26,53 +29,52 @@ def screen_for(environ: Mapping[str, str]) -> Screen:
 
 
 class RichScreen:
+    """Says once what to do, and below it, in a line that moves, how much time is left.
+
+    Only that line is drawn again, so that the address can be selected with the mouse.
+    """
+
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live: Live | None = None
-        self._shown: RenderableType = ""
         self._spinner = Spinner("dots")
-
-    def ask(self, prompt: Prompt) -> None:
-        self._shown = self._prompt(prompt)
         self._live = Live(
-            self._view(prompt.seconds),
-            console=self._console,
+            self._spinner,
+            console=console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._drawn = 0.0
+
+    def ask(self, prompt: Prompt) -> None:
+        show = self._console.print
+        show(Text(f"Log in to {prompt.session}\n", style="bold"))
+        if prompt.browser_opens:
+            show("Your browser opens this page; if it does not, open it yourself:")
+        else:
+            show("Open this page, on any device:")
+        # Not folded here: what the terminal wraps by itself can be copied whole.
+        show(Text(prompt.address), soft_wrap=True)
+        if prompt.code:
+            show()
+            show(self._code(prompt.code))
+            if not prompt.browser_opens and self._console.width >= _WIDE_ENOUGH_FOR_QR:
+                show(Text(f"\n{_qr(prompt.address)}", style="black on white"))
+        show()
         self._live.start()
 
     def waiting(self, seconds: float) -> None:
-        if self._live is not None:
-            self._live.update(self._view(seconds), refresh=True)
-
-    def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _view(self, seconds: float) -> RenderableType:
+        now = time.monotonic()
+        if now - self._drawn < _REDRAW:
+            return
+        self._drawn = now
         minutes, rest = divmod(max(0, math.ceil(seconds)), 60)
         self._spinner.update(text=f"Waiting, {minutes}:{rest:02} left. Ctrl-C gives up.")
-        return Group(self._shown, self._spinner)
+        self._live.update(self._spinner, refresh=True)
 
-    def _prompt(self, prompt: Prompt) -> RenderableType:
-        width = self._console.width
-        parts: list[RenderableType] = [Text(f"Log in to {prompt.session}", style="bold"), Text()]
-        if prompt.browser_opens:
-            parts.append(Text("Your browser opens this page; if it does not, open it yourself:"))
-        else:
-            parts.append(Text("Open this page, on any device:"))
-        # One line, however narrow: a terminal that wraps it by itself lets it be copied whole.
-        parts.append(Text(prompt.address, style=f"link {prompt.address}", overflow="fold"))
-        if prompt.code:
-            parts += [Text(), self._code(prompt.code)]
-            if not prompt.browser_opens and width >= _WIDE_ENOUGH_BESIDE_TEXT:
-                parts += [Text(), Text(_qr(prompt.address))]
-        parts.append(Text())
-        return Group(*parts)
+    def close(self) -> None:
+        self._live.stop()
 
     def _code(self, code: str) -> RenderableType:
         """The code, spaced out, in a frame as wide as the terminal allows."""
@@ -83,11 +85,11 @@ class RichScreen:
 
 
 def _qr(address: str) -> str:
-    """Two modules to a character, dark on light as readers expect it."""
-    rows = list(segno.make(address, error="l").matrix_iter(border=2))
+    """Two modules to a character."""
+    rows = [list(row) for row in segno.make(address, error="l").matrix_iter(border=2)]
     if len(rows) % 2:
-        rows.append([0] * len(rows[0]))  # type: ignore[arg-type]
-    blocks = {(1, 1): " ", (1, 0): "▄", (0, 1): "▀", (0, 0): "█"}
+        rows.append([0] * len(rows[0]))
+    blocks = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
     return "\n".join(
         "".join(blocks[bool(top), bool(bottom)] for top, bottom in zip(upper, lower, strict=True))
         for upper, lower in zip(rows[::2], rows[1::2], strict=True)

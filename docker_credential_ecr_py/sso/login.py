@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
+from docker_credential_ecr_py.errors import EcrPyError, LoginExpired, LoginRefused
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, SsoFiles, Token
-from docker_credential_ecr_py.sso.oidc import CODE_GRANT, Oidc
+from docker_credential_ecr_py.sso.oidc import CODE_GRANT, Oidc, UnknownRegistration
 from docker_credential_ecr_py.sso.redirect import listening
-from docker_credential_ecr_py.sso.screen import Prompt, Screen
+from docker_credential_ecr_py.sso.screen import Prompt, Screen, spoken
 
 # Seconds between two looks at the clock, for whoever shows the time that is left.
 _TICK = 0.1
@@ -24,7 +24,7 @@ class Login:
     """How this person logs in. `browser` opens an address, or is None where there is none."""
 
     screen: Screen
-    browser: Callable[[str], bool] | None
+    browser: Callable[[str], None] | None
     limit: float
     device: bool = False
 
@@ -43,7 +43,7 @@ class Login:
             self.screen.close()
 
     def _by_browser(
-        self, session: SsoSession, oidc: Oidc, files: SsoFiles, browser: Callable[[str], bool]
+        self, session: SsoSession, oidc: Oidc, files: SsoFiles, browser: Callable[[str], None]
     ) -> Token:
         registration = _registration(session, oidc, files, CODE_GRANT)
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
@@ -59,15 +59,22 @@ class Login:
                 raise LoginRefused(f"the login was refused ({redirect.error})")
             try:
                 token = oidc.exchange(registration, redirect.code, verifier, redirect.uri)
-            except Exception:
+            except EcrPyError as error:
                 redirect.finish("The portal did not accept the login")
+                if isinstance(error, UnknownRegistration):
+                    _register(session, oidc, files, CODE_GRANT)
+                    raise LoginRefused(error.what, mend="log in once more") from None
                 raise
             redirect.finish()
             return token
 
     def _by_device(self, session: SsoSession, oidc: Oidc, files: SsoFiles) -> Token:
         registration = _registration(session, oidc, files, DEVICE_GRANT)
-        asked = oidc.start_device_authorization(registration)
+        try:
+            asked = oidc.start_device_authorization(registration)
+        except UnknownRegistration:
+            registration = _register(session, oidc, files, DEVICE_GRANT)
+            asked = oidc.start_device_authorization(registration)
         opens = self.browser is not None
         address = asked.address_with_code
         limit = min(self.limit, asked.expires_in)
@@ -106,10 +113,13 @@ def _sleep(seconds: float) -> bool:
 
 def _registration(session: SsoSession, oidc: Oidc, files: SsoFiles, grant: str) -> Registration:
     found = files.registration(session, grant, time.time())
-    if found is None:
-        found = oidc.register(grant)
-        files.keep_registration(session, grant, found)
-    return found
+    return found or _register(session, oidc, files, grant)
+
+
+def _register(session: SsoSession, oidc: Oidc, files: SsoFiles, grant: str) -> Registration:
+    registration = oidc.register(grant)
+    files.keep_registration(session, grant, registration)
+    return registration
 
 
 def _authorize_address(
@@ -130,4 +140,4 @@ def _authorize_address(
 
 
 def _too_late(limit: float) -> LoginExpired:
-    return LoginExpired(f"nobody allowed the login within {limit / 60:.0f} minutes")
+    return LoginExpired(f"nobody allowed the login within {spoken(limit)}")

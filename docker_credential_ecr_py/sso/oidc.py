@@ -30,6 +30,10 @@ REFRESH_GRANT = "refresh_token"
 REDIRECT_URI = "http://127.0.0.1/oauth/callback"
 
 
+class UnknownRegistration(EcrPyError):
+    """The portal does not know us any more, whatever our registration's expiry says."""
+
+
 class RefreshRefused(EcrPyError):
     """The refresh token is not good any more: a person must log in."""
 
@@ -125,7 +129,7 @@ class Oidc:
             return self._create_token(
                 token.registration, REFRESH_GRANT, refreshToken=token.refresh_token
             )
-        except (LoginRefused, LoginExpired) as error:
+        except (LoginRefused, LoginExpired, UnknownRegistration) as error:
             raise RefreshRefused(error.what) from None
 
     def _create_token(self, registration: Registration, grant: str, **given: str) -> Token:
@@ -156,7 +160,9 @@ class Oidc:
             raise LoginRefused("the login was refused") from None
         except known.ExpiredTokenException:
             raise LoginExpired("the login was not allowed in time") from None
-        except (known.InvalidGrantException, known.InvalidClientException) as error:
+        except known.InvalidClientException:
+            raise UnknownRegistration("the portal has forgotten our registration") from None
+        except known.InvalidGrantException as error:
             raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
         except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
             raise network_error(error, self._session.start_url) from None

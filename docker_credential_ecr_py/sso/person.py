@@ -5,7 +5,9 @@ import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import LoginExpired
@@ -13,38 +15,52 @@ from docker_credential_ecr_py.errors import LoginExpired
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
 
-def in_ci(environ: Mapping[str, str]) -> bool:
+class Person:
+    """Whoever sits at this machine, if somebody does and may be asked."""
+
+    def __init__(self, environ: Mapping[str, str], *, may_be_asked: bool) -> None:
+        self._environ = environ
+        self._may_be_asked = may_be_asked and not _in_ci(environ)
+
+    @property
+    def is_there(self) -> bool:
+        """Never in CI; else where a terminal can be opened, or where there is a desktop."""
+        return self._may_be_asked and (_has_terminal() or self.browser is not None)
+
+    @property
+    def browser(self) -> Callable[[str], None] | None:
+        """What opens an address in a browser that this person sees, or None."""
+        command = browser_command(self._environ)
+        return partial(_open_browser, command, self._environ) if command else None
+
+    def mfa_code(self, serial: str, seconds: float) -> str:
+        """What they type on the terminal; "" where there is none to ask on.
+
+        It is shown as it is typed: a terminal that hides it would stay so if we were
+        interrupted. Raises LoginExpired after `seconds`.
+        """
+        if not (self._may_be_asked and _has_terminal()):
+            return ""
+        answer = b""
+        with suppress(OSError), open(TERMINAL, "r+b", buffering=0) as terminal:
+            terminal.write(f"ecr-py: MFA code of {serial}: ".encode())
+            if select.select([terminal], [], [], seconds)[0]:
+                answer = terminal.readline(1024).strip()
+        if not answer:
+            raise LoginExpired("nobody typed the MFA code")
+        return answer.decode(errors="replace")
+
+
+def _in_ci(environ: Mapping[str, str]) -> bool:
     return environ.get("CI", "").lower() not in ("", "0", "false")
 
 
-def somebody_there(environ: Mapping[str, str]) -> bool:
-    """Never in CI; else where a terminal can be opened, or where there is a desktop."""
-    return not in_ci(environ) and (has_terminal() or browser_command(environ) is not None)
-
-
-def has_terminal() -> bool:
+def _has_terminal() -> bool:
     try:
         os.close(os.open(TERMINAL, os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
     except OSError:
         return False
     return True
-
-
-def ask(question: str, seconds: float) -> str:
-    """What a person types on the terminal. Raises LoginExpired after `seconds`, or at its end.
-
-    It is shown as it is typed: a terminal that hides it would stay so if we were interrupted.
-    """
-    try:
-        with open(TERMINAL, "r+b", buffering=0) as terminal:
-            terminal.write(f"ecr-py: {question}: ".encode())
-            ready, _, _ = select.select([terminal], [], [], seconds)
-            answer = terminal.readline(1024).decode(errors="replace").strip() if ready else ""
-    except OSError:
-        answer = ""
-    if not answer:
-        raise LoginExpired(f"nobody answered the question for the {question}")
-    return answer
 
 
 def browser_command(environ: Mapping[str, str]) -> list[str] | None:
@@ -70,14 +86,14 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
     return None
 
 
-def open_browser(address: str, environ: Mapping[str, str]) -> bool:
-    """Opens an address, and does not wait. What the browser prints goes nowhere: standard output
-    is the protocol's. Whether there is a browser at all."""
-    command = browser_command(environ)
-    if command is None:
-        return False
+def _open_browser(command: list[str], environ: Mapping[str, str], address: str) -> None:
+    """Opens an address, and does not wait.
+
+    What the browser prints goes nowhere: standard output is the protocol's. If it does not
+    start, the address is on the screen still.
+    """
     nowhere = subprocess.DEVNULL
-    try:
+    with suppress(OSError):
         subprocess.Popen(
             [*command, address],
             stdin=nowhere,
@@ -86,9 +102,6 @@ def open_browser(address: str, environ: Mapping[str, str]) -> bool:
             env=dict(environ),
             start_new_session=True,
         )
-    except OSError:
-        return False
-    return True
 
 
 def _has_wayland(environ: Mapping[str, str]) -> bool:

@@ -28,6 +28,11 @@ class Screen(Protocol):
     def close(self) -> None: ...
 
 
+def spoken(seconds: float) -> str:
+    """`90 seconds`, `5 minutes`."""
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+
+
 class PlainScreen:
     """Plain lines on the person's terminal, or on standard error where that is one.
 
@@ -40,21 +45,20 @@ class PlainScreen:
 
     def ask(self, prompt: Prompt) -> None:
         how = "Opening" if prompt.browser_opens else "Open"
-        lines = [f"ecr-py: log in to {prompt.session}. {how} {prompt.address}"]
+        self.say(f"log in to {prompt.session}. {how} {prompt.address}")
         if prompt.code:
-            lines.append(f"ecr-py: the code is {prompt.code}")
-        lines.append(f"ecr-py: waiting for {prompt.seconds / 60:.0f} minutes; Ctrl-C gives up")
-        self._write(lines)
+            self.say(f"the code is {prompt.code}")
+        self.say(f"waiting for {spoken(prompt.seconds)}; Ctrl-C gives up")
 
     def waiting(self, seconds: float) -> None: ...
 
     def close(self) -> None: ...
 
-    def _write(self, lines: list[str]) -> None:
+    def say(self, line: str) -> None:
         if self._file is None:
             return
         try:
-            os.write(self._file, "".join(f"{line}\n" for line in lines).encode())
+            os.write(self._file, f"ecr-py: {line}\n".encode())
         except OSError:
             self._file = None  # the terminal has gone; the browser may still do
 

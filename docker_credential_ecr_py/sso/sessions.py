@@ -5,13 +5,13 @@ cache folder, so a login in one terminal serves them all.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 REFRESH_BEFORE_END = 16 * 60
 _SPENT_BEFORE_END = 60
 _MARGIN = 60
+# A refresh takes less; whoever waits longer waits for a person.
+_PATIENCE = 1
 
 
 class Sessions:
-    """`login` makes the way to log in, or returns None where nobody is there to do it."""
+    """`login` makes the way to log in, or returns None where nobody is there to do it.
+
+    `limit` is how long a person has for it, in seconds; `waits` is called where another process
+    is at it, and takes its time.
+    """
 
     def __init__(
         self,
@@ -39,12 +45,14 @@ class Sessions:
         login: Callable[[], "Login | None"],
         limit: float,
         clock: Callable[[], float] = time.time,
+        waits: Callable[[], None] = lambda: None,
     ) -> None:
         self.files = files
         self._lock_folder = lock_folder
         self._login = login
         self._limit = limit
         self._clock = clock
+        self._waits = waits
 
     def ensure(self, session: SsoSession, *, rejected: str = "") -> Token:
         """A live token: the one that is there, a refreshed one, or one from a login.
@@ -61,8 +69,9 @@ class Sessions:
             token = self.files.token(session)
             if token is not None and self._good(token, rejected):
                 return token
-            if failure := lock.failure_of_the_last():
-                raise revived(failure)
+            failure = lock.failure_of_the_last()
+            if failure and not (isinstance(failure, LoginNeeded) and self._login()):
+                raise failure
             try:
                 token = self._renew(session, token, rejected)
             except EcrPyError as error:
@@ -76,11 +85,16 @@ class Sessions:
         token = self.files.token(session)
         return token if token is not None and self._alive(token) else None
 
-    def log_in(self, session: SsoSession, login: "Login") -> Token:
-        """A new token by a login, whatever token there is. Raises as Login.run."""
+    def log_in(self, session: SsoSession, login: "Login", *, force: bool = False) -> Token:
+        """A new token by a login; the one there is, if it is alive, unless `force`.
+
+        Raises as Login.run.
+        """
         with self._lock(session) as lock:
             if lock is None:
                 raise login_needed(session)
+            if not force and (alive := self.alive(session)):
+                return alive
             token = login.run(session, self.files)
             self.files.keep_token(session, token)
             lock.leave(None)
@@ -140,13 +154,25 @@ class Sessions:
     def _alive(self, token: Token) -> bool:
         return self._clock() < token.expires - _SPENT_BEFORE_END
 
-    def _lock(self, session: SsoSession) -> AbstractContextManager[Lock | None]:
+    @contextmanager
+    def _lock(self, session: SsoSession) -> Iterator[Lock | None]:
         if self._lock_folder is None:
-            return nullcontext(Lock())
+            yield Lock()
+            return
         with suppress(OSError):
             make_private_folder(self._lock_folder)
         name = f"sso-{session.token_file.removesuffix('.json')}"
-        return locked(self._lock_folder / name, wait=self._limit + _MARGIN)
+        path = self._lock_folder / name
+        began = self._clock()
+        with locked(path, wait=_PATIENCE) as lock:
+            if lock is not None:
+                yield lock
+                return
+        self._waits()
+        with locked(path, wait=self._limit + _MARGIN) as lock:
+            if lock is not None:
+                lock.waited_since = began
+            yield lock
 
 
 def login_needed(session: SsoSession) -> LoginNeeded:

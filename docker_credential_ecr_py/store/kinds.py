@@ -1,9 +1,8 @@
-"""What a store can do, and which one the settings ask for."""
+"""What a store can do; and the one that keeps nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from docker_credential_ecr_py.credential import Credential
@@ -70,12 +69,3 @@ class NoStore:
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         return nullcontext(Lock())
-
-
-def open_store(kind: str, root: Path | None, environ: Mapping[bytes, bytes]) -> Store:
-    """The store of that name under `root`; NoStore where there is no folder for it."""
-    if kind == "none" or root is None:
-        return NoStore()
-    from docker_credential_ecr_py.store.files import FileStore
-
-    return FileStore(root, environ)

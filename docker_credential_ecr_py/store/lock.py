@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, revived
 
 if sys.platform == "win32":
     import msvcrt
@@ -46,15 +46,15 @@ class Lock:
     file: int | None = None
     waited_since: float | None = None
 
-    def failure_of_the_last(self) -> dict[str, str]:
-        """Why the holder that we waited for failed; empty if it did not, or there was none."""
+    def failure_of_the_last(self) -> EcrPyError | None:
+        """Why the holder that we waited for failed; None if it did not, or there was none."""
         if self.file is None or self.waited_since is None:
-            return {}
+            return None
         try:
             note = json.loads(os.pread(self.file, 8192, 0))
-            return dict(note["error"]) if note["at"] >= self.waited_since else {}
-        except (ValueError, KeyError, TypeError):
-            return {}
+            return revived(note["error"]) if note["at"] >= self.waited_since else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
 
     def leave(self, error: EcrPyError | None) -> None:
         """Tells those who wait why this holder failed, or that it did not."""
