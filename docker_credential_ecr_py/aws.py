@@ -43,6 +43,8 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
             )
         case aws_errors.ConnectTimeoutError() | aws_errors.ReadTimeoutError():
             return Unreachable(f"{what} gave no answer in time: {text}")
+        case aws_errors.EndpointConnectionError():
+            return Unreachable(f"{what} cannot be reached at {error.kwargs.get('endpoint_url')}")
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError():
             return Unreachable(f"{what} cannot be reached: {text}")
         case aws_errors.BotoCoreError():

@@ -26,12 +26,13 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    SettingsError,
     Unreachable,
 )
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
-from docker_credential_ecr_py.settings import Settings, load_settings
+from docker_credential_ecr_py.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.person import Person
 from docker_credential_ecr_py.sso.sessions import Sessions
@@ -97,6 +98,9 @@ class Broker:
     @cached_property
     def person(self) -> Person:
         wanted = self._environ.get("ECR_PY_LOGIN") or self.settings.login
+        if wanted not in CHOICES["login"]:
+            allowed = ", ".join(CHOICES["login"])
+            raise SettingsError(f"ECR_PY_LOGIN: {wanted!r} is not one of {allowed}")
         return Person(self._environ, may_be_asked=self._may_log_in and wanted != "never")
 
     def credential_for(self, server_url: str) -> Credential:
@@ -196,16 +200,28 @@ class Broker:
         )
 
     def log_out(self, session: SsoSession) -> list[str]:
-        """Ends a session, and drops what came from it. Returns what was removed, for people.
+        """Drops a session's token and what came from it, here and then at the portal.
 
-        Raises as Sessions.log_out.
+        Returns what was removed, for people. Raises UnwritableSsoCache.
         """
         token_path = os.fsencode(paths.sso_cache_folder() / session.token_file)
         forgotten = self.store.forget_what_came_from(token_path)
-        for key in set(forgotten.values()):
+        for _, key in forgotten:
             self.store.discard(key)
-        ended = self.sessions(may_log_in=False).log_out(session)
-        return ["the session"] * ended + [f"the credential for {host}" for host in forgotten]
+        hosts = sorted({host for host, _ in forgotten})
+        sessions = self.sessions(may_log_in=False)
+        dropped, token = sessions.drop(session)
+        removed = ["the session"] * dropped + [f"the credential for {host}" for host in hosts]
+        if token is not None:
+            try:
+                sessions.end(session, token)
+            except EcrPyError as error:
+                there = ", ".join(removed)
+                error.what = (
+                    f"removed {there} here, but not the session at the portal: {error.what}"
+                )
+                raise
+        return removed
 
     def _asked(self, server_url: str) -> Asked:
         """Raises NotEcr, and BadServerURL."""
@@ -276,6 +292,7 @@ class Broker:
         try:
             credential = self._ask_aws(asked.registry, selection)
         except EcrPyError as error:
+            error.about(registry=asked.host, profile=selection.profile)
             lock.leave(error)
             raise
         lock.leave(None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _NOT_FOUND = b"credentials not found in native keychain\n"
-_LONGEST_URL = 4096
+_LONGEST_URL = 2 * entry.LONGEST_URL
 _RENEWAL_PAUSE = 60
 _MOST_FILES = 4096
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from platformdirs import PlatformDirs
 
+from docker_credential_ecr_py.store import entry
+
 _DIRS = PlatformDirs("ecr-py", appauthor=False)
 
 
@@ -16,7 +18,10 @@ def settings_file(environ: Mapping[str, str]) -> Path:
 
 def cache_folder() -> Path | None:
     """None where there is no place for one: then nothing is kept."""
-    return _usable(_DIRS.user_cache_dir)
+    root = entry.cache_root(
+        {os.fsencode(name): os.fsencode(os.environ[name]) for name in os.environ}
+    )
+    return _usable(os.fsdecode(root) if root else _DIRS.user_cache_dir)
 
 
 def log_file() -> Path | None:

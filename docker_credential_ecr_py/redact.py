@@ -13,26 +13,29 @@ _NAMED = re.compile(
     (?! \[secret\] ) [^\s"',;&<>(){}]{6,}
     """
 )
-# AWS's tokens are hundreds of characters of base64, whatever they are called.
+# AWS's tokens are hundreds of characters of base64, whatever they are called. So may a path be
+# long, or the name of a role, but words do not change between lower case, upper case and digits
+# at every other character.
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
-_LONGEST_PATH_SEGMENT = 32
+_CHANGE = re.compile(r"(?<=[a-z])[^a-z]|(?<=[A-Z])[^A-Z]|(?<=[0-9])[^0-9]")
+_CHANGES_OF_WORDS = 0.4
 # A secret access key is forty characters of base64.
 _SECRET_KEY = re.compile(
     r"(?<![\w+/=.:-])(?=[a-z0-9+/]*[A-Z])(?=[A-Z0-9+/]*[a-z])(?=[A-Za-z+/]*[0-9])"
-    r"[A-Za-z0-9+/]{40}(?![\w+/=.-])"
+    r"[A-Za-z0-9+/]{40}(?![\w+/=-]|\.\w)"
 )
 # What a URL carries before the host: https://user:password@proxy.
-_USERINFO = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/@:]+|[^\s/@:]*:[^\s@]*)(?=@)")
 
 
 def redact(text: str) -> str:
     """`text` without what looks like a token, a password or a secret key."""
     text = _USERINFO.sub(_CUT, text)
     text = _NAMED.sub(r"\1" + _CUT, text)
-    text = _LONG_RUN.sub(_cut_unless_a_path, text)
+    text = _LONG_RUN.sub(_cut_unless_words, text)
     return _SECRET_KEY.sub(_CUT, text)
 
 
-def _cut_unless_a_path(run: re.Match[str]) -> str:
-    longest = max(map(len, run[0].split("/")))
-    return run[0] if longest <= _LONGEST_PATH_SEGMENT else _CUT
+def _cut_unless_words(run: re.Match[str]) -> str:
+    changes = len(_CHANGE.findall(run[0]))
+    return run[0] if changes < _CHANGES_OF_WORDS * len(run[0]) else _CUT

@@ -31,7 +31,7 @@ _PRIVATE_HOST = re.compile(
 _URL = re.compile(
     r"(?:https?://)?(?P<host>[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])\.?"
     r"(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 

@@ -27,6 +27,7 @@ _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", 
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
 _MOST_NAMED = 5
+_LONGEST_CHAIN = 20
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,10 @@ def _role(
     if token_file := values.get("web_identity_token_file"):
         return Identity("web-identity", f"{role} {token_file}")
     if source_profile := values.get("source_profile"):
+        if len(above) > _LONGEST_CHAIN:
+            raise AwsConfigError(
+                f"the chain of source_profiles at {name} in {aws.source} is too long"
+            )
         if source_profile in above:
             raise AwsConfigError(
                 f"the source_profile of {name} in {aws.source} leads back to {source_profile}"
@@ -357,7 +362,7 @@ def _nobody(question: _Question) -> NoProfile:
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
         "and the environment has no AWS credentials",
-        mend="run `aws configure sso`",
+        mend="run `ecr-py login --start-url URL --sso-region REGION`",
     )
 
 

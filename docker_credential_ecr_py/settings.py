@@ -13,12 +13,12 @@ from docker_credential_ecr_py.registry import Registry, host_of
 
 OURSELVES = "ecr-py"
 
-_CHOICES = {
+CHOICES = {
     "prefer": ("environment", "account"),
     "store": ("file", "none"),
     "login": ("auto", "never"),
 }
-_DEFAULTS = (*_CHOICES, "login_timeout", "fallback")
+_DEFAULTS = (*CHOICES, "login_timeout", "fallback")
 _LOGIN_TIMEOUT = range(10, 3601)
 _REGISTRY = ("profile", "alias")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -73,7 +73,7 @@ def parse_settings(text: str, name: str) -> Settings:
     """The settings in a TOML document called `name`. Raises SettingsError."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name} is not TOML: {_cause(error)}") from None
     return _Reader(text, name).settings(document)
 
@@ -93,7 +93,7 @@ class _Reader:
         values = {
             key: self._text(defaults, key, "defaults") for key in defaults if key != "login_timeout"
         }
-        for key, choices in _CHOICES.items():
+        for key, choices in CHOICES.items():
             if values.get(key, choices[0]) not in choices:
                 raise self._wrong(
                     key, f"{values[key]!r} is not one of {_listed(choices)}", "defaults"
@@ -110,6 +110,8 @@ class _Reader:
             glob = host.lower()
             if not _GLOB.fullmatch(glob):
                 raise self._wrong(host, f"{host!r} is not a registry's host, nor a glob for hosts")
+            if glob in profiles or glob in aliases:
+                raise self._wrong(host, "stands twice")
             if not isinstance(table, dict):
                 raise self._wrong(
                     host, 'is written [registries."HOST"], with profile or alias under it'

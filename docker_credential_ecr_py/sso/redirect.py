@@ -64,6 +64,11 @@ class Redirect:
         self._shown.set()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # browsers open more connections than they use
+
+
 @contextmanager
 def listening(state: str) -> Iterator[Redirect]:
     """Listens on a free port of 127.0.0.1 as long as the context lasts. Raises OSError."""
@@ -77,19 +82,32 @@ def listening(state: str) -> Iterator[Redirect]:
             if answer is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
+            self._send(200, answer)
+            redirect.shown()
+
+        def send_error(
+            self, code: int, message: str | None = None, explain: str | None = None
+        ) -> None:
+            """Whatever is wrong, a method, a path, a request that is none: nothing is here."""
+            self.close_connection = True
+            self._send(404, b"")
+
+        def version_string(self) -> str:
+            return "ecr-py"
+
+        def _send(self, status: int, body: bytes) -> None:
+            self.send_response(status)
             for name, value in HEADERS.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(answer)
-            redirect.shown()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the code stands in the request line."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     redirect = Redirect(server.server_port, state)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

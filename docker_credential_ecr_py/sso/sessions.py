@@ -100,19 +100,26 @@ class Sessions:
             lock.leave(None)
             return token
 
-    def log_out(self, session: SsoSession) -> bool:
-        """Ends the session at the portal and removes its token. Whether there was one.
+    def drop(self, session: SsoSession) -> tuple[bool, Token | None]:
+        """Removes the token file: whether there was one, and its token if it was readable.
 
-        Raises Unreachable or UnwritableSsoCache; the token file is gone in the first case.
+        Raises UnwritableSsoCache.
         """
         with self._lock(session):
             token = self.files.token(session)
-            was_there = self.files.drop_token(session)
-            if token is not None and self._alive(token):
-                from docker_credential_ecr_py.sso.portal import end_session
+            return self.files.drop_token(session), token
 
-                end_session(session, token.access_token)
-            return was_there
+    def end(self, session: SsoSession, token: Token) -> None:
+        """Ends at the portal what a dropped token stood for. Raises Unreachable."""
+        from docker_credential_ecr_py.sso.oidc import Oidc
+        from docker_credential_ecr_py.sso.portal import end_session
+
+        if not self._alive(token) and token.refreshable(self._clock()):
+            # The portal takes an access token alone, and the session outlives it.
+            with suppress(EcrPyError):
+                token = Oidc(session).refresh(token)
+        if self._alive(token):
+            end_session(session, token.access_token)
 
     def _renew(self, session: SsoSession, token: Token | None, rejected: str) -> Token:
         if token is not None and token.refreshable(self._clock()):

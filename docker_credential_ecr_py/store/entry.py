@@ -35,6 +35,7 @@ else:
 SELECTION = b"ecr-py selection 1"
 CREDENTIAL = b"ecr-py credential 1"
 LARGEST_RECORD = 64 * 1024
+LONGEST_URL = 2048
 
 # Whatever decides who asks, and where. No variable that holds a secret: these are kept on disk.
 CONTEXT = (
@@ -115,7 +116,7 @@ def plain_host(server_url: bytes) -> bytes | None:
 
     What passes can stand between the quotes of a JSON string as it is.
     """
-    if server_url.translate(None, _URL_CHARACTERS):
+    if len(server_url) > LONGEST_URL or server_url.translate(None, _URL_CHARACTERS):
         return None
     host = server_url.removeprefix(b"https://").partition(b"/")[0]
     return host if host and not host.translate(None, _HOST_CHARACTERS) else None
@@ -142,14 +143,12 @@ def lock_path(root: bytes, key: bytes) -> bytes:
 
 
 def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
-    """The folder that platformdirs would name; None where finding it takes more than a look."""
+    """The folder that platformdirs names too; None where finding it takes more than a look."""
     if sys.platform == "win32":
         return None
     home = environ.get(b"HOME", b"")
-    if sys.platform == "darwin":
-        root = home and home + b"/Library/Caches"
-    else:
-        root = environ.get(b"XDG_CACHE_HOME", b"") or (home and home + b"/.cache")
+    usual = b"/Library/Caches" if sys.platform == "darwin" else b"/.cache"
+    root = environ.get(b"XDG_CACHE_HOME", b"") or (home and home + usual)
     return root + b"/ecr-py" if root.startswith(b"/") else None
 
 

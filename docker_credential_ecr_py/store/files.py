@@ -67,22 +67,23 @@ class FileStore:
         self._write(entry.selection_path(self._root, host, self._here), fields)
 
     def forget(self, host: str) -> set[str]:
-        return set(self._forget(lambda path, fields: path.name.startswith(f"{host}~")).values())
+        found = self._forget(lambda path, fields: path.name.startswith(f"{host}~"))
+        return {key for _, key in found}
 
-    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
+    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
         return self._forget(lambda path, fields: file in fields[5::2])
 
-    def _forget(self, unwanted: Callable[[Path, list[bytes]], bool]) -> dict[str, str]:
-        keys = {}
+    def _forget(self, unwanted: Callable[[Path, list[bytes]], bool]) -> set[tuple[str, str]]:
+        found = set()
         for path in self._selection_files():
             fields = entry.read(os.fsencode(path), entry.SELECTION) or []
             if not unwanted(path, fields):
                 continue
             if fields and fields[3]:
-                keys[fields[1].decode()] = fields[3].decode()
+                found.add((os.fsdecode(fields[1]), os.fsdecode(fields[3])))
             with suppress(OSError):
                 path.unlink()
-        return keys
+        return found
 
     def discard(self, key: str) -> None:
         if self._is_sound("credentials"):

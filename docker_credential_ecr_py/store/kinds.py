@@ -34,8 +34,8 @@ class Store(Protocol):
     def forget(self, host: str) -> set[str]:
         """Drops the selections for a host, whoever asked; returns the keys that they named."""
 
-    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
-        """Likewise those that hold by a file: hosts, and the keys that they named."""
+    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+        """Likewise those that hold by a file: pairs of a host and the key that it named."""
 
     def discard(self, key: str) -> None: ...
 
@@ -59,8 +59,8 @@ class NoStore:
     def forget(self, host: str) -> set[str]:
         return set()
 
-    def forget_what_came_from(self, file: bytes) -> dict[str, str]:
-        return {}
+    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+        return set()
 
     def discard(self, key: str) -> None: ...
 

@@ -1,0 +1,447 @@
+"""The helper beside its peers, in one run: `python -m benchmarks.helpers`.
+
+Both sides of a ratio run in turn against the same stand-in for AWS, which counts their calls. A
+figure is the ratio of the two medians; behind it the quartiles of the ratios run by run.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Command, Ratio, Wrong, peak_memory, race, seconds
+from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
+from tests.standin import control
+
+ACCOUNTS = (DEV, STAGE, PROD)
+RIGHT = b'"Username":"AWS"'
+NOT_FOUND = b"credentials not found in native keychain"
+
+
+class NotInstalled(Exception):
+    """A peer is not on this machine; its rows are left out."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `reached` is None where there is nothing to reach."""
+
+    name: str
+    figure: str
+    spread: str = ""
+    target: str = ""
+    reached: bool | None = None
+    detail: str = ""
+
+    def cells(self) -> list[str]:
+        reached = {True: "yes", False: "NO", None: ""}[self.reached]
+        return [self.name, self.figure, self.spread, self.target, reached, self.detail]
+
+
+class Bench:
+    """What the rows share: the stand-in, a folder for homes, and how often to run."""
+
+    def __init__(self, folder: Path, runs: int, server: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.runs = runs
+        self.hits = 5 * runs  # they take milliseconds: more of them cost little and tell more
+        self.url: str = server["url"]
+        self.endpoints: dict[str, str] = server["endpoints"]
+        self.proxy: dict[str, str] = server["proxy"]
+        for account in ACCOUNTS:
+            control.call(self.url, "assign", account=account, role=ROLE)
+
+    def home(self, name: str, config: str = THREE_ACCOUNTS) -> Path:
+        """A home with the accounts of one SSO start URL, and a live session."""
+        home = self.folder / name
+        (home / ".aws").mkdir(parents=True)
+        (home / ".aws" / "config").write_text(config)
+        control.call(self.url, "write_sso_token", home=home, start_url=START_URL)
+        return home
+
+    def environment(self, home: Path, way: Mapping[str, str], **more: str) -> dict[str, str]:
+        """All that a program gets to see; `way` is how it reaches the stand-in."""
+        return {"HOME": str(home), "PATH": os.environ["PATH"], **way, **more}
+
+    def hit(self, home: Path, *argv: str, host: str = registry(DEV)) -> Command:
+        """A `get` of ours that is answered from the cache; the first run, untimed, fills it."""
+        environment = self.environment(home, self.endpoints)
+        return Command([*(argv or [str(HELPER)]), "get"], environment, host.encode(), answer=RIGHT)
+
+    @contextmanager
+    def latency(self, each: float) -> Iterator[None]:
+        control.call(self.url, "set", latency=each)
+        try:
+            yield
+        finally:
+            control.call(self.url, "set", latency=0.0)
+
+    def calls(self) -> Counter[str]:
+        """The operations that AWS was asked for since the last time."""
+        calls = control.call(self.url, "calls")
+        control.call(self.url, "reset_calls")
+        return Counter(call["operation"] for call in calls)
+
+
+def compare(name: str, target: str, above: Command, below: Command, runs: int) -> Row:
+    """A row of the ratio above/below; `target` is "≤ X", "≥ X" or "" for none."""
+    one, other = race(runs, above, below)
+    return ratio_row(name, target, one, other)
+
+
+def ratio_row(name: str, target: str, one: list[float], other: list[float]) -> Row:
+    ratio = Ratio.of(one, other)
+    reached = None
+    if target:
+        sign, bound = target.split()
+        reached = ratio.value <= float(bound) if sign == "≤" else ratio.value >= float(bound)
+    figure, spread = f"{ratio.value:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}"
+    return Row(name, figure, spread, target, reached, f"{_ms(one)} / {_ms(other)} ms")
+
+
+def _ms(times: list[float]) -> str:
+    return f"{statistics.median(times) * 1000:.1f}"
+
+
+# Our peers.
+
+
+def awslabs() -> str:
+    path = shutil.which("docker-credential-ecr-login")
+    if path is None:
+        raise NotInstalled("docker-credential-ecr-login (Debian: amazon-ecr-credential-helper)")
+    return path
+
+
+def aws_cli() -> str:
+    for folder in os.get_exec_path():
+        path = shutil.which("aws", path=folder)
+        if path is None:
+            continue
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+        if done.stdout.startswith("aws-cli/2"):
+            return path
+    raise NotInstalled("AWS CLI 2 (Debian: awscli)")
+
+
+def awslabs_get(bench: Bench, home: Path, *, host: str = registry(DEV), **env: str) -> Command:
+    """It knows no AWS_ENDPOINT_URL, so it finds the stand-in by the proxy."""
+    environment = bench.environment(home, bench.proxy, AWS_SDK_LOAD_CONFIG="true", **env)
+    return Command([awslabs(), "get"], environment, host.encode(), answer=RIGHT)
+
+
+# The rows, in the order of the table.
+
+
+def hit_over_interpreter(bench: Bench) -> Iterator[Row]:
+    home = bench.home("hit")
+    bare = Command([sys.executable, "-IS", "-c", "pass"], bench.environment(home, {}))
+    yield compare(
+        "cached hit, SSO profile, over `python -IS -c pass`",
+        "≤ 1.35",
+        bench.hit(home),
+        bare,
+        bench.hits,
+    )
+
+
+def hit_over_awslabs(bench: Bench) -> Iterator[Row]:
+    """Its best case: static keys. Each fills its own cache in the first run, which is not timed."""
+    home = bench.home("keys")
+    key = "AKIAIOSFODNN7EXAMPLE"
+    arn = f"arn:aws:iam::{DEV}:user/builder"
+    secret = control.call(bench.url, "add_key", access_key_id=key, arn=arn)
+    keys = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    theirs = awslabs_get(bench, home, **keys)
+    ours = bench.hit(bench.home("beside-keys"))
+    end = "import posix; posix._exit(0)"
+    least = Command([sys.executable, "-IS", "-c", end], bench.environment(home, {}))
+    bench.calls()
+    our_times, their_times, least_times = race(bench.hits, ours, theirs, least)
+    calls = bench.calls()
+    # Theirs is one token, ours a role's credentials and one token.
+    if calls != {"GetAuthorizationToken": 2, "GetRoleCredentials": 1}:
+        raise Wrong(f"somebody's hit was none: {dict(calls)}")
+    name = "cached hit over awslabs' hit with static keys, its best case"
+    yield ratio_row(name, "≤ 1.6", our_times, their_times)
+    yield ratio_row(
+        "… an interpreter that only starts, over the same", "", least_times, their_times
+    )
+
+
+def awslabs_over_hit(bench: Bench) -> Iterator[Row]:
+    """An SSO profile, where awslabs' cache never hits."""
+    for milliseconds, target in ((20, "≥ 5"), (100, "≥ 20")):
+        ours = bench.hit(bench.home(f"sso-{milliseconds}"))
+        theirs = awslabs_get(bench, bench.home(f"theirs-{milliseconds}"), AWS_PROFILE="dev")
+        with bench.latency(milliseconds / 1000):
+            name = f"awslabs over ours, SSO profile, {milliseconds} ms a call"
+            yield compare(name, target, theirs, ours, bench.runs)
+
+
+def calls_of_ten(bench: Bench) -> Iterator[Row]:
+    """Ten `get`s round three accounts. awslabs is told the profile; ours finds it."""
+    our_home, their_home = bench.home("ten"), bench.home("their-ten")
+    profiles = dict(zip(ACCOUNTS, ("dev", "stage", "prod"), strict=True))
+    turns = [ACCOUNTS[turn % 3] for turn in range(10)]
+    bench.calls()
+    for account in turns:
+        seconds(bench.hit(our_home, host=registry(account)))
+    ours = bench.calls()
+    yield Row(
+        "AWS calls of ten gets, SSO, three accounts cold: ours",
+        str(ours.total()),
+        target="= 6",
+        reached=ours.total() == 2 * len(ACCOUNTS),
+        detail=_counts(ours),
+    )
+    for account in turns:
+        host, profile = registry(account), profiles[account]
+        seconds(awslabs_get(bench, their_home, host=host, AWS_PROFILE=profile))
+    theirs = bench.calls()
+    yield Row(
+        "… awslabs', told the profile each time",
+        str(theirs.total()),
+        detail=_counts(theirs),
+    )
+
+
+def many_at_once(bench: Bench) -> Iterator[Row]:
+    rounds = max(1, bench.runs // 10)
+    most: Counter[str] = Counter()
+    wrong = 0
+    for turn in range(rounds):
+        command = bench.hit(bench.home(f"many-{turn}"))
+        bench.calls()
+        answers = _at_once(command, 50)
+        most |= bench.calls()
+        wrong += sum(answer != answers[0] or RIGHT not in answer for answer in answers)
+    tokens = most["GetAuthorizationToken"]
+    yield Row(
+        "GetAuthorizationToken calls of 50 gets at once, cold",
+        str(tokens),
+        target="= 1",
+        reached=tokens == 1 and not wrong,
+        detail=f"the most of {rounds} rounds; {wrong} of {50 * rounds} answers wrong",
+    )
+
+
+def cold_over_aws_cli(bench: Bench) -> Iterator[Row]:
+    """Both through the proxy, which AWS CLI before 2.13 needs, and both with nothing cached."""
+    home = bench.home("cold")
+    environment = bench.environment(home, bench.proxy)
+    ours = Command(
+        [str(HELPER), "get"],
+        environment,
+        registry(DEV).encode(),
+        answer=RIGHT,
+        before=lambda: shutil.rmtree(home / ".cache", ignore_errors=True),
+    )
+    login = [aws_cli(), "ecr", "get-login-password", "--profile", "dev"]
+    roles = home / ".aws" / "cli"
+    theirs = Command(
+        login, environment, answer=b"\n", before=lambda: shutil.rmtree(roles, ignore_errors=True)
+    )
+    bench.calls()
+    row = compare("cold get over `aws ecr get-login-password`", "≤ 0.55", ours, theirs, bench.runs)
+    calls = bench.calls()
+    gets = 2 * (bench.runs + 1)
+    if calls != {"GetAuthorizationToken": gets, "GetRoleCredentials": gets}:
+        raise Wrong(f"somebody was not cold: {dict(calls)}")
+    yield row
+    warm = Command(login, environment, answer=b"\n")
+    yield compare("… where aws has its role credentials cached", "", ours, warm, bench.runs)
+
+
+def login_over_aws_cli(bench: Bench) -> Iterator[Row]:
+    """A device login that is allowed at once, both with a live registration."""
+    home = bench.home("login")
+    environment = bench.environment(home, bench.proxy)
+    control.call(bench.url, "set", auto_approve=True)
+    ours = Command([str(HELPER.parent / "ecr-py"), "login", "dev", "--force"], environment)
+    theirs = Command([aws_cli(), "sso", "login", "--profile", "dev", "--no-browser"], environment)
+    bench.calls()
+    yield compare("`ecr-py login` over `aws sso login`", "≤ 0.6", ours, theirs, bench.runs)
+    calls = bench.calls()
+    logins = 2 * (bench.runs + 1)
+    yield Row(
+        "… calls of both together, for each login",
+        f"{calls.total() / logins:.1f}",
+        detail=_counts(calls),
+    )
+
+
+def many_profiles(bench: Bench) -> Iterator[Row]:
+    profile = THREE_ACCOUNTS[: THREE_ACCOUNTS.index("[profile stage]")]
+    more = [
+        profile.replace("profile dev", f"profile team-{n}").replace(DEV, f"{n:012}")
+        for n in range(2000 - len(ACCOUNTS))
+    ]
+    many, few = bench.home("2000", "".join([*more, THREE_ACCOUNTS])), bench.home("3")
+    yield compare(
+        "hit with 2,000 profiles over hit with 3",
+        "≤ 1.05",
+        bench.hit(many),
+        bench.hit(few),
+        bench.hits,
+    )
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    home = bench.home("memory")
+    hit = bench.hit(home)
+    bare = Command([sys.executable, "-IS", "-c", "pass"], bench.environment(home, {}))
+    peak_memory(hit)
+    ours, theirs = ([peak_memory(command) for _ in range(bench.runs)] for command in (hit, bare))
+    figure = statistics.median(ours)
+    yield Row(
+        "peak memory of a hit, MiB",
+        f"{figure:.1f}",
+        f"{min(ours):.1f}-{max(ours):.1f}",
+        "≤ 12",
+        figure <= 12,
+        f"`python -IS -c pass`: {statistics.median(theirs):.1f} MiB",
+    )
+
+
+def other_registry(bench: Bench) -> Iterator[Row]:
+    home = bench.home("other")
+    hit = bench.hit(home)
+    other = Command(
+        hit.arguments, hit.environment, b"https://index.docker.io/v1/", code=1, answer=NOT_FOUND
+    )
+    yield compare("not found (a host that is not ECR) over a hit", "", other, hit, bench.hits)
+
+
+def ways_to_start(bench: Bench) -> Iterator[Row]:
+    """The same hit, started as installers could start it, over how ours is started."""
+    launcher = HELPER.read_text()
+    program = launcher.partition("\n'''\n")[2]
+    wrapper = (HELPER.parent / "ecr-py").read_text()
+    with tempfile.TemporaryDirectory(prefix="start-", dir=HELPER.parent.parent) as folder:
+
+        def script(name: str, text: str) -> str:
+            file = Path(folder, name)
+            file.write_text(text)
+            file.chmod(0o755)
+            return str(file)
+
+        python = sys.executable
+        ways = {
+            "the wrapper that installers write": [
+                script("wrapper", wrapper.replace(".cli.main", ".helper"))
+            ],
+            "`#!python` script": [script("plain", f"#!{python}\n{program}")],
+            "`#!python -I` script": [script("isolated", f"#!{python} -I\n{program}")],
+            "`python -IS -X utf8 FILE`, no launcher": [python, "-IS", "-X", "utf8", str(HELPER)],
+        }
+        home = bench.home("start")
+        commands = [bench.hit(home), *(bench.hit(home, *argv) for argv in ways.values())]
+        ours, *others = race(bench.hits, *commands)
+    for way, times in zip(ways, others, strict=True):
+        yield ratio_row(f"a hit by {way}, over ours", "", times, ours)
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    row.__name__: row
+    for row in (
+        hit_over_interpreter,
+        hit_over_awslabs,
+        awslabs_over_hit,
+        calls_of_ten,
+        many_at_once,
+        cold_over_aws_cli,
+        login_over_aws_cli,
+        many_profiles,
+        memory,
+        other_registry,
+        ways_to_start,
+    )
+}
+
+
+def _at_once(command: Command, number: int) -> list[bytes]:
+    pipe = subprocess.PIPE
+    running = [
+        subprocess.Popen(command.arguments, stdin=pipe, stdout=pipe, env=command.environment)
+        for _ in range(number)
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(command.stdin)
+        process.stdin.close()
+        process.stdin = None
+    return [process.communicate()[0] for process in running]
+
+
+def _counts(calls: Counter[str]) -> str:
+    return ", ".join(f"{count} {operation}" for operation, count in sorted(calls.items()))
+
+
+@contextmanager
+def _server() -> Iterator[Mapping[str, Any]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.server"], stdin=pipe, stdout=pipe
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+
+
+def _table(rows: list[Row]) -> str:
+    head = ["row", "figure", "quartiles", "target", "reached", "medians, or what was counted"]
+    lines = [head, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--quick", action="store_true", help="5 runs a row, for a first look")
+    parser.add_argument(
+        "--runs", type=int, default=40, help="of each side; of hits five times that"
+    )
+    parser.add_argument("rows", nargs="*", help="some of: " + ", ".join(ROWS))
+    asked = parser.parse_args()
+    if unknown := set(asked.rows) - set(ROWS):
+        parser.error(f"no such row: {', '.join(sorted(unknown))}")
+    rows: list[Row] = []
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _server() as server:
+        bench = Bench(Path(folder), 5 if asked.quick else max(2, asked.runs), server)
+        for name in asked.rows or ROWS:
+            print(f"{name} …", file=sys.stderr)
+            try:
+                for row in ROWS[name](bench):
+                    rows.append(row)
+            except NotInstalled as peer:
+                rows.append(Row(name, "-", detail=f"not installed: {peer}"))
+            except Wrong as wrong:
+                rows.append(Row(name, "-", detail=f"a wrong answer: {wrong}"))
+                failed = True
+    print(
+        f"\nPython {sys.version.split()[0]}, {os.cpu_count()} processors; {bench.runs} runs of "
+        f"each side in turn, {bench.hits} of hits\n"
+    )
+    print(_table(rows))
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

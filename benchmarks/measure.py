@@ -1,0 +1,106 @@
+"""Runs programs side by side and holds the watch. Knows nothing of what they do."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+class Wrong(Exception):
+    """A program did not answer as it should: its time would say nothing."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program as its user calls it. `before` runs ahead of each run, and is not timed."""
+
+    arguments: list[str]
+    environment: Mapping[str, str]
+    stdin: bytes = b""
+    code: int = 0
+    answer: bytes = b""  # must be in its standard output
+    before: Callable[[], None] = lambda: None
+
+    def check(self, code: int, stdout: bytes) -> None:
+        if code != self.code or self.answer not in stdout:
+            raise Wrong(f"{' '.join(self.arguments)}: exit {code}, {stdout[:400]!r}")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One program's wall times over another's, taken in turn. `low` and `high` are quartiles."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, above: list[float], below: list[float]) -> "Ratio":
+        pairs = [a / b for a, b in zip(above, below, strict=True)]
+        low, _, high = statistics.quantiles(pairs, n=4)
+        return cls(statistics.median(above) / statistics.median(below), low, high)
+
+
+def seconds(command: Command) -> float:
+    """The wall time of one run, from its start until it has answered and ended."""
+    command.before()
+    in_read, in_write = os.pipe()
+    out_read, out_write = os.pipe()
+    os.write(in_write, command.stdin)
+    os.close(in_write)
+    began = time.perf_counter()
+    process = os.posix_spawn(
+        command.arguments[0],
+        command.arguments,
+        command.environment,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, in_read, 0),
+            (os.POSIX_SPAWN_DUP2, out_write, 1),
+        ],
+    )
+    os.close(out_write)
+    stdout = b""
+    while chunk := os.read(out_read, 65536):
+        stdout += chunk
+    status = os.wait4(process, 0)[1]
+    took = time.perf_counter() - began
+    os.close(in_read)
+    os.close(out_read)
+    command.check(os.waitstatus_to_exitcode(status), stdout)
+    return took
+
+
+def race(runs: int, *commands: Command) -> list[list[float]]:
+    """Each command's wall times: A B A B …, so that a busy moment of the machine meets all."""
+    for command in commands:
+        seconds(command)
+    rounds = [[seconds(command) for command in commands] for _ in range(runs)]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+# A process inherits the peak of whoever started it, so a bare interpreter does, which is smaller
+# than any that loads more.
+_SPAWN = """
+import posix, sys
+process = posix.posix_spawn(sys.argv[1], sys.argv[1:], posix.environ)
+usage = posix.wait4(process, 0)
+posix.write(2, b"%d" % usage[2].ru_maxrss)
+sys.exit(usage[1] >> 8)
+"""
+
+
+def peak_memory(command: Command) -> float:
+    """The most memory that one run held resident, in MiB."""
+    command.before()
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", _SPAWN, *command.arguments],
+        input=command.stdin,
+        env=command.environment,
+        capture_output=True,
+        check=False,
+    )
+    command.check(done.returncode, done.stdout)
+    return int(done.stderr) / (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,329 @@
+"""The order of things, with a fetch and a clock of our own."""
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from docker_credential_ecr_py.broker import Broker, expiry_inside
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.errors import (
+    AccessDenied,
+    AwsConfigError,
+    BadInput,
+    BadServerURL,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    NoProfile,
+    NotEcr,
+)
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import Selection
+from tests.home import DEV, PROD, STAGE, registry
+
+HOUR = 3600
+PROFILES = "".join(
+    f"[profile {name}]\naws_account_id = {account}\naws_access_key_id = AKIA{name.upper()}\n"
+    f"aws_secret_access_key = x\nregion = eu-west-1\n"
+    for name, account in (("dev", DEV), ("stage", STAGE))
+)
+
+
+@dataclass
+class World:
+    """A home, a clock, and an AWS that hands out passwords, or fails, and counts."""
+
+    home: Path
+    now: float = field(default_factory=lambda: float(int(time.time())))
+    environ: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    fails: EcrPyError | None = None
+
+    def broker(self, **environ: str) -> Broker:
+        return Broker(
+            self.environ | environ, fetch=self.fetch, clock=lambda: self.now, may_log_in=False
+        )
+
+    def fetch(self, place: Registry, selection: Selection, mfa_code: str) -> Credential:
+        self.asked.append((selection.identity.name, place.region))
+        if self.fails is not None:
+            raise self.fails
+        secret = f"{selection.identity.name} {place.region} {len(self.asked)}"
+        return Credential.from_aws("AWS", secret, now=self.now, expires=self.now + 12 * HOUR)
+
+    def get(self, host: str = registry(DEV), **environ: str) -> str:
+        return self.broker(**environ).credential_for(host).secret
+
+    def write(self, file: str, text: str) -> None:
+        path = self.home / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "XDG_", "ECR_PY")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = World(tmp_path, environ={"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"})
+    made.write(".aws/config", PROFILES)
+    yield made
+
+
+def test_the_store_is_asked_before_aws(world: World) -> None:
+    assert world.get() == "AKIADEV eu-west-1 1"
+    assert world.get() == "AKIADEV eu-west-1 1"
+    assert world.asked == [("AKIADEV", "eu-west-1")]
+
+
+def test_one_credential_for_an_identity_and_region(world: World) -> None:
+    world.write(".config/ecr-py/config.toml", '[registries."*"]\nprofile = "dev"\n')
+    assert len({world.get(registry(account)) for account in (DEV, STAGE, PROD)}) == 1
+    for host in (
+        registry(DEV).replace("ecr.", "ecr-fips."),
+        f"{DEV}.dkr-ecr.eu-west-1.on.aws",
+        f"https://{registry(DEV).upper()}/v2/",
+    ):
+        world.get(host)
+    assert len(world.asked) == 1
+    world.get(registry(DEV, "us-east-1"))
+    world.get("public.ecr.aws")
+    assert len(world.asked) == 3
+
+
+def test_another_identity_is_another_credential(world: World) -> None:
+    assert world.get() != world.get(registry(STAGE))
+    assert world.get(AWS_PROFILE="stage") == world.get(registry(STAGE))
+
+
+def test_another_endpoint_is_another_credential(world: World) -> None:
+    assert world.get() != world.get(AWS_ENDPOINT_URL_ECR="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("hours", "calls"), [(0, 1), (5.9, 1), (6.1, 1), (11.8, 1), (11.95, 2), (13, 2), (-0.01, 2)]
+)
+def test_ages(world: World, hours: float, calls: int) -> None:
+    """Ageing is answered as it is: the helper renews it in the background."""
+    world.get()
+    world.now += hours * HOUR
+    world.get()
+    assert len(world.asked) == calls
+
+
+@pytest.mark.parametrize(("hours", "calls"), [(1, 1), (6.1, 2), (13, 2), (-1, 2)])
+def test_renewal(world: World, hours: float, calls: int) -> None:
+    world.get()
+    world.now += hours * HOUR
+    world.broker().renew(registry(DEV))
+    assert len(world.asked) == calls
+    world.get()
+    assert len(world.asked) == calls
+
+
+def test_no_renewal_while_another_is_at_it(world: World) -> None:
+    world.get()
+    world.now += 7 * HOUR
+    broker = world.broker()
+    (key,) = (selection.key for selection in broker.store.remembered())
+    with broker.store.lock(key, wait=0):
+        world.broker().renew(registry(DEV))
+    assert len(world.asked) == 1
+
+
+def test_a_failure_says_which_registry_and_profile_and_is_not_kept(world: World) -> None:
+    world.fails = AccessDenied("no")
+    with pytest.raises(AccessDenied) as error:
+        world.get()
+    assert f"no (registry {registry(DEV)}, profile dev)" in str(error.value)
+    world.fails = None
+    assert world.get() == "AKIADEV eu-west-1 2"
+
+
+def test_a_failed_renewal_leaves_the_old_one(world: World) -> None:
+    first = world.get()
+    world.now += 7 * HOUR
+    world.fails = LoginNeeded("ended")
+    with pytest.raises(LoginNeeded):
+        world.broker().renew(registry(DEV))
+    assert world.get() == first
+
+
+@pytest.mark.parametrize(
+    ("change", "calls"),
+    [
+        ({".aws/config": PROFILES + "# more\n"}, 1),
+        ({".aws/config": PROFILES.replace("AKIADEV", "AKIANEW")}, 2),
+        ({".aws/credentials": "[x]\n"}, 1),
+        ({".aws/credentials": "[dev]\naws_access_key_id = AKIANEW\n"}, 2),
+        ({".config/ecr-py/config.toml": '[registries."*"]\nprofile = "stage"\n'}, 2),
+        ({".config/ecr-py/config.toml": '[defaults]\nprefer = "account"\n'}, 1),
+        ({".config/ecr-py/config.toml": '[defaults]\nstore = "none"\n'}, 2),
+    ],
+)
+def test_inputs_that_change(world: World, change: dict[str, str], calls: int) -> None:
+    world.get()
+    for file, text in change.items():
+        world.write(file, text)
+    world.get()
+    assert len(world.asked) == calls
+
+
+def test_without_a_store(world: World) -> None:
+    for _ in range(2):
+        world.get(AWS_ECR_DISABLE_CACHE="1")
+    assert len(world.asked) == 2
+    assert not (world.home / ".cache").exists()
+
+
+# Whose hosts.
+
+
+def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
+    with pytest.raises(NotEcr):
+        world.get("docker.io")
+    (remembered,) = world.broker().store.remembered()
+    assert (remembered.host, remembered.key) == ("docker.io", "")
+    assert world.broker().answerable() == {}
+    world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
+    assert list(world.broker().store.remembered()) == []
+    with pytest.raises(NotEcr):
+        world.get("quay.io")
+    assert list(world.broker().store.remembered()) == []
+
+
+def test_public_images_need_no_credentials(world: World) -> None:
+    with pytest.raises(CredentialsNotFound):
+        world.get("public.ecr.aws")
+    world.fails = AccessDenied("no")
+    with pytest.raises(CredentialsNotFound):
+        world.get("public.ecr.aws", AWS_PROFILE="dev")
+    assert world.asked == [("AKIADEV", "us-east-1")]
+
+
+def test_an_alias(world: World) -> None:
+    world.write(
+        ".config/ecr-py/config.toml",
+        f'[registries."ecr.example.com"]\nalias = "{registry(STAGE)}"\n',
+    )
+    assert world.get("https://ecr.example.com") == world.get(registry(STAGE))
+    assert set(world.broker().answerable()) == {
+        "https://ecr.example.com",
+        f"https://{registry(STAGE)}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("host", "error"),
+    [(registry(PROD), NoProfile), ("a b", BadServerURL), ("", BadServerURL)],
+)
+def test_what_cannot_be_answered(world: World, host: str, error: type[EcrPyError]) -> None:
+    with pytest.raises(error):
+        world.get(host)
+    assert world.asked == []
+
+
+def test_a_config_that_cannot_be_read(world: World) -> None:
+    world.get()
+    world.write(".aws/config", "nonsense")
+    with pytest.raises(AwsConfigError) as error:
+        world.get()
+    assert registry(DEV) in str(error.value)
+
+
+# list and erase.
+
+
+def test_answerable_is_what_is_kept_and_good(world: World) -> None:
+    assert world.broker().answerable() == {}
+    world.get()
+    world.get(registry(STAGE))
+    expected = {f"https://{registry(account)}": "AWS" for account in (DEV, STAGE)}
+    assert world.broker().answerable() == expected
+    assert world.broker(AWS_PROFILE="dev").answerable() == {}
+    world.now += 12 * HOUR
+    assert world.broker().answerable() == {}
+
+
+def test_erase(world: World) -> None:
+    world.get()
+    other = world.get(registry(STAGE))
+    world.get(AWS_PROFILE="stage")
+    world.broker().forget(f"https://{registry(DEV)}/")
+    assert list(world.broker().answerable()) == []
+    assert world.get() == "AKIADEV eu-west-1 3"
+    assert world.get(registry(STAGE)) != other, "the same credential opened the erased one"
+    world.broker().forget(registry(PROD))
+
+
+# docker login.
+
+
+def password(expires: object) -> str:
+    return base64.b64encode(json.dumps({"payload": "x", "expiration": expires}).encode()).decode()
+
+
+def test_what_docker_login_gave_is_answered_until_its_expiry(world: World) -> None:
+    given_password = password(int(world.now + HOUR))
+    world.broker().keep(f"https://{registry(PROD)}", "AWS", given_password)
+    assert world.get(registry(PROD)) == given_password
+    assert world.get(registry(PROD), AWS_PROFILE="dev") == given_password
+    world.now += HOUR
+    assert world.get(registry(PROD), AWS_PROFILE="dev") == "AKIADEV eu-west-1 1"
+
+
+def test_it_comes_before_what_is_cached(world: World) -> None:
+    world.get()
+    given_password = password(int(world.now + HOUR))
+    world.broker().keep(registry(DEV), "AWS", given_password)
+    assert world.get() == given_password
+    world.broker().forget(registry(DEV))
+    assert world.get() == "AKIADEV eu-west-1 2"
+
+
+@pytest.mark.parametrize("expires", [None, "x", 1, -(10**30), [], True, 1e400])
+def test_without_an_expiry_it_is_accepted_and_not_kept(world: World, expires: object) -> None:
+    world.broker().keep(registry(DEV), "AWS", password(expires))
+    assert world.get() == "AKIADEV eu-west-1 1"
+
+
+def test_ecr_knows_one_user(world: World) -> None:
+    with pytest.raises(BadInput, match="knows the user AWS alone, not 'me'"):
+        world.broker().keep(registry(DEV), "me", "x")
+    with pytest.raises(NotEcr):
+        world.broker().keep("docker.io", "AWS", "x")
+
+
+@given(st.text() | st.binary().map(lambda b: base64.b64encode(b).decode()))
+def test_any_password_has_an_expiry_inside_or_none(text: str) -> None:
+    found = expiry_inside(text)
+    assert found is None or isinstance(found, int)
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_the_expiry_inside(moment: int) -> None:
+    assert expiry_inside(password(moment)) == moment
+
+
+# What AWS hands out.
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(life=st.floats(0, 10**9), username=st.text(), secret=st.text())
+def test_any_credential_of_awss_comes_back_as_it_was(
+    world: World, life: float, username: str, secret: str
+) -> None:
+    made = Credential.from_aws(username, secret, now=world.now, expires=world.now + life)
+    broker = Broker(world.environ, fetch=lambda *_: made, clock=lambda: world.now)
+    broker.forget(registry(DEV))
+    assert broker.credential_for(registry(DEV)) == made
+    assert broker.credential_for(registry(DEV)) == made

@@ -1,0 +1,236 @@
+import json
+from pathlib import Path
+
+import botocore
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.registry import LONGEST_URL, PUBLIC_REGION, Registry, host_of
+from docker_credential_ecr_py.store import entry
+
+HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+DUAL = "123456789012.dkr-ecr.eu-west-1.on.aws"
+PARTITIONS = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_text())[
+    "partitions"
+]
+
+
+@pytest.mark.parametrize(
+    ("host", "region", "partition", "fips", "dual_stack"),
+    [
+        (HOST, "eu-west-1", "aws", False, False),
+        (HOST.replace("ecr", "ecr-fips"), "eu-west-1", "aws", True, False),
+        (DUAL, "eu-west-1", "aws", False, True),
+        (DUAL.replace("ecr", "ecr-fips"), "eu-west-1", "aws", True, True),
+        ("123456789012.dkr.ecr.us-gov-west-1.amazonaws.com", "us-gov-west-1", "aws-us-gov", 0, 0),
+        (
+            "123456789012.dkr.ecr-fips.us-gov-east-1.amazonaws.com",
+            "us-gov-east-1",
+            "aws-us-gov",
+            1,
+            0,
+        ),
+        ("123456789012.dkr-ecr.us-gov-east-1.on.aws", "us-gov-east-1", "aws-us-gov", 0, 1),
+        ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1", "aws-cn", 0, 0),
+        (
+            "123456789012.dkr-ecr.cn-northwest-1.on.amazonwebservices.com.cn",
+            "cn-northwest-1",
+            "aws-cn",
+            0,
+            1,
+        ),
+        ("123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1", "aws-eusc", 0, 0),
+        ("123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov", "us-iso-east-1", "aws-iso", 0, 0),
+        ("123456789012.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", "us-isob-east-1", "aws-iso-b", 0, 0),
+        ("123456789012.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", "eu-isoe-west-1", "aws-iso-e", 0, 0),
+        (
+            "123456789012.dkr.ecr.us-isof-south-1.csp.hci.ic.gov",
+            "us-isof-south-1",
+            "aws-iso-f",
+            0,
+            0,
+        ),
+    ],
+)
+def test_each_form_of_host(
+    host: str, region: str, partition: str, fips: bool, dual_stack: bool
+) -> None:
+    registry = Registry.parse(host)
+    assert registry == Registry(
+        host, "123456789012", region, partition, bool(fips), bool(dual_stack)
+    )
+    assert not registry.public
+
+
+@pytest.mark.parametrize("host", ["public.ecr.aws", "ecr-public.aws.com"])
+def test_ecr_public_belongs_to_nobody(host: str) -> None:
+    registry = Registry.parse(f"https://{host}/v2/")
+    assert (registry.public, registry.region, registry.account) == (True, PUBLIC_REGION, "")
+
+
+@pytest.mark.parametrize(
+    "server_url",
+    [
+        f"https://{HOST}",
+        f"http://{HOST}",
+        f"HTTPS://{HOST.upper()}",
+        f"{HOST}/",
+        f"{HOST}.",
+        f"https://{HOST}./v2/",
+        f"{HOST}:443",
+        f"https://{HOST}:5000/some/repository:tag",
+        f"{HOST}/path%20/~user/@sha256:0a",
+        HOST.title(),
+    ],
+)
+def test_what_stands_round_a_host(server_url: str) -> None:
+    assert Registry.parse(server_url) == Registry.parse(HOST)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"{HOST}.evil.example",
+        f"evil.{HOST}",
+        f"evil-{HOST}",
+        f"1{HOST}",
+        HOST[1:],
+        HOST.replace("amazonaws", "amazonaws.evil"),
+        HOST.replace(".amazonaws.com", ".amazonaws.com.evil"),
+        HOST.replace(".amazonaws.com", "-amazonaws.com"),
+        HOST.replace("amazonaws.com", "amazonaws.co"),
+        HOST.replace(".dkr.ecr.", ".dkr.ecrx."),
+        HOST.replace(".dkr.ecr.", ".dkrxecr."),
+        HOST.replace("eu-west-1", "eu-west"),
+        HOST.replace("eu-west-1", "x.eu-west-1"),
+        HOST.replace("eu-west-1.", ""),
+        "registry-1.docker.io",
+        "index.docker.io",
+        "localhost",
+        "[::1]",
+        "amazonaws.com",
+        "ecr.eu-west-1.amazonaws.com",
+        "evil.public.ecr.aws",
+        "public.ecr.aws.evil.example",
+        "xpublic.ecr.aws",
+    ],
+)
+def test_look_alikes_are_somebody_elses(host: str) -> None:
+    with pytest.raises(NotEcr):
+        Registry.parse(host)
+
+
+@pytest.mark.parametrize(
+    "server_url",
+    [
+        "",
+        " ",
+        ".",
+        "https://",
+        "/",
+        f"user@{HOST}",
+        f"https://AWS:password@{HOST}",
+        f"https://{HOST}@evil.example",
+        f"https://evil.example@{HOST}/",
+        f"{HOST}\n",
+        f"{HOST}\n.evil.example",
+        f"{HOST}\r",
+        f"{HOST}\0",
+        f"{HOST}\0.evil.example",
+        f"{HOST} ",
+        f" {HOST}",
+        f"{HOST}/a b",
+        f"{HOST}/\u00e9",
+        HOST.replace("1", "\u0661"),  # an Arabic-Indic digit
+        HOST.replace("1", "\uff11"),  # a full-width digit
+        HOST.replace("k", "\u212a"),  # the Kelvin sign, whose lower case is k
+        HOST.replace("s", "\u017f"),  # the long s, whose upper case is S
+        f"{HOST}:0",
+        f"{HOST}:65536",
+        f"{HOST}:999999",
+        f"{HOST}:port",
+        f"{HOST}..",
+        f"ftp://{HOST}",
+        f"{HOST}?query",
+        f"{HOST}/path?token=secret",
+        f"{HOST}/path#fragment",
+        f"https:///{HOST}",
+        f"https://https://{HOST}",
+        f"\\\\{HOST}",
+        f"{HOST}/" + "a" * LONGEST_URL,
+    ],
+)
+def test_what_is_no_server_url(server_url: str) -> None:
+    with pytest.raises(BadServerURL) as refused:
+        host_of(server_url)
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).isascii()
+
+
+def test_a_refused_url_shows_no_password() -> None:
+    password = "cGFzc3dvcmQ" * 200
+    for server_url in (f"https://AWS:{password[:1000]}@{HOST}", f"AWS:{password[:1000]}@{HOST}"):
+        with pytest.raises(BadServerURL) as refused:
+            host_of(server_url)
+        assert password[:20] not in str(refused.value)
+
+
+@pytest.mark.parametrize("partition", PARTITIONS, ids=lambda partition: str(partition["id"]))
+def test_each_region_of_botocores_partitions_is_known(partition: dict[str, object]) -> None:
+    """Red where AWS has opened a partition that SUFFIXES lacks."""
+    outputs, regions = partition["outputs"], partition["regions"]
+    assert isinstance(outputs, dict)
+    assert isinstance(regions, dict)
+    real = [region for region in regions if not region.endswith("-global")]
+    assert real
+    for region in real:
+        registry = Registry.parse(f"123456789012.dkr.ecr.{region}.{outputs['dnsSuffix']}")
+        assert (registry.partition, registry.region) == (partition["id"], region)
+
+
+HOSTS = st.sampled_from([HOST, DUAL, "public.ecr.aws", "docker.io", "localhost"])
+
+
+@given(st.text(max_size=300) | st.builds(lambda a, h, b: a + h + b, st.text(), HOSTS, st.text()))
+def test_any_text_is_a_registry_or_refused(server_url: str) -> None:
+    try:
+        registry = Registry.parse(server_url)
+    except (BadServerURL, NotEcr) as error:
+        assert "\n" not in str(error)
+    else:
+        assert registry.host in server_url.lower()
+        assert registry.host.isascii()
+        assert registry == Registry.parse(registry.host)
+
+
+PLAIN = st.text("abcxyz0189.-:/_ A%", max_size=60)
+
+
+@given(
+    st.builds(lambda a, h, b: a + h + b, st.sampled_from(["", "https://"]), HOSTS | PLAIN, PLAIN)
+)
+def test_a_hit_and_the_parser_agree_on_the_host(server_url: str) -> None:
+    """`plain_host` decides what is looked up; only a host that `host_of` returned is kept."""
+    plain = entry.plain_host(server_url.encode())
+    if plain is None:
+        return
+    try:
+        host = host_of(server_url)
+    except BadServerURL:
+        return  # never kept, so never found
+    assert plain.decode().rstrip(".") == host
+
+
+@given(st.binary(max_size=100))
+def test_a_plain_host_can_stand_in_json_and_in_a_path(server_url: bytes) -> None:
+    plain = entry.plain_host(server_url)
+    if plain is not None:
+        assert b"/" not in plain
+        assert json.loads(b'"%b"' % server_url) == server_url.decode()
+
+
+def test_a_hit_takes_no_url_that_the_parser_refuses_for_its_length() -> None:
+    server_url = f"https://{HOST}/" + "a" * LONGEST_URL
+    assert entry.plain_host(server_url.encode()) is None
