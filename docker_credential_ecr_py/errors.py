@@ -1,6 +1,7 @@
 """What can go wrong, in a person's words. An error's text is one line and holds no secret."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 
 from docker_credential_ecr_py.redact import redact
 
@@ -112,6 +113,12 @@ class Unreachable(EcrPyError):
 
 class BadAnswer(EcrPyError):
     """AWS, or what stands in for it, answered with something that is no credential."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; nearest: a, b`, for the end of a sentence, or nothing where none is near."""
+    near = difflib.get_close_matches(name, list(names), 3)
+    return f"; nearest: {', '.join(near)}" if near else ""
 
 
 def revived(note: Mapping[str, str]) -> EcrPyError:

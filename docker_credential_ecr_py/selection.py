@@ -10,7 +10,6 @@ The first rule that fits wins:
 `prefer = "account"` in the settings puts 3 before 2.
 """
 
-import difflib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.aws_config import AwsConfig
-from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
+from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.settings import Settings
 
@@ -26,6 +25,8 @@ _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
+START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
+_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
 _MOST_NAMED = 5
 _LONGEST_CHAIN = 20
 
@@ -225,10 +226,9 @@ def identity_of(
     """
     values = aws.profiles.get(name)
     if values is None:
-        near = difflib.get_close_matches(name, aws.profiles, 3)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
+        near = nearest(name, aws.profiles)
         raise AwsConfigError(
-            f"{named_by} names profile {name}, and there is none in {aws.source}{hint}",
+            f"{named_by} names profile {name}, and there is none in {aws.source}{near}",
             mend="" if near else "run `aws configure list-profiles`",
         )
     if "role_arn" in values and name not in above:
@@ -314,10 +314,13 @@ def sso_session(
 
     Raises AwsConfigError.
     """
+    section = f"[sso-session {name}]" if name else f"profile {profile}"
     for key in ("sso_start_url", "sso_region"):
         if not values.get(key):
-            section = f"[sso-session {name}]" if name else f"profile {profile}"
             raise _incomplete(source, section, key)
+    for key, pattern in (("sso_start_url", START_URL), ("sso_region", _REGION)):
+        if not pattern.fullmatch(values[key]):
+            raise AwsConfigError(f"{section} in {source}: {key} cannot be {values[key]!r}")
     scopes = values.get("sso_registration_scopes", DEFAULT_SCOPE) if name else ""
     return SsoSession(
         values["sso_start_url"],

@@ -121,7 +121,9 @@ def show(demo: Demo) -> None:
     answer = demo.step(what, "get", stdin="https://index.docker.io/v1/", code=1)
     expect(answer.line == NOT_FOUND, "the words that docker knows")
     expect(not answer.stderr, "nothing on standard error")
-    demo.refused("An account that no profile is for.", registry(NOBODY), says="aws configure sso")
+    demo.refused(
+        "An account that no profile is for.", registry(NOBODY), says="ecr-py login --start-url"
+    )
 
     demo.aws.end_session()
     demo.get("The SSO session ends. What is at hand is still answered.", registry(DEV))

@@ -10,10 +10,16 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.shown import failing_in_one_line, nearest
-from docker_credential_ecr_py.errors import AwsConfigError, BadServerURL, EcrPyError, NotEcr
+from docker_credential_ecr_py.cli.shown import failing_in_one_line
+from docker_credential_ecr_py.errors import (
+    AwsConfigError,
+    BadServerURL,
+    EcrPyError,
+    NotEcr,
+    nearest,
+)
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_sessions
+from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
 
 
 @click.command()
@@ -77,6 +83,10 @@ def login(
             dry_run=dry_run,
         )
         return
+    if sso_region or session or role or region or dry_run:
+        raise click.UsageError(
+            "--sso-region, --session, --role, --region and --dry-run go with --start-url"
+        )
     for chosen in _chosen(names, every=every, among=load_config()):
         sessions = broker.sessions()
         token = None if force else sessions.alive(chosen)
@@ -127,9 +137,10 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
 
 def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     """The session that a profile, a session's own name, or a registry leads to."""
-    for session in known:
-        if session.name == name:
-            return session
+    if not name:
+        raise click.UsageError("a name is empty: is a variable unset?")
+    if name in among.sso_sessions:
+        return sso_session(name, among.sso_sessions[name], "", among.source)
     if name in among.profiles:
         found = identity_of(name, among).sso
     else:

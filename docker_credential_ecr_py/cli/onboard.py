@@ -5,15 +5,13 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
-from docker_credential_ecr_py.cli.shown import nearest
-from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput
-from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession, sso_sessions
+from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
+from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
 from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
 from docker_credential_ecr_py.sso.sessions import Sessions
@@ -27,8 +25,7 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
 
     Raises BadInput for what is no HTTPS address, no region, or a name that is taken.
     """
-    url = urlsplit(start_url)
-    if url.scheme != "https" or not url.hostname or url.username or not start_url.isascii():
+    if not START_URL.fullmatch(start_url):
         raise BadInput(f"{start_url!r} is not the https:// address of a portal")
     known_regions = regions()
     if region not in known_regions:
@@ -37,7 +34,7 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
     for known in sso_sessions(aws):
         if known.name and known.start_url == start_url and name in (None, known.name):
             return known
-    name = name or _name_of(url.hostname, url.path)
+    name = name or _name_of(start_url)
     if not _NAME.fullmatch(name):
         raise BadInput(f"{name!r} cannot be the name of a session: letters, digits, . _ -")
     if name in aws.sso_sessions:
@@ -192,8 +189,9 @@ def _profile_name(assignment: Assignment, offered: list[Assignment], taken: set[
     return name
 
 
-def _name_of(host: str, path: str) -> str:
+def _name_of(start_url: str) -> str:
     """`https://example.awsapps.com/start` is example's."""
+    host, _, path = start_url.removeprefix("https://").partition("/")
     if host.endswith(".awsapps.com"):
         return host.removesuffix(".awsapps.com")
-    return path.strip("/").split("/")[-1] or host.split(".")[0]
+    return path.strip("/#").split("/")[-1] or host.split(".")[0]

@@ -1,7 +1,6 @@
-"""How ecr-py speaks: errors in one line, near-misses named."""
+"""How ecr-py speaks: an error is one line."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -25,9 +24,3 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             raise SystemExit(1) from None
 
     return run
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`; nearest: a, b`, or nothing where none is near."""
-    near = difflib.get_close_matches(name, list(names), 3)
-    return f"; nearest: {', '.join(near)}" if near else ""

@@ -20,9 +20,12 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     LoginExpired,
     LoginRefused,
+    Unreachable,
+    nearest,
 )
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, Token
+from docker_credential_ecr_py.sso.portal import regions
 
 CODE_GRANT = "authorization_code"
 REFRESH_GRANT = "refresh_token"
@@ -149,6 +152,13 @@ class Oidc:
                 answer.get("refreshToken") or given.get("refreshToken", ""),
             )
 
+    def _with_hint(self, error: EcrPyError) -> EcrPyError:
+        """Where nobody answers, the region may be none. The list that we have may be old."""
+        region = self._session.region
+        if isinstance(error, Unreachable) and not error.mend and region not in (known := regions()):
+            error.mend = f"see sso_region = {region}{nearest(region, known)}"
+        return error
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         known = self._client.exceptions
@@ -165,7 +175,7 @@ class Oidc:
         except known.InvalidGrantException as error:
             raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
         except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
-            raise network_error(error, self._session.start_url) from None
+            raise self._with_hint(network_error(error, self._session.start_url)) from None
         except (KeyError, TypeError, ValueError):
             raise BadAnswer(f"{self.endpoint} gave an answer that cannot be read") from None
 

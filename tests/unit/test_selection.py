@@ -104,7 +104,7 @@ def test_then_nobody(three: Profiles) -> None:
     said = str(error.value)
     assert "111111111111" in said
     assert "looked at dev, stage, prod" in said
-    assert "aws configure sso" in said
+    assert "ecr-py login --start-url" in said
     with pytest.raises(NoProfile, match="it has no profiles"):
         choose({})
 
