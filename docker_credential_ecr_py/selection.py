@@ -318,9 +318,14 @@ def sso_session(
     for key in ("sso_start_url", "sso_region"):
         if not values.get(key):
             raise _incomplete(source, section, key)
-    for key, pattern in (("sso_start_url", START_URL), ("sso_region", _REGION)):
+    for key, pattern, like in (
+        ("sso_start_url", START_URL, "https://NAME.awsapps.com/start"),
+        ("sso_region", _REGION, "eu-west-1"),
+    ):
         if not pattern.fullmatch(values[key]):
-            raise AwsConfigError(f"{section} in {source}: {key} cannot be {values[key]!r}")
+            raise AwsConfigError(
+                f"{section} in {source}: {key} is like {like}, and cannot be {values[key]!r}"
+            )
     scopes = values.get("sso_registration_scopes", DEFAULT_SCOPE) if name else ""
     return SsoSession(
         values["sso_start_url"],

@@ -13,6 +13,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
+    BadInput,
     BadServerURL,
     EcrPyError,
     NotEcr,
@@ -138,7 +139,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
 def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     """The session that a profile, a session's own name, or a registry leads to."""
     if not name:
-        raise click.UsageError("a name is empty: is a variable unset?")
+        raise BadInput("a name is empty: is a variable unset?")
     if name in among.sso_sessions:
         return sso_session(name, among.sso_sessions[name], "", among.source)
     if name in among.profiles:

@@ -7,6 +7,7 @@ What cannot be read as a token is none; a login replaces it.
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
 # An expiry this near is as good as past: the work that the token is for must fit in.
 REGISTRATION_MARGIN = 15 * 60
+_MORE_LOOKS, _BETWEEN_LOOKS = 4, 0.05
 
 
 class UnwritableSsoCache(EcrPyError):
@@ -67,8 +69,17 @@ class SsoFiles:
         return self.folder / session.token_file
 
     def token(self, session: SsoSession) -> Token | None:
-        """The session's token, live or not; None where there is none that can be read."""
-        found = _read(self.token_path(session))
+        """The session's token, live or not; None where there is none that can be read.
+
+        botocore writes in place: what is not whole yet is looked at again.
+        """
+        path = self.token_path(session)
+        found = _read(path)
+        for _ in range(_MORE_LOOKS):
+            if found or not path.is_file():
+                break
+            time.sleep(_BETWEEN_LOOKS)
+            found = _read(path)
         try:
             return Token(
                 start_url=str(found["startUrl"]),

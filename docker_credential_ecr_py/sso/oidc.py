@@ -155,8 +155,8 @@ class Oidc:
     def _with_hint(self, error: EcrPyError) -> EcrPyError:
         """Where nobody answers, the region may be none. The list that we have may be old."""
         region = self._session.region
-        if isinstance(error, Unreachable) and not error.mend and region not in (known := regions()):
-            error.mend = f"see sso_region = {region}{nearest(region, known)}"
+        if isinstance(error, Unreachable) and region not in (known := regions()):
+            error.what += f"; sso_region = {region} may be none{nearest(region, known)}"
         return error
 
     @contextmanager
