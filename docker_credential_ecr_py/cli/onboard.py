@@ -27,10 +27,7 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
     """
     if not START_URL.fullmatch(start_url):
         raise BadInput(f"{start_url!r} is not the https:// address of a portal")
-    known_regions = regions()
-    if region not in known_regions:
-        near = nearest(region, known_regions)
-        raise BadInput(f"IAM Identity Center has no region {region}{near}")
+    check_region(region, "sso-oidc", "IAM Identity Center")
     for known in sso_sessions(aws):
         if known.name and known.start_url == start_url and name in (None, known.name):
             return known
@@ -40,6 +37,13 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
     if name in aws.sso_sessions:
         raise BadInput(f"[sso-session {name}] in {aws.source} is another portal's: use --session")
     return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
+
+
+def check_region(region: str, service: str, name: str) -> None:
+    """Raises BadInput where the service has no such region."""
+    known = regions(service)
+    if region not in known:
+        raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")
 
 
 def onboard(
@@ -56,6 +60,7 @@ def onboard(
 
     Raises EcrPyError.
     """
+    check_region(region, "ecr", "ECR")
     if not (every_role or role or _can_choose()):
         raise click.UsageError("nobody can choose here: use --all, or --role NAME")
     token = sessions.alive(session) or sessions.log_in(session, way)

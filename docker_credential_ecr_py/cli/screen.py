@@ -6,17 +6,17 @@ import time
 from collections.abc import Mapping
 
 import segno
-from rich.align import Align
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt, Screen
 
-# A QR code of a verification address is about 41 modules across, with its quiet zone.
-_WIDE_ENOUGH_FOR_QR = 60
+# What else stands on the screen: the title, what to do, the address, the time left, the prompt.
+_OTHER_ROWS = 5
 # Seconds.
 _REDRAW = 0.25
 
@@ -49,7 +49,7 @@ class RichScreen:
 
     def ask(self, prompt: Prompt) -> None:
         show = self._console.print
-        show(Text(f"Log in to {prompt.session}\n", style="bold"))
+        show(Text(f"Log in to {prompt.session}", style="bold"))
         if prompt.browser_opens:
             show("Your browser opens this page; if it does not, open it yourself:")
         else:
@@ -57,11 +57,7 @@ class RichScreen:
         # Not folded here: what the terminal wraps by itself can be copied whole.
         show(Text(prompt.address), soft_wrap=True)
         if prompt.code:
-            show()
-            show(self._code(prompt.code))
-            if not prompt.browser_opens and self._console.width >= _WIDE_ENOUGH_FOR_QR:
-                show(Text(f"\n{_qr(prompt.address)}", style="black on white"))
-        show()
+            show(self._code(prompt) if prompt.browser_opens else self._code_and_qr(prompt))
         self._live.start()
 
     def waiting(self, seconds: float) -> None:
@@ -76,12 +72,23 @@ class RichScreen:
     def close(self) -> None:
         self._live.stop()
 
-    def _code(self, code: str) -> RenderableType:
-        """The code, spaced out, in a frame as wide as the terminal allows."""
-        spaced = " ".join(code)
-        text = spaced if len(spaced) + 8 <= self._console.width else code
-        panel = Panel(Text(text, style="bold", justify="center"), padding=(1, 3), expand=False)
-        return Align.left(panel)
+    def _code(self, prompt: Prompt) -> Panel:
+        """The code, spaced out where the terminal is wide enough, to be read across a desk."""
+        spaced = " ".join(prompt.code)
+        text = spaced if len(spaced) + 8 <= self._console.width else prompt.code
+        return Panel(Text(text, style="bold"), padding=(1, 3), expand=False)
+
+    def _code_and_qr(self, prompt: Prompt) -> RenderableType:
+        """With the QR code beside it, if all of it stays on the screen; else without."""
+        code, qr = self._code(prompt), _qr(prompt.address)
+        rows = qr.splitlines()
+        wide = self._console.measure(code).maximum + 2 + len(rows[0]) <= self._console.width
+        high = len(rows) + _OTHER_ROWS + len(prompt.address) // self._console.width
+        if not wide or high > self._console.height:
+            return code
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(code, Text(qr, style="black on white", no_wrap=True))
+        return grid
 
 
 def _qr(address: str) -> str:

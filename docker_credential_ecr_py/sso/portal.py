@@ -44,9 +44,14 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
         raise network_error(error, session.start_url) from None
 
 
-def regions() -> list[str]:
-    """The regions that have IAM Identity Center, as far as the installed botocore knows."""
-    return list(Session().get_available_regions("sso-oidc"))
+def regions(service: str = "sso-oidc") -> list[str]:
+    """The regions that have a service, as far as the installed botocore knows."""
+    session = Session()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions(service, partition)
+    ]
 
 
 def end_session(session: SsoSession, access_token: str) -> None:
