@@ -36,7 +36,8 @@ class RichScreen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._spinner = Spinner("dots")
+        self._plain = console.options.ascii_only
+        self._spinner = Spinner("line" if self._plain else "dots")
         self._live = Live(
             self._spinner,
             console=console,
@@ -84,7 +85,7 @@ class RichScreen:
         rows = qr.splitlines()
         wide = self._console.measure(code).maximum + 2 + len(rows[0]) <= self._console.width
         high = len(rows) + _OTHER_ROWS + len(prompt.address) // self._console.width
-        if not wide or high > self._console.height:
+        if self._plain or not wide or high > self._console.height:
             return code
         grid = Table.grid(padding=(0, 2))
         grid.add_row(code, Text(qr, style="black on white", no_wrap=True))

@@ -8,6 +8,8 @@ import click
 
 from docker_credential_ecr_py.errors import EcrPyError
 
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -22,5 +24,8 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
         except EcrPyError as error:
             click.echo(str(error), err=True)
             raise SystemExit(1) from None
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("ecr-py: given up", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
     return run

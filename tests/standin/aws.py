@@ -87,6 +87,8 @@ class Aws(IdentityCenter):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
         self.assumable: set[str] = set()
+        self.mfa_serials: dict[str, str] = {}
+        self.mfa_codes: set[str] = set()  # that are good now, each once
         self.web_identity_tokens: set[str] = set()
         self.denied: set[str] = set()
         self.issued: dict[str, Issued] = {}
@@ -123,9 +125,14 @@ class Aws(IdentityCenter):
 
     # What a test says, beside what IdentityCenter offers.
 
-    def allow_role(self, role_arn: str) -> None:
-        """Let anyone with a known key, or a known web identity, assume this role."""
+    def allow_role(self, role_arn: str, mfa_serial: str | None = None) -> None:
+        """Let anyone with a known key, or a known web identity, assume this role.
+
+        With the serial of an MFA device, only with one of `mfa_codes` too.
+        """
         self.assumable.add(role_arn)
+        if mfa_serial is not None:
+            self.mfa_serials[role_arn] = mfa_serial
 
     def deny_ecr(self, arn_pattern: str) -> None:
         """Refuse authorization tokens to the principals whose ARN fits this glob."""
@@ -317,6 +324,12 @@ class Aws(IdentityCenter):
                 f"on resource: {asked.get('RoleArn')}"
             )
             raise AwsError(403, "AccessDenied", message)
+        if serial := self.mfa_serials.get(asked["RoleArn"]):
+            code = asked.get("TokenCode", "")
+            if asked.get("SerialNumber") != serial or code not in self.mfa_codes:
+                message = "MultiFactorAuthentication failed with invalid MFA one time pass code."
+                raise AwsError(403, "AccessDenied", message)
+            self.mfa_codes.discard(code)
         return _query_reply("AssumeRole", self._assume(asked))
 
     def assume_role_with_web_identity(self, request: Request) -> Reply:
