@@ -319,10 +319,16 @@ class Broker:
         try:
             return self._fetch(registry, selection, "")
         except MfaCodeNeeded:
-            serial, seconds = selection.identity.mfa_serial, self.settings.login_timeout
-            code = "" if registry.public else self.person.mfa_code(serial, seconds)
-            if not code:
+            if registry.public:
                 raise
+        # A code is good once: whoever else needs the role waits for what this one brings.
+        seconds = self.settings.login_timeout
+        lock = self.store.lock(f"mfa-{_digest(selection.identity.name)}", wait=2 * seconds)
+        with lock as held:
+            if held is not None and held.waited_since is not None:
+                with suppress(MfaCodeNeeded):
+                    return self._fetch(registry, selection, "")
+            code = self.person.mfa_code(selection.identity.mfa_serial, seconds)
             return self._fetch(registry, selection, code)
 
     def _login(self) -> "Login | None":
@@ -350,7 +356,7 @@ class Broker:
         )
         identity = selection.identity
         parts = [identity.kind, identity.name, place, registry.partition, *endpoints]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return _digest(json.dumps(parts))
 
     def _remember(
         self, asked: Asked, key: str, conditions: dict[bytes, bytes], selection: Selection
@@ -400,7 +406,11 @@ def expiry_inside(password: str) -> int | None:
 
 
 def _key_of_login(host: str) -> str:
-    return f"login-{hashlib.sha256(host.encode()).hexdigest()[:32]}"
+    return f"login-{_digest(host)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _stamps(*files: Path) -> dict[bytes, bytes]:

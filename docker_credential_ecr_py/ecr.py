@@ -190,14 +190,24 @@ def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:
     return environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
 
 
+class _RoleCache(JSONFileCache):
+    """Takes a file that is damaged for one that is not there, so that it is replaced."""
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            return "Credentials" in self[key]
+        except (KeyError, TypeError):
+            return False
+
+
 def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: str) -> None:
     """Keeps a role that took an MFA code where the AWS CLI does, so that neither asks twice."""
 
     def prompt(question: str) -> str:
         if not mfa_code:
             raise MfaCodeNeeded(
-                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and there "
-                "is no terminal to ask on",
+                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and nobody "
+                "may be asked here",
                 mend=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
             )
         return mfa_code
@@ -205,7 +215,7 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
     # Any: the cache is the provider's public attribute, as the AWS CLI sets it; the prompter is
     # not, but what it would ask on its own hangs where there is no terminal.
     provider: Any = session.get_component("credential_provider").get_provider("assume-role")
-    provider.cache = JSONFileCache(os.path.expanduser("~/.aws/cli/cache"))
+    provider.cache = _RoleCache(os.path.expanduser("~/.aws/cli/cache"))
     provider._prompter = prompt
 
 
@@ -285,6 +295,10 @@ def _translate_answer(
         )
     if code == "UnauthorizedException" and selection.identity.sso:
         return login_needed(selection.identity.sso)
+    if code == "AccessDenied" and "MultiFactorAuthentication" in message:
+        return AccessDenied(
+            "AWS did not accept the MFA code", mend="wait for the next one, and try again"
+        )
     if code in ("AccessDenied", "AccessDeniedException"):
         action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
         action = "ecr-public:GetAuthorizationToken" if registry.public else action

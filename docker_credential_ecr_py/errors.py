@@ -80,7 +80,7 @@ class LoginNeeded(EcrPyError):
 
 
 class MfaCodeNeeded(EcrPyError):
-    """A role wants the code of an MFA device, and there is no terminal to ask on."""
+    """A role wants the code of an MFA device, and nobody may be asked for it."""
 
 
 class LoginRefused(EcrPyError):

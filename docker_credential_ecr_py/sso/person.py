@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from docker_credential_ecr_py.errors import LoginExpired
+from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
 
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
@@ -48,7 +48,9 @@ class Person:
                 answer = terminal.readline(1024).strip()
         if not answer:
             raise LoginExpired("nobody typed the MFA code")
-        return answer.decode(errors="replace")
+        if len(answer) != 6 or not answer.isdigit():
+            raise LoginRefused("an MFA code is six digits")
+        return answer.decode()
 
 
 def _in_ci(environ: Mapping[str, str]) -> bool:
