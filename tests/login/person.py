@@ -1,0 +1,165 @@
+"""A person with a session at IAM Identity Center: their AWS config, terminal and browser."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlencode
+from urllib.request import HTTPErrorProcessor, ProxyHandler, Request, build_opener
+
+from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, Home
+from tests.login.terminal import Terminal
+from tests.standin.aws import Aws
+
+ECR_PY = HELPER.with_name("ecr-py")
+SESSION = "telia"
+# Hands the address to whoever looks, as a browser would show it.
+BROWSER = '#!/bin/sh\nprintf "%s\\n" "$1" >>"$HOME/addresses"\n'
+
+_T = TypeVar("_T")
+
+
+def session_config(scopes: str = "sso:account:access") -> str:
+    """The three accounts as AWS CLI 2.9 and newer write them: by [sso-session]."""
+    registration = f"sso_registration_scopes = {scopes}\n" if scopes else ""
+    profiles = "".join(
+        f"[profile {name}]\nsso_session = {SESSION}\nsso_account_id = {account}\n"
+        f"sso_role_name = {ROLE}\nregion = eu-west-1\n"
+        for name, account in (("dev", DEV), ("stage", STAGE), ("prod", PROD))
+    )
+    return (
+        f"[sso-session {SESSION}]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\n"
+        f"{registration}{profiles}"
+    )
+
+
+@dataclass
+class Done:
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def said(self) -> str:
+        return self.stdout + self.stderr
+
+    @property
+    def line(self) -> str:
+        """The one line of a failure."""
+        assert self.code == 1, self
+        assert self.stdout == "", self
+        assert self.stderr.count("\n") == 1, self
+        assert "Traceback" not in self.stderr
+        return self.stderr.rstrip("\n")
+
+
+@dataclass
+class Person:
+    home: Home
+    aws: Aws
+
+    def use_session_profiles(self, scopes: str = "sso:account:access") -> None:
+        self.home.write(self.home.aws_config, session_config(scopes))
+
+    def has_browser(self) -> None:
+        script = self.home.write(self.home.path / "bin" / "browser", BROWSER)
+        script.chmod(0o755)
+        self.home.environment["BROWSER"] = str(script)
+
+    def ends_session(self) -> None:
+        """At the portal, and here."""
+        self.aws.end_session()
+        for file in self.token_files():
+            file.unlink()
+
+    @property
+    def addresses(self) -> list[str]:
+        """What the browser was told to open, each time."""
+        file = self.home.path / "addresses"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def next_address(self, after: int = 0) -> str:
+        return eventually(lambda: self.addresses[after:])[0]
+
+    @property
+    def sso_cache(self) -> Path:
+        return self.home.path / ".aws" / "sso" / "cache"
+
+    def token_files(self) -> list[Path]:
+        if not self.sso_cache.exists():
+            return []
+        return [file for file in self.sso_cache.iterdir() if "accessToken" in file.read_text()]
+
+    def types(self, *arguments: str, **environment: str) -> Done:
+        """ecr-py, without a terminal."""
+        return self.runs(str(ECR_PY), *arguments, **environment)
+
+    def runs(self, *command: str, **environment: str) -> Done:
+        """Any program, without a terminal."""
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.home.environment | environment,
+            cwd=self.home.path,
+            timeout=60,
+            start_new_session=True,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def at_terminal(self, script: str, **environment: str) -> Terminal:
+        """A terminal in which a shell script runs; our executables are on its PATH."""
+        seen = {"TERM": "xterm-256color", **self.home.environment, **environment}
+        return Terminal(script, seen, self.home.path)
+
+    def portal_says(self, code: str, *, times: int | None = None) -> None:
+        """Each poll, exchange and refresh fails with this error."""
+        self.aws.fault("CreateToken", "error", times=times, status=400, code=code)
+
+    def calls(self, *operations: str) -> list[str]:
+        """The operations that AWS was asked for; of these, if some are named."""
+        asked = [call.operation for call in list(self.aws.calls)]
+        return [name for name in asked if not operations or name in operations]
+
+
+class _AsItIs(HTTPErrorProcessor):
+    """Every answer is one: redirects and errors too."""
+
+    def http_response(self, request: Request, response: HTTPResponse) -> HTTPResponse:
+        return response
+
+
+_OPENER = build_opener(ProxyHandler({}), _AsItIs)
+
+
+def visit(address: str, decision: str = "") -> tuple[int, str]:
+    """As a browser: opens an address or, with a decision, presses that button of its form.
+
+    The status and text of the page that it ends on.
+    """
+    data = urlencode({"decision": decision}).encode() if decision else None
+    with _OPENER.open(address, data, timeout=20) as page:
+        if page.status == 302:
+            return visit(page.headers["Location"])
+        return page.status, page.read().decode()
+
+
+def eventually(what: Callable[[], _T], *, seconds: float = 20) -> _T:
+    """What is true in the end."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def leftovers(folders: Iterable[Path]) -> list[Path]:
+    """Half-written files."""
+    return [file for folder in folders for file in folder.rglob("*.new")]
