@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,9 @@ from typing import TypeVar
 from urllib.parse import urlencode
 from urllib.request import HTTPErrorProcessor, ProxyHandler, Request, build_opener
 
+from click.testing import CliRunner
+
+from docker_credential_ecr_py.cli.main import main
 from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, Home
 from tests.login.terminal import Terminal
 from tests.standin.aws import Aws
@@ -98,6 +102,18 @@ class Person:
     def types(self, *arguments: str, **environment: str) -> Done:
         """ecr-py, without a terminal."""
         return self.runs(str(ECR_PY), *arguments, **environment)
+
+    def invokes(self, *arguments: str, **environment: str) -> Done:
+        """ecr-py in this process: ten times as fast, where nothing but its answer is of interest.
+
+        What is shown while it waits for a login goes past this.
+        """
+        nothing_else = dict.fromkeys(os.environ)
+        seen = nothing_else | self.home.environment | environment
+        done = CliRunner().invoke(main, arguments, env=seen, prog_name="ecr-py")
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
 
     def runs(self, *command: str, **environment: str) -> Done:
         """Any program, without a terminal."""

@@ -84,7 +84,7 @@ def test_a_token_file_that_is_damaged_is_replaced(approved: Person, aws: Aws) ->
     file = token_file(approved, aws)
     file.write_text('{"accessToken": ')
     assert "ecr-py login dev" in approved.home.get(HOST).line
-    assert approved.types("login", "dev").code == 0
+    assert approved.invokes("login", "dev").code == 0
     assert approved.home.get(HOST).password in aws.issued
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -94,11 +94,11 @@ def test_a_folder_where_the_token_belongs(approved: Person, aws: Aws) -> None:
     file.unlink()
     (file / "sub").mkdir(parents=True)
     assert "ecr-py login dev" in approved.home.get(HOST).line
-    line = last_line(approved.types("login", "dev"))
+    line = last_line(approved.invokes("login", "dev"))
     assert str(file) in line
     assert f"remove {file}" in line
     assert leftovers([approved.home.path]) == []
-    line = last_line(approved.types("logout", "dev"))
+    line = last_line(approved.invokes("logout", "dev"))
     assert str(file) in line
 
 
@@ -107,7 +107,7 @@ def test_a_file_where_the_folder_belongs(approved: Person, aws: Aws) -> None:
     shutil.rmtree(sso)
     sso.write_text("")
     assert "ecr-py login dev" in approved.home.get(HOST).line
-    line = last_line(approved.types("login", "dev"))
+    line = last_line(approved.invokes("login", "dev"))
     assert str(sso) in line
     # Before the person was troubled, since it could not be kept.
     assert aws.count("StartDeviceAuthorization") == 0
@@ -119,7 +119,7 @@ def test_a_token_file_that_is_a_pipe(approved: Person, aws: Aws) -> None:
     file.unlink()
     os.mkfifo(file, 0o600)
     assert "ecr-py login dev" in approved.home.get(HOST).line
-    assert approved.types("login", "dev").code == 0
+    assert approved.invokes("login", "dev").code == 0
     assert stat.S_ISREG(file.stat().st_mode)
 
 
@@ -130,7 +130,7 @@ def test_a_token_file_that_leads_elsewhere(approved: Person, aws: Aws, tmp_path:
     file = token_file(approved, aws)
     file.unlink()
     file.symlink_to(elsewhere)
-    assert approved.types("login", "dev").code == 0
+    assert approved.invokes("login", "dev").code == 0
     assert elsewhere.read_text() == "precious"
     assert approved.home.get(HOST).code == 0
 
@@ -141,7 +141,7 @@ def test_a_token_file_of_another_user_becomes_ours(approved: Person, aws: Aws) -
     file.write_text("{}")
     os.chown(file, NOBODY, NOBODY)
     file.chmod(0o644)
-    assert approved.types("login", "dev").code == 0
+    assert approved.invokes("login", "dev").code == 0
     assert file.stat().st_uid == os.geteuid()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -186,7 +186,7 @@ def config(person: Person, **session: str) -> None:
 def test_a_start_url_that_is_no_https_address(approved: Person, aws: Aws, url: str) -> None:
     """A session is a secret: it must not go where anyone can listen."""
     config(approved, sso_start_url=url)
-    line = last_line(approved.types("login", SESSION))
+    line = last_line(approved.invokes("login", SESSION))
     assert url in line
     assert "https" in line
     assert aws.calls == []
@@ -197,7 +197,7 @@ def test_a_region_that_does_not_exist(approved: Person) -> None:
     approved.home.environment.pop("AWS_ENDPOINT_URL_SSO_OIDC")
     # A proxy that knows no such host, as a network that has none.
     approved.home.environment["HTTPS_PROXY"] = "http://127.0.0.1:1"
-    line = approved.types("login", SESSION).line
+    line = approved.invokes("login", SESSION).line
     assert "sso_region" in line
     assert "eu-west-1" in line
 
@@ -205,7 +205,7 @@ def test_a_region_that_does_not_exist(approved: Person) -> None:
 @pytest.mark.parametrize("region", ["eu west 1", "../x"])
 def test_a_region_that_cannot_be_one(approved: Person, region: str) -> None:
     config(approved, sso_region=region)
-    line = approved.types("login", SESSION).line
+    line = approved.invokes("login", SESSION).line
     assert region in line
 
 
@@ -213,7 +213,7 @@ def test_a_region_that_cannot_be_one(approved: Person, region: str) -> None:
 def test_a_session_that_lacks_something(approved: Person, lacking: str) -> None:
     config(approved, **{lacking: ""})
     for name in (SESSION, "dev"):
-        line = approved.types("login", name).line
+        line = approved.invokes("login", name).line
         assert lacking in line
         assert f"[sso-session {SESSION}]" in line
 
@@ -222,13 +222,13 @@ def test_a_profile_of_a_session_that_is_not_there(approved: Person) -> None:
     config(approved)
     file = approved.home.aws_config
     file.write_text(file.read_text().replace(f"[sso-session {SESSION}]", "[sso-session tellia]"))
-    line = approved.types("login", "dev").line
+    line = approved.invokes("login", "dev").line
     assert f"[sso-session {SESSION}]" in line
 
 
 def test_a_config_that_cannot_be_read(approved: Person) -> None:
     approved.home.aws_config.write_text("no section\n")
-    line = approved.types("login", "dev").line
+    line = approved.invokes("login", "dev").line
     assert str(approved.home.aws_config) in line
     assert "line 1" in line
 
@@ -248,7 +248,7 @@ def test_a_config_that_cannot_be_read(approved: Person) -> None:
 def test_options_that_do_not_go_together(
     approved: Person, aws: Aws, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = approved.types("login", *arguments)
+    done = approved.invokes("login", *arguments)
     assert done.code == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -269,7 +269,7 @@ def test_options_of_onboarding_without_it(
     approved: Person, aws: Aws, arguments: tuple[str, ...]
 ) -> None:
     """--dry-run above all must not do what it says it does not."""
-    done = approved.types("login", *arguments)
+    done = approved.invokes("login", *arguments)
     assert done.code == 2, done
     assert "--start-url" in done.stderr
     assert aws.calls == []
@@ -277,7 +277,7 @@ def test_options_of_onboarding_without_it(
 
 @pytest.mark.parametrize("name", ["", "\x1b[31mred", "a\nb", "-x"])
 def test_names_that_nobody_has(approved: Person, name: str) -> None:
-    done = approved.types("login", "--", name)
+    done = approved.invokes("login", "--", name)
     assert done.code in (1, 2)
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr

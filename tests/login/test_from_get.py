@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.breaking.crowd import renewals
+from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.home import DEV, HELPER, PROD, STAGE, START_URL, Answer, registry
 from tests.login.person import SESSION, Person, eventually, leftovers, visit
 from tests.login.terminal import Terminal
@@ -288,17 +290,20 @@ def test_public_images_never_begin_a_login(person: Person, aws: Aws) -> None:
 
 
 def test_renewal_in_the_background_never_begins_a_login(with_session: Person, aws: Aws) -> None:
-    """It has the terminal of whoever pulled, and still must not use it."""
+    """What is ageing is answered; that its renewal fails nobody notices, least of all by a page."""
     person = with_session
     aws.write_sso_token(person.home.path, START_URL, session=SESSION)
-    aws.token_lifetime = 700  # ageing from 350 s on: made so below
-    assert person.home.get(HOST).code == 0
+    password = person.home.get(HOST).password
+    let_pass(person.home, HALF_LIFE + 60)
     aws.end_session()
-    with person.at_terminal(f"docker-credential-ecr-py renew {HOST} >out 2>err") as terminal:
-        answer_of(person, terminal)
-        assert "log in" not in terminal.shown
+    aws.reset_calls()
+    with person.at_terminal(GET) as terminal:
+        assert answer_of(person, terminal).password == password
+        eventually(lambda: aws.count("GetRoleCredentials"))
+        eventually(lambda: not renewals(person.home))
+        assert terminal.shown == ""
     assert person.addresses == []
-    assert aws.count("StartDeviceAuthorization") == 0
+    assert person.calls() == ["GetRoleCredentials"]
 
 
 # Silently

@@ -50,7 +50,7 @@ def _files(folder: Path) -> list[Path]:
 
 def test_no_credential_stays_on_disk(logged_in: Person, aws: Aws) -> None:
     passwords = [password.encode() for password in aws.issued]
-    assert logged_in.types("logout").code == 0
+    assert logged_in.invokes("logout").code == 0
     for file in _files(logged_in.home.path):
         content = file.read_bytes()
         assert not any(password in content for password in passwords), file
@@ -58,13 +58,13 @@ def test_no_credential_stays_on_disk(logged_in: Person, aws: Aws) -> None:
 
 @pytest.mark.parametrize("name", ["prod", registry(STAGE)])
 def test_by_profile_or_registry(logged_in: Person, name: str) -> None:
-    assert "removed the session" in logged_in.types("logout", name).stdout
+    assert "removed the session" in logged_in.invokes("logout", name).stdout
     assert logged_in.token_files() == []
 
 
 def test_twice(logged_in: Person) -> None:
-    logged_in.types("logout")
-    done = logged_in.types("logout")
+    logged_in.invokes("logout")
+    done = logged_in.invokes("logout")
     assert done.code == 0
     assert "there was no session" in done.stdout
 
@@ -75,7 +75,7 @@ def test_another_session_is_left_alone(logged_in: Person, aws: Aws) -> None:
     aws.assign(OTHER, "Administrator")
     aws.write_sso_token(person.home.path, SECOND_URL, session="second")
     password = person.home.get(registry(OTHER)).password
-    done = person.types("logout", "dev")
+    done = person.invokes("logout", "dev")
     assert OTHER not in done.stdout
     assert len(person.token_files()) == 1
     aws.reset_calls()
@@ -87,7 +87,7 @@ def test_all(logged_in: Person, aws: Aws) -> None:
     person = logged_in
     add_second_session(person)
     aws.write_sso_token(person.home.path, SECOND_URL, session="second")
-    done = person.types("logout", "--all")
+    done = person.invokes("logout", "--all")
     assert done.code == 0
     assert done.stdout.count("removed the session") == 2
     assert person.token_files() == []
@@ -97,7 +97,7 @@ def test_all(logged_in: Person, aws: Aws) -> None:
 def test_which_of_several_has_to_be_said(logged_in: Person) -> None:
     person = logged_in
     person.home.aws_config.write_text(person.home.aws_config.read_text() + SECOND)
-    done = person.types("logout")
+    done = person.invokes("logout")
     assert done.code != 0
     assert "--all" in done.stderr
     assert len(person.token_files()) == 1
@@ -105,7 +105,7 @@ def test_which_of_several_has_to_be_said(logged_in: Person) -> None:
 
 def test_a_session_that_ended_already(logged_in: Person, aws: Aws) -> None:
     aws.end_session()
-    done = logged_in.types("logout")
+    done = logged_in.invokes("logout")
     assert done.code == 0
     assert "removed the session" in done.stdout
     assert logged_in.token_files() == []
@@ -115,14 +115,14 @@ def test_an_access_token_that_has_run_out_ends_at_the_portal_too(person: Person,
     """Its refresh token would bring the session back: the portal must hear of it."""
     person.use_session_profiles()
     aws.write_sso_token(person.home.path, START_URL, session=SESSION, lifetime=-60, refresh=True)
-    assert person.types("logout").code == 0
+    assert person.invokes("logout").code == 0
     assert person.token_files() == []
     assert aws.count("Logout") == 1
 
 
 def test_a_portal_that_is_not_there(logged_in: Person) -> None:
     """Here it is over, whatever the portal thinks; and that is said."""
-    done = logged_in.types("logout", AWS_ENDPOINT_URL_SSO="http://127.0.0.1:1")
+    done = logged_in.invokes("logout", AWS_ENDPOINT_URL_SSO="http://127.0.0.1:1")
     assert done.code == 1
     assert logged_in.token_files() == []
     assert "cannot be reached" in done.stderr
@@ -134,7 +134,7 @@ def test_a_portal_that_is_not_there(logged_in: Person) -> None:
 def test_a_damaged_token_is_removed(logged_in: Person) -> None:
     [file] = logged_in.token_files()
     file.write_text("{")
-    assert logged_in.types("logout").code == 0
+    assert logged_in.invokes("logout").code == 0
     assert not file.exists()
 
 
@@ -144,5 +144,5 @@ def test_a_password_of_docker_login_stays(logged_in: Person, aws: Aws) -> None:
     password = person.home.get(registry(DEV), AWS_ECR_DISABLE_CACHE="1").password
     document = f'{{"ServerURL":"{registry(DEV)}","Username":"AWS","Secret":"{password}"}}'
     assert person.home.call("store", stdin=document.encode()).code == 0
-    assert person.types("logout").code == 0
+    assert person.invokes("logout").code == 0
     assert person.home.get(registry(DEV)).password == password

@@ -46,14 +46,15 @@ def sections(person: Person) -> dict[str, dict[str, str]]:
 
 
 def onboards(person: Person, *options: str, **environment: str) -> Done:
-    done = person.types("login", *PORTAL, *options, **environment)
+    done = person.invokes("login", *PORTAL, *options, **environment)
     assert done.code == 0, done
     return done
 
 
 def test_three_accounts_by_one_command_and_a_pull_works(newcomer: Person, aws: Aws) -> None:
     person = newcomer
-    done = onboards(person, "--all")
+    done = person.types("login", *PORTAL, "--all")
+    assert done.code == 0, done
     written = sections(person)
     [session] = [name for name in written if name.startswith("sso-session ")]
     assert written[session] == {
@@ -182,7 +183,7 @@ def test_a_session_of_that_name_that_is_another_portals(newcomer: Person) -> Non
     name = "teliacompany"
     other = f"[sso-session {name}]\nsso_start_url = https://x.awsapps.com/start\n"
     newcomer.home.write(newcomer.home.aws_config, f"{other}sso_region = eu-west-1\n")
-    line = newcomer.types("login", *PORTAL, "--all").line
+    line = newcomer.invokes("login", *PORTAL, "--all").line
     assert "--session" in line
     onboards(newcomer, "--all", "--session", "mine")
     assert sections(newcomer)["sso-session mine"]["sso_start_url"] == START_URL
@@ -223,7 +224,7 @@ def test_every_role_of_an_account_gets_a_name_of_its_own(newcomer: Person, aws: 
 
 
 def test_a_role_that_nobody_has_brings_the_nearest(newcomer: Person) -> None:
-    done = newcomer.types("login", *PORTAL, "--role", "Administratr")
+    done = newcomer.invokes("login", *PORTAL, "--role", "Administratr")
     assert done.code == 1
     assert f"nearest: {ROLE}" in done.stderr
     assert not newcomer.home.aws_config.exists()
@@ -255,7 +256,7 @@ def test_giving_up_at_the_choice_writes_nothing(newcomer: Person) -> None:
 
 
 def test_without_a_terminal_it_says_how_to_choose(newcomer: Person, aws: Aws) -> None:
-    done = newcomer.types("login", *PORTAL)
+    done = newcomer.invokes("login", *PORTAL)
     assert done.code != 0
     assert "--all" in done.stderr
     assert "--role" in done.stderr
@@ -264,7 +265,7 @@ def test_without_a_terminal_it_says_how_to_choose(newcomer: Person, aws: Aws) ->
 
 def test_a_person_without_any_account(newcomer: Person, aws: Aws) -> None:
     aws.assigned.clear()
-    done = newcomer.types("login", *PORTAL, "--all")
+    done = newcomer.invokes("login", *PORTAL, "--all")
     assert done.code == 1
     assert "no account" in done.stderr.splitlines()[-1]
     assert not newcomer.home.aws_config.exists()
@@ -312,7 +313,7 @@ def test_names_from_the_portal_are_made_harmless(newcomer: Person, aws: Aws) -> 
     ],
 )
 def test_a_start_url_that_is_none(newcomer: Person, aws: Aws, url: str) -> None:
-    done = newcomer.types("login", "--start-url", url, "--sso-region", "eu-west-1", "--all")
+    done = newcomer.invokes("login", "--start-url", url, "--sso-region", "eu-west-1", "--all")
     assert done.code in (1, 2)
     assert "Traceback" not in done.stderr
     assert "password" not in done.stderr
@@ -322,7 +323,7 @@ def test_a_start_url_that_is_none(newcomer: Person, aws: Aws, url: str) -> None:
 
 def test_a_region_that_is_none(newcomer: Person, aws: Aws) -> None:
     options = ("--start-url", START_URL, "--sso-region", "eu-wst-1", "--all")
-    line = newcomer.types("login", *options).line
+    line = newcomer.invokes("login", *options).line
     assert "eu-wst-1" in line
     assert "nearest: eu-west-1" in line
     assert aws.calls == []
@@ -330,17 +331,17 @@ def test_a_region_that_is_none(newcomer: Person, aws: Aws) -> None:
 
 def test_a_registry_region_that_is_none(newcomer: Person, aws: Aws) -> None:
     """It would be written into every profile."""
-    done = newcomer.types("login", *PORTAL, "--all", "--region", "eu-wst-1")
+    done = newcomer.invokes("login", *PORTAL, "--all", "--region", "eu-wst-1")
     assert done.code != 0
     assert "eu-wst-1" in done.stderr
-    done = newcomer.types("login", *PORTAL, "--all", "--region", "x\ncredential_process = y")
+    done = newcomer.invokes("login", *PORTAL, "--all", "--region", "x\ncredential_process = y")
     assert done.code != 0
     assert not newcomer.home.aws_config.exists()
 
 
 @pytest.mark.parametrize("name", ["a b", "a]", "é", "a\nb"])
 def test_a_session_name_that_is_none(newcomer: Person, name: str) -> None:
-    done = newcomer.types("login", *PORTAL, "--all", "--session", name)
+    done = newcomer.invokes("login", *PORTAL, "--all", "--session", name)
     assert done.code in (1, 2)
     assert "Traceback" not in done.stderr
     assert not newcomer.home.aws_config.exists()
@@ -348,7 +349,7 @@ def test_a_session_name_that_is_none(newcomer: Person, name: str) -> None:
 
 def test_a_portal_that_answers_html(newcomer: Person, aws: Aws) -> None:
     aws.fault("ListAccounts", "garbage")
-    done = newcomer.types("login", *PORTAL, "--all")
+    done = newcomer.invokes("login", *PORTAL, "--all")
     assert done.code == 1
     assert "Traceback" not in done.stderr
     assert not newcomer.home.aws_config.exists()
@@ -356,7 +357,7 @@ def test_a_portal_that_answers_html(newcomer: Person, aws: Aws) -> None:
 
 def test_a_config_that_cannot_be_written(newcomer: Person) -> None:
     newcomer.home.aws_config.mkdir()
-    done = newcomer.types("login", *PORTAL, "--all")
+    done = newcomer.invokes("login", *PORTAL, "--all")
     assert done.code == 1
     assert "Traceback" not in done.stderr
     assert str(newcomer.home.aws_config) in done.stderr

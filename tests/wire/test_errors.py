@@ -77,7 +77,7 @@ def sso(name: str, account: str = DEV, **values: str) -> str:
 
 def test_no_profile_fits(home: Home) -> None:
     line = explained(home, registry(OTHER))
-    for wanted in ("no AWS profile", f"account {OTHER}", "dev, stage, prod", "aws configure"):
+    for wanted in ("no AWS profile", f"account {OTHER}", "dev, stage, prod", "ecr-py login --start-url"):
         assert wanted in line
     assert registry(OTHER) in line
     assert str(home.aws_config) in line
@@ -85,7 +85,7 @@ def test_no_profile_fits(home: Home) -> None:
 
 def test_no_profile_at_all(home: Home, aws: Aws) -> None:
     home.aws_config.unlink()
-    assert "aws configure" in explained(home)
+    assert "ecr-py login --start-url" in explained(home)
     assert aws.calls == []
 
 
@@ -188,7 +188,7 @@ def test_a_web_identity_that_is_not_accepted(home: Home) -> None:
     line = explained(home, AWS_ROLE_ARN=role, AWS_WEB_IDENTITY_TOKEN_FILE=str(file))
     assert HOST in line
     assert "web identity" in line.lower()
-    assert "aws configure" not in line
+    assert "ecr-py login --start-url" not in line
 
 
 def test_a_web_identity_without_its_token_file(home: Home) -> None:
@@ -219,7 +219,7 @@ def test_a_temporary_key_that_has_expired(home: Home, aws: Aws) -> None:
         AWS_SESSION_TOKEN=key.session_token,
     )
     assert "expired" in line.lower()
-    assert "aws configure" not in line
+    assert "ecr-py login --start-url" not in line
     assert key.session_token not in line
     assert key.secret_access_key not in line
 
