@@ -59,6 +59,7 @@ def seconds(command: Command) -> float:
         file_actions=[
             (os.POSIX_SPAWN_DUP2, in_read, 0),
             (os.POSIX_SPAWN_DUP2, out_write, 1),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ],
     )
     os.close(out_write)

@@ -21,6 +21,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
+from docker_credential_ecr_py.sso.screen import PlainScreen, Screen
 
 
 @click.command()
@@ -60,12 +61,11 @@ def login(
 
     The AWS CLI uses the same session: what this begins, `aws` has too.
     """
-    from docker_credential_ecr_py.cli.screen import screen_for
     from docker_credential_ecr_py.sso.login import Login
 
     broker = Broker()
     browser = None if no_browser else broker.person.browser
-    way = Login(screen_for(os.environ), browser, broker.settings.login_timeout, device)
+    way = Login(_screen(), browser, broker.settings.login_timeout, device)
     if start_url:
         from docker_credential_ecr_py.cli import onboard
 
@@ -108,6 +108,17 @@ def logout(names: tuple[str, ...], every: bool) -> None:
     for chosen in _chosen(names, every=every, among=load_config()):
         removed = broker.log_out(chosen)
         click.echo(f"{chosen.title}: {_listed(removed)}")
+
+
+def _screen() -> Screen:
+    """The one that moves on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return PlainScreen(2)
+    from rich.console import Console
+
+    from docker_credential_ecr_py.cli.screen import RichScreen
+
+    return RichScreen(Console(stderr=True))
 
 
 def load_config() -> AwsConfig:

@@ -1,9 +1,7 @@
 """The screen of `ecr-py login`: a code that can be read across a desk, a QR code, the time left."""
 
 import math
-import sys
 import time
-from collections.abc import Mapping
 
 import segno
 from rich.console import Console, RenderableType
@@ -13,19 +11,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt, Screen
+from docker_credential_ecr_py.sso.screen import Prompt
 
 # What else stands on the screen: the title, what to do, the address, the time left, the prompt.
 _OTHER_ROWS = 5
 # Seconds.
 _REDRAW = 0.25
-
-
-def screen_for(environ: Mapping[str, str]) -> Screen:
-    """The moving one on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
-    if sys.stderr.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb":
-        return RichScreen(Console(stderr=True))
-    return PlainScreen(2)
 
 
 class RichScreen:

@@ -44,11 +44,12 @@ def test_after_our_login_the_aws_cli_needs_none(
     person = at_aws
     if sessions:
         person.use_session_profiles()
+    else:
+        assert identity(person, cli, "dev").code != 0  # or the test would show nothing
     aws.auto_approve = True
-    assert identity(person, cli, "dev").code != 0  # or the test would show nothing
-    assert person.types("login", "dev", "--no-browser").code == 0
+    assert person.invokes("login", "dev", "--no-browser").code == 0
     aws.reset_calls()
-    for profile, account in (("dev", DEV), ("stage", STAGE), ("prod", PROD)):
+    for profile, account in (("dev", DEV), ("prod", PROD)):
         done = identity(person, cli, profile)
         assert json.loads(done.stdout)["Account"] == account, done
     assert set(person.calls()) == {"GetRoleCredentials", "GetCallerIdentity"}
@@ -71,8 +72,8 @@ def test_after_our_login_by_redirect_too(at_aws: Person, aws: Aws, cli: str) -> 
 def test_after_our_logout_the_aws_cli_has_none_either(at_aws: Person, aws: Aws, cli: str) -> None:
     person = at_aws
     aws.auto_approve = True
-    assert person.types("login", "dev").code == 0
-    assert person.types("logout").code == 0
+    assert person.invokes("login", "dev").code == 0
+    assert person.invokes("logout").code == 0
     done = identity(person, cli, "dev")
     assert done.code != 0
     assert "Error loading SSO Token" in done.stderr
@@ -91,10 +92,10 @@ def test_after_their_login_we_need_none(at_aws: Person, aws: Aws, cli: str, sess
     done = person.runs(cli, "sso", "login", "--profile", "dev", "--no-browser")
     assert done.code == 0, done
     aws.reset_calls()
-    for account in (DEV, STAGE, PROD):
+    for account in (DEV, PROD):
         assert aws.issued[person.home.get(registry(account)).password].account == account
     assert set(person.calls()) == {"GetRoleCredentials", "GetAuthorizationToken"}
-    assert "You are logged in" in person.types("login", "dev").stdout
+    assert "You are logged in" in person.invokes("login", "dev").stdout
 
 
 def test_their_registration_is_used_and_their_token_refreshed(
@@ -117,7 +118,7 @@ def test_their_registration_is_used_and_their_token_refreshed(
     # And theirs goes on from what we wrote.
     assert json.loads(identity(person, cli, "dev").stdout)["Account"] == DEV
     aws.end_session()
-    assert person.types("login", "--device", "--force").code == 0
+    assert person.invokes("login", "--device", "--force").code == 0
     assert aws.count("RegisterClient") == 0
 
 
@@ -129,14 +130,11 @@ def test_after_their_logout_nothing_is_answered_from_the_cache(
     if sessions:
         person.use_session_profiles()
     aws.auto_approve = True
-    assert person.types("login", "dev", "--no-browser").code == 0
-    for account in (DEV, STAGE):
-        assert person.home.get(registry(account)).code == 0
+    assert person.invokes("login", "dev", "--no-browser").code == 0
+    assert person.home.get(HOST).code == 0
     assert person.runs(cli, "sso", "logout").code == 0
     assert person.token_files() == []
-    for account in (DEV, STAGE):
-        assert "ecr-py login" in person.home.get(registry(account)).line
-    assert person.types("logout").code == 0
+    assert "ecr-py login" in person.home.get(HOST).line
     assert person.home.call("list").json == {}
 
 

@@ -151,14 +151,15 @@ def test_nor_do_they_keep_it_from_ending() -> None:
         assert time.monotonic() - began < 1
 
 
-def test_a_browser_that_goes_away_does_not_stop_the_login(redirect: Redirect) -> None:
-    """Its code came: the login goes on without the page."""
-    gone = socket.create_connection(("127.0.0.1", redirect.port))
-    gone.sendall(f"GET {callback(state=STATE, code='the-code')} HTTP/1.1\r\n\r\n".encode())
-    assert redirect.arrived.wait(5)
-    gone.close()
-    began = time.monotonic()
-    redirect.finish()
+def test_a_browser_that_goes_away_does_not_stop_the_login() -> None:
+    """Its code came: the login goes on without the page, and soon."""
+    with listening(STATE) as redirect:
+        gone = socket.create_connection(("127.0.0.1", redirect.port))
+        gone.sendall(f"GET {callback(state=STATE, code='the-code')} HTTP/1.1\r\n\r\n".encode())
+        assert redirect.arrived.wait(5)
+        gone.close()
+        began = time.monotonic()
+        redirect.finish()
     assert time.monotonic() - began < 3
     assert redirect.code == "the-code"
 

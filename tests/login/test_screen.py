@@ -107,7 +107,6 @@ def code_stands_on(screen: str) -> bool:
         ("device", 80, 24),
         ("start", 80, 24),
         ("start", 40, 24),
-        ("start", 120, 50),
         ("start", 30, 20),
     ],
 )
