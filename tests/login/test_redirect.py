@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -151,17 +152,22 @@ def test_nor_do_they_keep_it_from_ending() -> None:
         assert time.monotonic() - began < 1
 
 
-def test_a_browser_that_goes_away_does_not_stop_the_login() -> None:
-    """Its code came: the login goes on without the page, and soon."""
+def test_a_browser_that_goes_away_does_not_stop_the_login(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Its code came: the login goes on without the page, soon, and without a word about it."""
     with listening(STATE) as redirect:
         gone = socket.create_connection(("127.0.0.1", redirect.port))
         gone.sendall(f"GET {callback(state=STATE, code='the-code')} HTTP/1.1\r\n\r\n".encode())
         assert redirect.arrived.wait(5)
+        # Not an end but a reset: what is written then fails.
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.close()
         began = time.monotonic()
         redirect.finish()
     assert time.monotonic() - began < 3
     assert redirect.code == "the-code"
+    assert capfd.readouterr().err == ""
 
 
 def test_the_page_waits_for_the_outcome(redirect: Redirect) -> None:
