@@ -1,12 +1,15 @@
 """ecr-py: the command a person types."""
 
+import os
 from importlib.metadata import version
 
 import click
 
+from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.login import login, logout
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
+from docker_credential_ecr_py.log import start_log
 
 _NAME = "docker-credential-ecr-py"
 
@@ -15,6 +18,7 @@ _NAME = "docker-credential-ecr-py"
 @click.version_option(version(_NAME), prog_name="ecr-py")
 def main() -> None:
     """Amazon ECR for docker, podman and skopeo, with nothing to type first."""
+    start_log(paths.log_file(), os.environ)
 
 
 @main.command()

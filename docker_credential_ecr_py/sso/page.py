@@ -34,7 +34,7 @@ def page(failure: str = "") -> bytes:
     if failure:
         heading, text = "Not logged in", f"{html.escape(failure)}. Your terminal has more."
     else:
-        heading, text = "You are logged in", "You can close this page and go back."
+        heading, text = "You are logged in", "You can close this page and go back to your terminal."
     return (
         f'<!doctype html>\n<html lang="en"{" class=failed" * bool(failure)}>\n'
         '<meta charset="utf-8">\n'

@@ -68,6 +68,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64  # browsers open more connections than they use
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a browser that goes away is no concern of the login's."""
+
 
 @contextmanager
 def listening(state: str) -> Iterator[Redirect]:
@@ -82,8 +85,10 @@ def listening(state: str) -> Iterator[Redirect]:
             if answer is None:
                 self.send_error(404)
                 return
-            self._send(200, answer)
-            redirect.shown()
+            try:
+                self._send(200, answer)
+            finally:
+                redirect.shown()
 
         def send_error(
             self, code: int, message: str | None = None, explain: str | None = None
