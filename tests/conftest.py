@@ -1,5 +1,6 @@
 """What most tests need: AWS on loopback, and a home that knows it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 
 from tests.home import Home, new_home
 from tests.standin.aws import Aws
+
+# A shell that starts us in the background has SIGINT ignored, and every child would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
