@@ -137,7 +137,7 @@ class Broker:
             if lock is None or (kept is not None and kept.usable(now) and not kept.ageing(now)):
                 return
             self._fetch_and_keep(asked, selection, key, lock)
-        self._remember(asked, key, conditions, selection)
+        self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
 
     def keep(self, server_url: str, username: str, secret: str) -> None:
         """What `docker login` gave: kept until the expiry that the password carries inside.
@@ -236,7 +236,7 @@ class Broker:
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
             raise
-        self._remember(asked, key, conditions, selection)
+        self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
         return credential
 
     def _select(self, asked: Asked) -> tuple[Selection, dict[bytes, bytes]]:
@@ -359,13 +359,19 @@ class Broker:
         return _digest(json.dumps(parts))
 
     def _remember(
-        self, asked: Asked, key: str, conditions: dict[bytes, bytes], selection: Selection
+        self,
+        asked: Asked,
+        key: str,
+        conditions: Mapping[bytes, bytes],
+        *,
+        profile: str,
+        rule: str,
     ) -> None:
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,
-            "profile": selection.profile,
-            "rule": selection.rule,
+            "profile": profile,
+            "rule": rule,
         }
         self.store.remember(Remembered(asked.host, key, conditions, details))
 
@@ -383,13 +389,7 @@ class Broker:
         return kept
 
     def _remember_login(self, asked: Asked, key: str) -> None:
-        details = {
-            "account": asked.registry.account,
-            "region": asked.registry.region,
-            "profile": "",
-            "rule": "login",
-        }
-        self.store.remember(Remembered(asked.host, key, {}, details))
+        self._remember(asked, key, {}, profile="", rule="login")
 
     @property
     def _settings_file(self) -> Path:

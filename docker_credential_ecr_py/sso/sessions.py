@@ -95,8 +95,7 @@ class Sessions:
                 raise login_needed(session)
             if not force and (alive := self.alive(session)):
                 return alive
-            token = login.run(session, self.files)
-            self.files.keep_token(session, token)
+            token = self._by_login(session, login)
             lock.leave(None)
             return token
 
@@ -130,6 +129,9 @@ class Sessions:
         if login is None:
             raise login_needed(session)
         log.info("%s: a person is asked to log in", session.start_url)
+        return self._by_login(session, login)
+
+    def _by_login(self, session: SsoSession, login: "Login") -> Token:
         token = login.run(session, self.files)
         self.files.keep_token(session, token)
         return token
