@@ -71,6 +71,10 @@ class AwsConfigError(EcrPyError):
     """The AWS config cannot be read, or a profile in it is not complete."""
 
 
+class DockerConfigError(EcrPyError):
+    """Docker's config cannot be read, or is not what docker would take."""
+
+
 class NoProfile(EcrPyError):
     """Nothing says whose credentials open this registry."""
 

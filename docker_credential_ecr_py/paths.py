@@ -39,6 +39,10 @@ def aws_credentials_file(environ: Mapping[str, str]) -> Path:
     )
 
 
+def docker_config_file(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
+
+
 def sso_cache_folder() -> Path:
     """Shared with the AWS CLI and botocore, which both always look there."""
     return Path(os.path.expanduser("~/.aws/sso/cache"))

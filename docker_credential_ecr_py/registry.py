@@ -3,11 +3,11 @@
 import re
 from dataclasses import dataclass
 
-from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
 from docker_credential_ecr_py.redact import redact
 
 # What a partition's registries end in. A test holds this against botocore's partitions.
-# "on." marks the dual-stack names.
+# "on." marks the dual-stack names; of a partition's, the first one is the usual.
 SUFFIXES = {
     "amazonaws.com": "aws",
     "on.aws": "aws",
@@ -19,13 +19,23 @@ SUFFIXES = {
     "cloud.adc-e.uk": "aws-iso-e",
     "csp.hci.ic.gov": "aws-iso-f",
 }
+# How the regions of the partitions begin that are not "aws".
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "eusc-": "aws-eusc",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+}
 PUBLIC_HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 PUBLIC_REGION = "us-east-1"
 LONGEST_URL = 2048
 
+_REGION = r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}"
 _PRIVATE_HOST = re.compile(
     r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?P<fips>-fips)?"
-    r"\.(?P<region>[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2})"
+    rf"\.(?P<region>{_REGION})"
     r"\.(?P<suffix>" + "|".join(map(re.escape, SUFFIXES)) + r")"
 )
 _URL = re.compile(
@@ -60,6 +70,22 @@ class Registry:
         Raises BadServerURL where this is no URL, NotEcr where it is another's.
         """
         return cls.of_host(host_of(server_url))
+
+    @classmethod
+    def of_account(cls, account: str, region: str) -> "Registry":
+        """The registry of an account in a region, by its usual host.
+
+        Raises BadInput where the account is not twelve digits, or the region is like none.
+        """
+        if not (len(account) == 12 and account.isascii() and account.isdigit()):
+            raise BadInput(f"an account is twelve digits, and not {account[:80]!r}")
+        if not re.fullmatch(_REGION, region):
+            raise BadInput(f"a region is like eu-west-1, and not {region[:80]!r}")
+        partition = next(
+            (name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws"
+        )
+        suffix = next(suffix for suffix, name in SUFFIXES.items() if name == partition)
+        return cls.of_host(f"{account}.dkr.ecr.{region}.{suffix}")
 
     @classmethod
     def of_host(cls, host: str) -> "Registry":

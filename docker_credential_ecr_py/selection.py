@@ -179,7 +179,7 @@ def _by_account(question: _Question) -> _Found | str:
     registry, profiles = question.registry, question.aws.profiles
     if registry.public:
         return "ECR Public belongs to no account"
-    candidates = [name for name in profiles if registry.account in _accounts(profiles[name])]
+    candidates = [name for name in profiles if registry.account in accounts_of(profiles[name])]
     candidates.sort(key=lambda name: profiles[name].get("region") != registry.region)
     incomplete: list[AwsConfigError] = []
     for name in candidates:
@@ -354,7 +354,7 @@ def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
     return AwsConfigError(f"{section} in {source} lacks {missing}")
 
 
-def _accounts(values: Mapping[str, str]) -> set[str]:
+def accounts_of(values: Mapping[str, str]) -> set[str]:
     """The accounts that a profile says it is for."""
     accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
     if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import click
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.registries import load_config
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
@@ -119,12 +119,6 @@ def _screen() -> Screen:
     from docker_credential_ecr_py.cli.screen import RichScreen
 
     return RichScreen(Console(stderr=True))
-
-
-def load_config() -> AwsConfig:
-    return load_aws_config(
-        paths.aws_config_file(os.environ), paths.aws_credentials_file(os.environ)
-    )
 
 
 def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:

@@ -1,21 +1,33 @@
-"""How ecr-py speaks: an error is one line."""
+"""How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
+import json
+import os
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
+FAILED, LOGIN_NEEDED = 1, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+# Where output is no terminal nobody folds it: a table is as wide as it is.
+_WIDE = 500
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+
 
 def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A command whose EcrPyErrors are one line on standard error, and exit 1."""
+    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3."""
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -23,9 +35,36 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             return command(*args, **kwargs)
         except EcrPyError as error:
             click.echo(str(error), err=True)
-            raise SystemExit(1) from None
+            needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
+            raise SystemExit(LOGIN_NEEDED if needs_login else FAILED) from None
         except (KeyboardInterrupt, click.Abort):
             click.echo("ecr-py: given up", err=True)
             raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read us has enough (`| head`). What is left to flush goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise SystemExit(FAILED) from None
 
     return run
+
+
+def show_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+
+
+def table(*columns: str) -> "Table":
+    """Aligned columns under a heading, without lines: like `docker ps`, and as easy to cut."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made

@@ -1,0 +1,19 @@
+"""ecr-py explain: the walk of the selection. Asks nobody."""
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.shown import failing_in_one_line
+
+
+@click.command()
+@click.argument("registry")
+@failing_in_one_line
+def explain(registry: str) -> None:
+    """Whose credentials open REGISTRY, and why. Asks nobody."""
+    selection = Broker().select(registry)
+    for step in selection.steps:
+        click.echo(f"{'->' if step.won else '  '} {step.rule:12}{step.saw}")
+    identity = selection.identity
+    click.echo(f"\nprofile   {selection.profile or '(none)'}")
+    click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
