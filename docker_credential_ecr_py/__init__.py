@@ -1,1 +1,3 @@
-"""A Docker credential helper for Amazon ECR. Left empty: every cached hit loads this file."""
+"""A Docker credential helper for Amazon ECR. Kept this short: every cached hit loads this file."""
+
+__version__ = "0.1.0"

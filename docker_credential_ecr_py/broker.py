@@ -34,15 +34,17 @@ from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.sso.files import SsoFiles
-from docker_credential_ecr_py.sso.person import Person
-from docker_credential_ecr_py.sso.sessions import Sessions
+from docker_credential_ecr_py.sso.person import Browser, Person
+from docker_credential_ecr_py.sso.sessions import Sessions, Way
 from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileStore
+from docker_credential_ecr_py.store.files import FileShelf, FileStore
 from docker_credential_ecr_py.store.kinds import NoStore, Remembered, Store
 from docker_credential_ecr_py.store.lock import Lock
+from docker_credential_ecr_py.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from docker_credential_ecr_py.sso.login import Login
+    from docker_credential_ecr_py.logins import Logins
+    from docker_credential_ecr_py.sso.screen import Screen
 
 USERNAME = "AWS"
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
@@ -89,11 +91,30 @@ class Broker:
 
     @cached_property
     def store(self) -> Store:
-        root = paths.cache_folder()
-        disabled = self._environ.get("AWS_ECR_DISABLE_CACHE") or self.settings.store == "none"
-        if disabled or root is None:
+        if self._environ.get("AWS_ECR_DISABLE_CACHE"):
             return NoStore()
-        return FileStore(root, _as_bytes(self._environ))
+        root, environ = paths.cache_folder(), paths.as_bytes(self._environ)
+        match self.settings.store:
+            case "memory":
+                return MemoryStore(environ, FileShelf(root) if root else None)
+            case "none" if root is not None:
+                FileShelf(root).wipe()
+            case "keyring" if root is not None:
+                from docker_credential_ecr_py.store.sealed import SealedStore
+
+                return SealedStore(root, environ, self._say)
+            case "file" if root is not None:
+                return FileStore(root, environ)
+        return NoStore()
+
+    @cached_property
+    def logins(self) -> "Logins":
+        """What `fallback = "keyring"` keeps."""
+        from docker_credential_ecr_py.logins import Logins
+        from docker_credential_ecr_py.store.seal import Seal
+
+        root = paths.cache_folder()
+        return Logins(paths.logins_folder(), Seal(FileShelf(root).locks() if root else None))
 
     @cached_property
     def person(self) -> Person:
@@ -126,18 +147,29 @@ class Broker:
                 raise CredentialsNotFound from error
             raise
 
-    def renew(self, server_url: str) -> None:
-        """Fetches a credential that is ageing, unless another process is at it already."""
+    def renew(self, server_url: str, *, ahead: float = 0) -> None:
+        """Fetches a credential that is ageing, unless another process is at it already.
+
+        Or one that ages within `ahead` seconds. Raises as credential_for.
+        """
         asked = self._asked(server_url)
         selection, conditions = self._select(asked)
         key = self._key(asked.registry, selection)
         with self.store.lock(key, wait=0) as lock:
             kept = self.store.load(key)
             now = self._clock()
-            if lock is None or (kept is not None and kept.usable(now) and not kept.ageing(now)):
+            if lock is None:
                 return
-            self._fetch_and_keep(asked, selection, key, lock)
+            if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
+                self._fetch_and_keep(asked, selection, key, lock)
         self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
+
+    def unseal(self) -> None:
+        """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""
+        from docker_credential_ecr_py.store.sealed import SealedStore
+
+        if isinstance(self.store, SealedStore):
+            self.store.open_all()
 
     def keep(self, server_url: str, username: str, secret: str) -> None:
         """What `docker login` gave: kept until the expiry that the password carries inside.
@@ -331,20 +363,34 @@ class Broker:
             code = self.person.mfa_code(selection.identity.mfa_serial, seconds)
             return self._fetch(registry, selection, code)
 
-    def _login(self) -> "Login | None":
+    def way_to_log_in(
+        self, screen: "Screen", browser: Browser | None, *, device: bool = False
+    ) -> Way:
+        """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
+        from docker_credential_ecr_py.sso.login import Login
+        from docker_credential_ecr_py.sso.shared import SharedLogin
+
+        login = Login(screen, browser, self.settings.login_timeout, device)
+        return SharedLogin(login, self._environ)
+
+    def _login(self) -> Way | None:
         """The way to log in where a person is there to do it, else None."""
         if not self.person.is_there:
             return None
-        from docker_credential_ecr_py.sso.login import Login
         from docker_credential_ecr_py.sso.screen import PlainScreen
 
-        return Login(PlainScreen(), self.person.browser, self.settings.login_timeout)
+        return self.way_to_log_in(PlainScreen(), self.person.browser)
 
     def _say_that_others_log_in(self) -> None:
+        self._say("waiting for the login that another process has asked for")
+
+    def _say(self, what: object) -> None:
+        """Tells the person, where one is there, and the log; never standard output."""
         from docker_credential_ecr_py.sso.screen import PlainScreen
 
+        log.info("%s", what)
         if self.person.is_there:
-            PlainScreen().say("waiting for the login that another process has asked for")
+            PlainScreen().say(str(what).removeprefix("ecr-py: "))
 
     def _key(self, registry: Registry, selection: Selection) -> str:
         """Names an identity's credential: it opens all its registries in the region."""
@@ -416,7 +462,3 @@ def _digest(text: str) -> str:
 def _stamps(*files: Path) -> dict[bytes, bytes]:
     found = {os.fsencode(file.absolute()) for file in files}
     return {path: entry.stamp(path) for path in sorted(found)}
-
-
-def _as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
-    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}

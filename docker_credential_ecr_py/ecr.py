@@ -7,14 +7,13 @@ import base64
 import binascii
 import os
 import re
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar
+from typing import Any
 
 import botocore.configloader
 import botocore.exceptions as aws_errors
@@ -40,6 +39,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
 from docker_credential_ecr_py.selection import Selection
 from docker_credential_ecr_py.sso.sessions import login_needed
+from docker_credential_ecr_py.within import within
 
 USERNAME = "AWS"
 # Seconds for everything together, whatever still hangs then.
@@ -59,7 +59,6 @@ _SESSION_ENDED = (
     aws_errors.TokenRetrievalError,
 )
 _LARGEST_SKEW = 300
-_T = TypeVar("_T")
 
 
 def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Credential:
@@ -69,7 +68,8 @@ def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Crede
     LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
     NoProfile or AwsConfigError.
     """
-    return _within(OVERALL, lambda: _fetch(registry, selection, mfa_code))
+    too_late = Unreachable(f"AWS gave no answer within {OVERALL} seconds")
+    return within(OVERALL, lambda: _fetch(registry, selection, mfa_code), too_late)
 
 
 def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -217,31 +217,6 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
     provider: Any = session.get_component("credential_provider").get_provider("assume-role")
     provider.cache = _RoleCache(os.path.expanduser("~/.aws/cli/cache"))
     provider._prompter = prompt
-
-
-def _within(seconds: float, work: Callable[[], _T]) -> _T:
-    """What `work` returns or raises; Unreachable after `seconds`.
-
-    A thread that may be left behind, because neither a name lookup nor a credential_process of
-    the user's can be stopped otherwise.
-    """
-    done: list[_T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not done:
-        raise Unreachable(f"AWS gave no answer within {seconds:g} seconds")
-    return done[0]
 
 
 def translate(error: Exception, registry: Registry, selection: Selection) -> EcrPyError:

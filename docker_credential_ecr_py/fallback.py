@@ -34,11 +34,10 @@ def call(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
     return done.returncode, done.stdout
 
 
-def registries(helper: str) -> dict[str, str]:
-    """What the other helper lists: URL to username. Raises FallbackFailed."""
-    code, listed = call(helper, "list", b"")
+def registries(code: int, listed: bytes) -> dict[str, str]:
+    """What an answer to `list` says: URL to username. Raises FallbackFailed."""
     try:
         found = json.loads(listed or b"{}")
         return {str(url): str(username) for url, username in found.items()} if code == 0 else {}
     except (ValueError, AttributeError):
-        raise FallbackFailed(f"docker-credential-{helper} list answered no JSON object") from None
+        raise FallbackFailed("the fallback helper answered list with no JSON object") from None

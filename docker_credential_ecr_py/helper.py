@@ -14,6 +14,7 @@ system = entry.system
 
 TYPE_CHECKING = False  # typing is not loaded yet
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import NoReturn
 
 _NOT_FOUND = b"credentials not found in native keychain\n"
@@ -68,12 +69,26 @@ def _answer_hit(server_url: bytes) -> None:
     root = entry.cache_root(environ)
     hit = root and entry.find(root, server_url, environ)
     if not root or not hit:
+        _answer_from_daemon(server_url, environ)
         return
     if not hit.answer:
         _end(_NOT_FOUND, 1)
     if hit.ageing:
         _renew_in_background(root, hit)
     _end(hit.answer, 0)
+
+
+def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:
+    """Likewise where the daemon can. It renews by itself what is ageing."""
+    path = entry.socket_path(environ)
+    # The module that asks is not loaded for nothing.
+    if not path or entry.plain_host(server_url) is None or entry.stamp(path) == entry.ABSENT:
+        return
+    from docker_credential_ecr_py.store import client
+
+    answer = client.hit(path, server_url, entry.context(environ))
+    if answer:
+        _end(*((_NOT_FOUND, 1) if answer == client.NOBODY else (answer, 0)))
 
 
 def _end(answer: bytes, code: int) -> "NoReturn":

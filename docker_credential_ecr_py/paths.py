@@ -18,10 +18,13 @@ def settings_file(environ: Mapping[str, str]) -> Path:
 
 def cache_folder() -> Path | None:
     """None where there is no place for one: then nothing is kept."""
-    root = entry.cache_root(
-        {os.fsencode(name): os.fsencode(os.environ[name]) for name in os.environ}
-    )
+    root = entry.cache_root(as_bytes(os.environ))
     return _usable(os.fsdecode(root) if root else _DIRS.user_cache_dir)
+
+
+def logins_folder() -> Path | None:
+    folder = _usable(_DIRS.user_data_dir)
+    return folder and folder / "logins"
 
 
 def log_file() -> Path | None:
@@ -46,6 +49,11 @@ def docker_config_file(environ: Mapping[str, str]) -> Path:
 def sso_cache_folder() -> Path:
     """Shared with the AWS CLI and botocore, which both always look there."""
     return Path(os.path.expanduser("~/.aws/sso/cache"))
+
+
+def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
+    """The environment as a bare interpreter sees it."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
 def _usable(folder: str) -> Path | None:

@@ -8,7 +8,7 @@ import json
 import os
 from typing import BinaryIO
 
-from docker_credential_ecr_py import fallback, paths
+from docker_credential_ecr_py import __version__, fallback, paths, settings
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
@@ -115,12 +115,10 @@ class Protocol:
             case ["list"]:
                 return self.list()
             case ["version" | "--version" | "-v"]:
-                from importlib.metadata import version
-
-                return 0, f"{NAME} ({NAME}) {version(NAME)}\n".encode()
+                return 0, f"{NAME} ({NAME}) {__version__}\n".encode()
             case ["help" | "--help" | "-h"]:
-                settings, log_file = paths.settings_file(os.environ), paths.log_file()
-                shown = HELP.format(usage=USAGE, name=NAME, settings=settings, log=log_file)
+                files = {"settings": paths.settings_file(os.environ), "log": paths.log_file()}
+                shown = HELP.format(usage=USAGE, name=NAME, **files)
                 return 0, shown.encode()
             case [action] if action not in ACTIONS:
                 raise Usage(f"{NAME}: unknown action: {' '.join(action.split())[:80]}")
@@ -130,7 +128,7 @@ class Protocol:
         try:
             credential = self._broker.credential_for(url)
         except NotEcr:
-            return self._pass_on("get", url.encode())
+            return self._elsewhere("get", url.encode())
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
         return 0, _document(answer)
 
@@ -154,10 +152,10 @@ class Protocol:
             if not self._broker.settings.fallback:
                 raise BadInput(
                     f"{host_of(url)} is no ECR registry, and no other helper is set for it",
-                    mend=f'set fallback = "HELPER" under [defaults] in '
+                    mend=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None
-            return self._pass_on("store", document)
+            return self._elsewhere("store", document)
         return 0, b""
 
     def erase(self, url: str) -> tuple[int, bytes]:
@@ -167,19 +165,24 @@ class Protocol:
             self._broker.forget(url)
         except NotEcr:
             if self._broker.settings.fallback:
-                return self._pass_on("erase", url.encode())
+                return self._elsewhere("erase", url.encode())
         return 0, b""
 
     def list(self) -> tuple[int, bytes]:
-        other = self._broker.settings.fallback
-        found = (fallback.registries(other) if other else {}) | self._broker.answerable()
-        return 0, _document(found)
+        found: dict[str, str] = {}
+        if self._broker.settings.fallback:
+            found = fallback.registries(*self._elsewhere("list", b""))
+        return 0, _document(found | self._broker.answerable())
 
-    def _pass_on(self, action: str, given: bytes) -> tuple[int, bytes]:
-        helper = self._broker.settings.fallback
-        if not helper:
-            raise CredentialsNotFound
-        return fallback.call(helper, action, given)
+    def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
+        """What the settings name for registries that are not ECR's answers."""
+        match self._broker.settings.fallback:
+            case "":
+                raise CredentialsNotFound
+            case settings.KEYRING:
+                return self._broker.logins.call(action, given)
+            case helper:
+                return fallback.call(helper, action, given)
 
     def _url(self) -> str:
         given = self._input("the registry, then Enter", until_newline=True).strip()

@@ -10,7 +10,6 @@ The first rule that fits wins:
 `prefer = "account"` in the settings puts 3 before 2.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -51,8 +50,10 @@ class SsoSession:
     @property
     def token_file(self) -> str:
         """The name of the token file, as AWS CLI and botocore choose it (SSOTokenLoader)."""
+        from hashlib import sha1  # brings OpenSSL, for which the daemon has no use
+
         key = (self.name or self.start_url).encode()
-        return hashlib.sha1(key, usedforsecurity=False).hexdigest() + ".json"
+        return sha1(key, usedforsecurity=False).hexdigest() + ".json"
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,9 @@ def identity_of(
         return Identity("login", values["login_session"])
     if "credential_process" in values:
         # The command may hold a secret: a digest tells it from others.
-        command = hashlib.sha256(values["credential_process"].encode()).hexdigest()
+        from hashlib import sha256
+
+        command = sha256(values["credential_process"].encode()).hexdigest()
         return Identity("process", f"{name} {command}")
     if "aws_access_key_id" in values:
         return Identity("keys", values["aws_access_key_id"])

@@ -12,11 +12,14 @@ from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
 from docker_credential_ecr_py.registry import Registry, host_of
 
 OURSELVES = "ecr-py"
+# Not another helper's name: we keep those logins ourselves.
+KEYRING = "keyring"
 
 CHOICES = {
     "prefer": ("environment", "account"),
-    "store": ("file", "none"),
+    "store": ("file", "keyring", "memory", "none"),
     "login": ("auto", "never"),
+    "notify": ("auto", "never"),
 }
 _DEFAULTS = (*CHOICES, "login_timeout", "fallback")
 _LOGIN_TIMEOUT = range(10, 3601)
@@ -29,13 +32,14 @@ _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 class Settings:
     """`profiles` and `aliases` are keyed by host or glob, in the order of the file.
 
-    `fallback` is the name of another helper, as docker's config has it, or "". `login_timeout`
-    is how many seconds a person has to log in.
+    `fallback` is the name of another helper, as docker's config has it, KEYRING, or "".
+    `login_timeout` is how many seconds a person has to log in.
     """
 
     prefer: str = "environment"
     store: str = "file"
     login: str = "auto"
+    notify: str = "auto"
     login_timeout: int = 300
     fallback: str = ""
     profiles: Mapping[str, str] = field(default_factory=dict)

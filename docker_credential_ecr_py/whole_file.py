@@ -1,7 +1,6 @@
 """Makes files that are whole, and folders that are for their owner alone."""
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
     Where `path` is a link, the link is replaced. Raises OSError.
     """
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    beside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(file, "wb") as writer:

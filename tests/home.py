@@ -110,7 +110,12 @@ class Home:
 def new_home(path: Path, aws: Aws) -> Home:
     """A home with the three accounts of one SSO start URL, and a live session."""
     path.mkdir(parents=True, exist_ok=True)
-    environment = {"HOME": str(path), "PATH": f"{HELPER.parent}:{os.environ['PATH']}"}
+    environment = {
+        "HOME": str(path),
+        "PATH": f"{HELPER.parent}:{os.environ['PATH']}",
+        "XDG_RUNTIME_DIR": str(path / "runtime"),  # or else we meet the daemon of whoever runs us
+    }
+    (path / "runtime").mkdir(mode=0o700, exist_ok=True)
     home = Home(path, environment | aws.environment())
     home.write(home.aws_config, THREE_ACCOUNTS)
     for account in (DEV, STAGE, PROD):

@@ -61,11 +61,9 @@ def login(
 
     The AWS CLI uses the same session: what this begins, `aws` has too.
     """
-    from docker_credential_ecr_py.sso.login import Login
-
     broker = Broker()
     browser = None if no_browser else broker.person.browser
-    way = Login(_screen(), browser, broker.settings.login_timeout, device)
+    way = broker.way_to_log_in(_screen(), browser, device=device)
     if start_url:
         from docker_credential_ecr_py.cli import onboard
 

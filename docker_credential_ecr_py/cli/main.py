@@ -2,16 +2,15 @@
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
-from docker_credential_ecr_py import paths
+from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.log import start_log
 
-_NAME = "docker-credential-ecr-py"
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
+    "daemon": "daemon:daemon",
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",
@@ -34,7 +33,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version(_NAME), prog_name="ecr-py")
+@click.version_option(__version__, prog_name="ecr-py")
 def main() -> None:
     """Amazon ECR for docker, podman and skopeo, with nothing to type first."""
     start_log(paths.log_file(), os.environ)

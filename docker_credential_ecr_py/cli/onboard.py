@@ -12,9 +12,8 @@ from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
-from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
-from docker_credential_ecr_py.sso.sessions import Sessions
+from docker_credential_ecr_py.sso.sessions import Sessions, Way
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -49,7 +48,7 @@ def check_region(region: str, service: str, name: str) -> None:
 def onboard(
     sessions: Sessions,
     session: SsoSession,
-    way: Login,
+    way: Way,
     *,
     role: str | None,
     every_role: bool,

@@ -4,7 +4,6 @@ Same names, same fields, same permissions: a login of theirs is one of ours, and
 What cannot be read as a token is none; a login replaces it.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -69,32 +68,8 @@ class SsoFiles:
         return self.folder / session.token_file
 
     def token(self, session: SsoSession) -> Token | None:
-        """The session's token, live or not; None where there is none that can be read.
-
-        botocore writes in place: what is not whole yet is looked at again.
-        """
-        path = self.token_path(session)
-        found = _read(path)
-        for _ in range(_MORE_LOOKS):
-            if found or not path.is_file():
-                break
-            time.sleep(_BETWEEN_LOOKS)
-            found = _read(path)
-        try:
-            return Token(
-                start_url=str(found["startUrl"]),
-                region=str(found["region"]),
-                access_token=_text(found["accessToken"]),
-                expires=_moment(found["expiresAt"]),
-                registration=Registration(
-                    client_id=str(found.get("clientId", "")),
-                    client_secret=str(found.get("clientSecret", "")),
-                    expires=_moment(found.get("registrationExpiresAt", "1970-01-01T00:00:00Z")),
-                ),
-                refresh_token=str(found.get("refreshToken", "")),
-            )
-        except (KeyError, ValueError, TypeError):
-            return None
+        """The session's token, as read_token has it."""
+        return read_token(self.token_path(session))
 
     def keep_token(self, session: SsoSession, token: Token) -> None:
         """Raises UnwritableSsoCache."""
@@ -169,7 +144,9 @@ class SsoFiles:
         if grant:
             parts |= {"tool": "ecr-py", "grant": grant}
         name = json.dumps(parts, sort_keys=True).encode()
-        return self.folder / f"{hashlib.sha1(name, usedforsecurity=False).hexdigest()}.json"
+        from hashlib import sha1  # brings OpenSSL, for which the daemon has no use
+
+        return self.folder / f"{sha1(name, usedforsecurity=False).hexdigest()}.json"
 
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         try:
@@ -183,6 +160,34 @@ def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
     folder = path.parent
     mend = f"remove {path}" if path.is_dir() else f"make {folder} yours and writable"
     return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", mend=mend)
+
+
+def read_token(path: Path) -> Token | None:
+    """The token in a file, live or not; None where there is none that can be read.
+
+    botocore writes in place: what is not whole yet is looked at again.
+    """
+    found = _read(path)
+    for _ in range(_MORE_LOOKS):
+        if found or not path.is_file():
+            break
+        time.sleep(_BETWEEN_LOOKS)
+        found = _read(path)
+    try:
+        return Token(
+            start_url=str(found["startUrl"]),
+            region=str(found["region"]),
+            access_token=_text(found["accessToken"]),
+            expires=_moment(found["expiresAt"]),
+            registration=Registration(
+                client_id=str(found.get("clientId", "")),
+                client_secret=str(found.get("clientSecret", "")),
+                expires=_moment(found.get("registrationExpiresAt", "1970-01-01T00:00:00Z")),
+            ),
+            refresh_token=str(found.get("refreshToken", "")),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from docker_credential_ecr_py.errors import EcrPyError, LoginExpired, LoginRefus
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, SsoFiles, Token
 from docker_credential_ecr_py.sso.oidc import CODE_GRANT, Oidc, UnknownRegistration
+from docker_credential_ecr_py.sso.person import Browser
 from docker_credential_ecr_py.sso.redirect import listening
 from docker_credential_ecr_py.sso.screen import Prompt, Screen, spoken
 
@@ -24,7 +25,7 @@ class Login:
     """How this person logs in. `browser` opens an address, or is None where there is none."""
 
     screen: Screen
-    browser: Callable[[str], None] | None
+    browser: Browser | None
     limit: float
     device: bool = False
 
@@ -43,7 +44,7 @@ class Login:
             self.screen.close()
 
     def _by_browser(
-        self, session: SsoSession, oidc: Oidc, files: SsoFiles, browser: Callable[[str], None]
+        self, session: SsoSession, oidc: Oidc, files: SsoFiles, browser: Browser
     ) -> Token:
         registration = _registration(session, oidc, files, CODE_GRANT)
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
 
+Browser = Callable[[str], None]
+
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
 
@@ -28,7 +30,7 @@ class Person:
         return self._may_be_asked and (_has_terminal() or self.browser is not None)
 
     @property
-    def browser(self) -> Callable[[str], None] | None:
+    def browser(self) -> Browser | None:
         """What opens an address in a browser that this person sees, or None."""
         command = browser_command(self._environ)
         return partial(_open_browser, command, self._environ) if command else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.log import log
@@ -18,9 +18,6 @@ from docker_credential_ecr_py.sso.files import SsoFiles, Token
 from docker_credential_ecr_py.store.lock import Lock, locked
 from docker_credential_ecr_py.whole_file import make_private_folder
 
-if TYPE_CHECKING:
-    from docker_credential_ecr_py.sso.login import Login
-
 # Seconds. botocore refreshes by itself inside 15 minutes of a token's end, without a lock: we are
 # there first. A token that ends within a minute is not worth a call.
 REFRESH_BEFORE_END = 16 * 60
@@ -28,6 +25,13 @@ _SPENT_BEFORE_END = 60
 _MARGIN = 60
 # A refresh takes less; whoever waits longer waits for a person.
 _PATIENCE = 1
+
+
+class Way(Protocol):
+    """A way to log in: login.Login, or shared.SharedLogin."""
+
+    def run(self, session: SsoSession, files: SsoFiles) -> Token:
+        """As Login.run."""
 
 
 class Sessions:
@@ -42,7 +46,7 @@ class Sessions:
         files: SsoFiles,
         lock_folder: Path | None,
         *,
-        login: Callable[[], "Login | None"],
+        login: Callable[[], Way | None],
         limit: float,
         clock: Callable[[], float] = time.time,
         waits: Callable[[], None] = lambda: None,
@@ -80,12 +84,33 @@ class Sessions:
             lock.leave(None)
             return token
 
+    def refresh(self, session: SsoSession) -> None:
+        """Refreshes a token that soon ends, where it can be done without a person.
+
+        Raises LoginNeeded where the portal wants one; Unreachable, Throttled or BadAnswer where it
+        may do later.
+        """
+        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+
+        with self._lock(session) as lock:
+            token = self.files.token(session)
+            if lock is None or token is None or self._good(token, rejected=""):
+                return
+            if not token.refreshable(self._clock()):
+                raise login_needed(session)
+            try:
+                refreshed = Oidc(session).refresh(token)
+            except RefreshRefused:
+                raise login_needed(session) from None
+            self.files.keep_token(session, refreshed)
+            log.info("%s: session refreshed", session.start_url)
+
     def alive(self, session: SsoSession) -> Token | None:
         """The token that is there, if it still is good."""
         token = self.files.token(session)
         return token if token is not None and self._alive(token) else None
 
-    def log_in(self, session: SsoSession, login: "Login", *, force: bool = False) -> Token:
+    def log_in(self, session: SsoSession, login: Way, *, force: bool = False) -> Token:
         """A new token by a login; the one there is, if it is alive, unless `force`.
 
         Raises as Login.run.
@@ -131,7 +156,7 @@ class Sessions:
         log.info("%s: a person is asked to log in", session.start_url)
         return self._by_login(session, login)
 
-    def _by_login(self, session: SsoSession, login: "Login") -> Token:
+    def _by_login(self, session: SsoSession, login: Way) -> Token:
         token = login.run(session, self.files)
         self.files.keep_token(session, token)
         return token

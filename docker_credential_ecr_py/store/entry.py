@@ -6,7 +6,8 @@ the same reason all is bytes. It never writes, waits, or raises for a damaged fi
 A record is a file of NUL-separated fields, of which the first is a fingerprint of the rest:
 
     selections/HOST~CONTEXT  kind, host, context, key, details (JSON), then path, stamp in turn
-    credentials/KEY          kind, key, issued, renew_at, spent_at, expires, username, secret
+    credentials/KEY          kind, key, issued, renew_at, spent_at, expires, username, secret,
+                             then path, stamp in turn (in the daemon's memory alone)
 
 A selection remembers which credential answers for a host, and for which inputs that holds: the
 environment (the context) and files (path and stamp). Its key is empty where nobody answers for
@@ -18,7 +19,7 @@ import time
 
 TYPE_CHECKING = False  # typing itself is not loaded yet
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 if sys.platform == "win32":
     import os
@@ -59,10 +60,11 @@ CONTEXT = (
     b"AWS_ENDPOINT_URL_ECR",
     b"AWS_ENDPOINT_URL_ECR_PUBLIC",
     b"AWS_ENDPOINT_URL_SSO",
+    b"AWS_ENDPOINT_URL_SSO_OIDC",
     b"AWS_ENDPOINT_URL_STS",
 )
 # Of a secret, only whether it is there: without it, its key ID says nothing about who asks.
-_SECRETS = (b"AWS_SECRET_ACCESS_KEY",)
+SECRETS = (b"AWS_SECRET_ACCESS_KEY",)
 ABSENT = b"-"
 PRESENT = b"+"
 
@@ -90,22 +92,39 @@ def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hi
     host = plain_host(server_url)
     if host is None or not is_private_folder(root):
         return None
-    selection = selection_for(root, host, context(environ))
+
+    def read_file(name: bytes, kind: bytes) -> list[bytes] | None:
+        return read(b"%b/%b" % (root, name), kind)
+
+    return answer(server_url, host, context(environ), read_file, holds)
+
+
+def answer(
+    server_url: bytes,
+    host: bytes,
+    here: bytes,
+    read: "Callable[[bytes, bytes], list[bytes] | None]",
+    holds: "Callable[[list[bytes]], bool]",
+) -> Hit | None:
+    """As find, from records that `read` knows by name and kind; `holds` as the function here."""
+    selection = selection_for(host, here, read, holds)
     if selection is None:
         return None
     key = selection[3]
     if not key:
         return Hit(host, key, b"", False)
-    credential = read(credential_path(root, key), CREDENTIAL)
-    if credential is None or credential[1] != key or len(credential) != 8:
+    credential = read(credential_name(key), CREDENTIAL)
+    if credential is None or credential[1] != key or len(credential) < 8:
         return None
-    username, secret = credential[6:]
+    username, secret = credential[6:8]
     try:
         issued, renew_at, spent_at = map(int, credential[2:5])
     except ValueError:
         return None
     now = time.time()
     if not (issued <= now < spent_at and _is_plain(username) and _is_plain(secret)):
+        return None
+    if not holds(credential[8:]):
         return None
     document = b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
     return Hit(host, key, document, now >= renew_at)
@@ -122,20 +141,25 @@ def plain_host(server_url: bytes) -> bytes | None:
     return host if host and not host.translate(None, _HOST_CHARACTERS) else None
 
 
-def selection_for(root: bytes, host: bytes, here: bytes) -> list[bytes] | None:
+def selection_for(
+    host: bytes,
+    here: bytes,
+    read: "Callable[[bytes, bytes], list[bytes] | None]",
+    holds: "Callable[[list[bytes]], bool]",
+) -> list[bytes] | None:
     """The remembered selection, where it still holds."""
-    selection = read(selection_path(root, host, here), SELECTION)
+    selection = read(selection_name(host, here), SELECTION)
     if selection is None or selection[1:3] != [host, here] or not holds(selection[5:]):
         return None
     return None if selection[3].translate(None, _KEY_CHARACTERS) else selection
 
 
-def selection_path(root: bytes, host: bytes, here: bytes) -> bytes:
-    return b"%b/selections/%b~%b" % (root, host, fingerprint(here))
+def selection_name(host: bytes, here: bytes) -> bytes:
+    return b"selections/%b~%b" % (host, fingerprint(here))
 
 
-def credential_path(root: bytes, key: bytes) -> bytes:
-    return b"%b/credentials/%b" % (root, key)
+def credential_name(key: bytes) -> bytes:
+    return b"credentials/" + key
 
 
 def lock_path(root: bytes, key: bytes) -> bytes:
@@ -152,10 +176,26 @@ def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
     return root + b"/ecr-py" if root.startswith(b"/") else None
 
 
+def runtime_folder(environ: "Mapping[bytes, bytes]") -> bytes | None:
+    """Where the daemon's socket is: in the folder that lasts as long as the person's session."""
+    if sys.platform == "win32":
+        return None
+    root = environ.get(b"XDG_RUNTIME_DIR", b"")
+    if not root and is_private_folder(usual := b"/run/user/%d" % system.geteuid()):
+        root = usual
+    return root + b"/ecr-py" if root.startswith(b"/") else cache_root(environ)
+
+
+def socket_path(environ: "Mapping[bytes, bytes]") -> bytes | None:
+    """The daemon's socket, whether or not it is there."""
+    folder = runtime_folder(environ)
+    return folder and folder + b"/daemon.sock"
+
+
 def context(environ: "Mapping[bytes, bytes]") -> bytes:
     """The part of the environment that decides who asks."""
     told = [b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ]
-    return b"\n".join(told + [name for name in _SECRETS if environ.get(name)])
+    return b"\n".join(told + [name for name in SECRETS if environ.get(name)])
 
 
 def fingerprint(data: bytes) -> bytes:
@@ -180,10 +220,10 @@ def holds(conditions: list[bytes]) -> bool:
     return True
 
 
-def read(path: bytes, kind: bytes) -> list[bytes] | None:
+def read(path: bytes, kind: bytes, more_flags: int = 0) -> list[bytes] | None:
     """A record's fields, or None: absent, another's, open to others, cut, damaged, or no file."""
     try:
-        file = system.open(path, _FLAGS)
+        file = system.open(path, _FLAGS | more_flags)
     except OSError:
         return None
     try:
@@ -192,11 +232,21 @@ def read(path: bytes, kind: bytes) -> list[bytes] | None:
         return None
     finally:
         system.close(file)
-    seal, _, body = data.partition(b"\0")
+    return fields_of(data, kind)
+
+
+def fields_of(record: bytes, kind: bytes) -> list[bytes] | None:
+    """A record's fields, or None where it is damaged, or another's."""
+    seal, _, body = record.partition(b"\0")
     if seal != fingerprint(body):
         return None
     fields = body.split(b"\0")
     return fields if fields[0] == kind and len(fields) >= 5 else None
+
+
+def record_of(fields: list[bytes]) -> bytes:
+    body = b"\0".join(fields)
+    return fingerprint(body) + b"\0" + body
 
 
 def _is_plain(text: bytes) -> bool:

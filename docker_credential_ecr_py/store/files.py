@@ -1,18 +1,15 @@
-"""Credentials and selections as files that only their owner can read. entry.py has the format."""
+"""Records as files that only their owner can read. entry.py has the format."""
 
-import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.kinds import Remembered
-from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _FOLDERS = ("selections", "credentials", "locks")
@@ -22,111 +19,60 @@ _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
 
 
-class FileStore:
+class FileStore(RecordStore):
     def __init__(self, root: Path, environ: Mapping[bytes, bytes]) -> None:
+        files = FileShelf(root)
+        super().__init__(files, environ, files.locks)
+
+
+class FileShelf:
+    """`kinds` are the kinds of credentials that are of use here; others are swept away."""
+
+    def __init__(self, root: Path, kinds: tuple[bytes, ...] = (entry.CREDENTIAL,)) -> None:
         self.root = root
         self._root = os.fsencode(root)
-        self._here = entry.context(environ)
+        self._kinds = kinds
 
-    def load(self, key: str) -> Credential | None:
-        if not self._is_sound("credentials"):
-            return None
-        fields = entry.read(entry.credential_path(self._root, key.encode()), entry.CREDENTIAL)
-        try:
-            if fields is None or fields[1] != key.encode():
-                return None
-            issued, renew_at, spent_at, expires = map(int, fields[2:6])
-            username, secret = (_string(text) for text in fields[6:8])
-        except (ValueError, RecursionError):
-            return None
-        return Credential(username, secret, issued, renew_at, spent_at, expires)
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        return entry.read(self.path(name), kind) if self._is_sound(_folder_of(name)) else None
 
-    def save(self, key: str, credential: Credential) -> None:
-        times = (credential.issued, credential.renew_at, credential.spent_at, credential.expires)
-        fields = [
-            entry.CREDENTIAL,
-            key.encode(),
-            *(b"%d" % moment for moment in times),
-            json.dumps(credential.username).encode(),
-            json.dumps(credential.secret).encode(),
-        ]
-        self._write(entry.credential_path(self._root, key.encode()), fields)
-        self._sweep(time.time())
-
-    def remember(self, selection: Remembered) -> None:
-        host = selection.host.encode()
-        fields = [
-            entry.SELECTION,
-            host,
-            self._here,
-            selection.key.encode(),
-            json.dumps(dict(selection.details)).encode(),
-        ]
-        for path, stamp in selection.conditions.items():
-            fields += [path, stamp]
-        self._write(entry.selection_path(self._root, host, self._here), fields)
-
-    def forget(self, host: str) -> set[str]:
-        found = self._forget(lambda path, fields: path.name.startswith(f"{host}~"))
-        return {key for _, key in found}
-
-    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
-        return self._forget(lambda path, fields: file in fields[5::2])
-
-    def _forget(self, unwanted: Callable[[Path, list[bytes]], bool]) -> set[tuple[str, str]]:
-        found = set()
-        for path in self._selection_files():
-            fields = entry.read(os.fsencode(path), entry.SELECTION) or []
-            if not unwanted(path, fields):
-                continue
-            if fields and fields[3]:
-                found.add((os.fsdecode(fields[1]), os.fsdecode(fields[3])))
-            with suppress(OSError):
-                path.unlink()
-        return found
-
-    def discard(self, key: str) -> None:
-        if self._is_sound("credentials"):
-            with suppress(OSError):
-                os.unlink(entry.credential_path(self._root, key.encode()))
-
-    def remembered(self) -> Iterator[Remembered]:
-        for path in sorted(self._selection_files()):
-            host = os.fsencode(path.name).partition(b"~")[0]
-            fields = entry.selection_for(self._root, host, self._here)
-            if fields is None or os.fsencode(path) != entry.selection_path(
-                self._root, host, self._here
-            ):
-                continue
-            conditions = dict(zip(fields[5::2], fields[6::2], strict=False))
-            try:
-                details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}
-            except (ValueError, AttributeError, RecursionError):
-                continue
-            yield Remembered(host.decode(), fields[3].decode(), conditions, details)
-
-    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+    def write(self, name: bytes, fields: list[bytes]) -> None:
         try:
             self._make_folders()
-        except OSError:
-            return nullcontext(Lock())
-        return locked(self.root / "locks" / key, wait=wait)
-
-    def _selection_files(self) -> list[Path]:
-        if not self._is_sound("selections"):
-            return []
-        try:
-            return list((self.root / "selections").iterdir())
-        except OSError:
-            return []
-
-    def _write(self, path: bytes, fields: list[bytes]) -> None:
-        body = b"\0".join(fields)
-        try:
-            self._make_folders()
-            write_whole(Path(os.fsdecode(path)), entry.fingerprint(body) + b"\0" + body)
+            write_whole(Path(os.fsdecode(self.path(name))), entry.record_of(fields))
         except OSError as error:
             log.warning("not kept: %s", error)
+        if _folder_of(name) == "credentials":
+            self._sweep(time.time())
+
+    def remove(self, name: bytes) -> None:
+        if self._is_sound(_folder_of(name)):
+            with suppress(OSError):
+                os.unlink(self.path(name))
+
+    def names(self, folder: bytes) -> list[bytes]:
+        if not self._is_sound(_folder_of(folder)):
+            return []
+        try:
+            return [folder + found for found in os.listdir(self.path(folder))]
+        except OSError:
+            return []
+
+    def wipe(self) -> None:
+        for folder in (CREDENTIALS, SELECTIONS):
+            for name in self.names(folder):
+                self.remove(name)
+
+    def path(self, name: bytes) -> bytes:
+        return b"%b/%b" % (self._root, name)
+
+    def locks(self) -> Path | None:
+        """The folder for locks, or None where there can be none."""
+        try:
+            self._make_folders()
+        except OSError:
+            return None
+        return self.root / "locks"
 
     def _is_sound(self, folder: str) -> bool:
         """Neither a link nor anybody else's: what is in it may be read, and removed."""
@@ -169,13 +115,13 @@ class FileStore:
             return unused > 3600
         if path.parent.name != "credentials":
             return unused > _KEPT_UNUSED
-        credential = self.load(path.name)
-        return credential is None or now > credential.expires + _KEPT_SPENT
+        for kind in self._kinds:
+            fields = entry.read(os.fsencode(path), kind)
+            if fields and fields[1] == os.fsencode(path.name):
+                with suppress(ValueError):
+                    return now > int(fields[5]) + _KEPT_SPENT
+        return True
 
 
-def _string(text: bytes) -> str:
-    """A JSON string. Raises ValueError."""
-    value = json.loads(text)
-    if not isinstance(value, str):
-        raise ValueError("not a string")
-    return value
+def _folder_of(name: bytes) -> str:
+    return os.fsdecode(name.partition(b"/")[0])

@@ -69,13 +69,16 @@ class Lock:
 
 @contextmanager
 def locked(
-    path: Path, *, wait: float, sleep: Callable[[float], None] = time.sleep
+    path: Path | None, *, wait: float, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Lock | None]:
     """Holds the lock file at `path`, waiting up to `wait` seconds; None if it is still another's.
 
-    Where the file cannot be made (a disk that is full or read-only) there is nobody to share
-    with either, so the caller goes on with a Lock that holds nothing.
+    Where the file cannot be made (a disk that is full or read-only), or there is no path for it,
+    there is nobody to share with either, so the caller goes on with a Lock that holds nothing.
     """
+    if path is None:
+        yield Lock()
+        return
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError:

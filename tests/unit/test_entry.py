@@ -48,8 +48,8 @@ def selection(*conditions: bytes, key: bytes = KEY) -> list[bytes]:
 
 
 def find(root: bytes, of_selection: list[bytes], of_credential: list[bytes]) -> entry.Hit | None:
-    keep(entry.selection_path(root, HOST, HERE), of_selection)
-    keep(entry.credential_path(root, KEY), of_credential)
+    keep(root + b"/" + entry.selection_name(HOST, HERE), of_selection)
+    keep(root + b"/" + entry.credential_name(KEY), of_credential)
     return entry.find(root, HOST, ENVIRON)
 
 
@@ -158,7 +158,7 @@ def test_another_environment_is_another_context(environ: dict[bytes, bytes], val
 
 @given(st.binary(max_size=200))
 def test_no_noise_is_a_record(root: bytes, noise: bytes) -> None:
-    path = entry.credential_path(root, b"noise")
+    path = root + b"/" + entry.credential_name(b"noise")
     file = Path(os.fsdecode(path))
     file.touch(mode=0o600)
     file.write_bytes(noise)
@@ -167,7 +167,7 @@ def test_no_noise_is_a_record(root: bytes, noise: bytes) -> None:
 
 @given(st.lists(FIELD, max_size=12))
 def test_a_record_comes_back_as_it_was(root: bytes, fields: list[bytes]) -> None:
-    path = entry.credential_path(root, b"any")
+    path = root + b"/" + entry.credential_name(b"any")
     keep(path, [entry.CREDENTIAL, *fields])
     expected = [entry.CREDENTIAL, *fields] if len(fields) >= 4 else None
     assert entry.read(path, entry.CREDENTIAL) == expected
@@ -188,7 +188,7 @@ def test_noise_with_the_right_fingerprint_raises_nothing(root: bytes, data: st.D
 
 
 def test_a_record_that_is_too_large_is_none(root: bytes) -> None:
-    path = entry.credential_path(root, b"large")
+    path = root + b"/" + entry.credential_name(b"large")
     keep(path, [*credential(), b"x" * entry.LARGEST_RECORD])
     assert entry.read(path, entry.CREDENTIAL) is None
 

@@ -70,7 +70,10 @@ def test_nothing_said_is_the_defaults(text: str) -> None:
             '[defaults]\nprefer = "accounts"',
             "line 2: prefer: 'accounts' is not one of environment, account",
         ),
-        ('[defaults]\nstore = "disk"', "line 2: store: 'disk' is not one of file, none"),
+        (
+            '[defaults]\nstore = "disk"',
+            "line 2: store: 'disk' is not one of file, keyring, memory, none",
+        ),
         ('[defaults]\nlogin = "yes"', "line 2: login: 'yes' is not one of auto, never"),
         (
             "[defaults]\nlogin_timeout = 5",

@@ -447,7 +447,7 @@ def test_the_token_of_motos_ecr_which_expired_in_2015(home: Home) -> None:
         ("prefer = 'account'\n", 1, "prefer", "[defaults]"),
         ("[defaults]\nprefer = 'profile'\n", 2, "prefer", "environment, account"),
         ("[defaults]\nstore = true\n", 2, "store", "quotes"),
-        ("[defaults]\nstore = 'memory'\n", 2, "store", "file, none"),
+        ("[defaults]\nstore = 'disk'\n", 2, "store", "file, keyring, memory, none"),
         ("[defaults]\nfallback = 'ecr-py'\n", 2, "fallback", "our own"),
         ("[defaults]\nfallback = '../evil'\n", 2, "fallback", "name"),
         ("defaults = 1\n", 1, "defaults", "[defaults]"),

@@ -1,0 +1,221 @@
+"""ecr-py daemon: run it, have the system run it, and see what it does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.cli.shown import (
+    console,
+    failing_in_one_line,
+    json_option,
+    show_json,
+    table,
+)
+from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.store import client, entry
+
+# Neither the folder we are in nor PYTHON* variables may name another package.
+_DAEMON = [sys.executable, "-E", "-P", "-m", "docker_credential_ecr_py.daemon"]
+# Seconds that it may take to start or end.
+_PATIENCE = 10
+_NOT_RUNNING = "the daemon does not run"
+
+
+@click.group()
+def daemon() -> None:
+    """What keeps sessions and tokens alive in the background.
+
+    \b
+    ecr-py daemon install    now and at each login, by systemd or launchd
+    ecr-py daemon start      now, where the system runs no services for you
+    ecr-py daemon status     what it keeps alive, and what failed
+    """
+
+
+@daemon.command()
+@failing_in_one_line
+def run() -> None:
+    """Run in the foreground, until Ctrl-C."""
+    # Not in this process: what draws help and tables would stay in memory.
+    os.execv(sys.executable, _DAEMON)
+
+
+@daemon.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@failing_in_one_line
+def install(dry_run: bool) -> None:
+    """Have the system run it: now, and at each login."""
+    ours = _service()
+    if dry_run:
+        for file, text in ours.files.items():
+            click.echo(f"# {file}\n{text}")
+        for command in ours.to_start:
+            click.echo(f"# then: {' '.join(command)}")
+        return
+    if ours.manager == "systemd":
+        check_systemd()
+    ours.install()
+    for file in ours.files:
+        click.echo(f"Wrote {file}")
+    click.echo(f"The daemon runs, and will at each login: {_summary(_wait_for_start())}")
+
+
+@daemon.command()
+@failing_in_one_line
+def uninstall() -> None:
+    """Stop it, and remove what install wrote."""
+    removed = _service().uninstall()
+    for file in removed:
+        click.echo(f"Removed {file}")
+    if not removed:
+        click.echo("It was not installed")
+
+
+@daemon.command()
+@failing_in_one_line
+def start() -> None:
+    """Start it in the background."""
+    if running := ask_status():
+        click.echo(f"The daemon runs already: {_summary(running)}")
+        return
+    if (ours := _installed()) is not None:
+        ours.start()
+    else:
+        nowhere = subprocess.DEVNULL
+        subprocess.Popen(
+            _DAEMON, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+        )
+    click.echo(f"The daemon runs: {_summary(_wait_for_start())}")
+
+
+@daemon.command()
+@failing_in_one_line
+def stop() -> None:
+    """Stop it. Where it is installed, the next login starts it again."""
+    running = ask_status()
+    if running is None:
+        click.echo(_NOT_RUNNING.capitalize())
+        return
+    if (ours := _installed()) is not None:
+        ours.stop()
+    else:
+        os.kill(running["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    while ask_status() is not None:
+        if time.monotonic() > deadline:
+            raise EcrPyError(f"the daemon (pid {running['pid']}) does not end")
+        time.sleep(0.05)
+    click.echo("Stopped")
+
+
+@daemon.command()
+@json_option
+@failing_in_one_line
+def status(as_json: bool) -> None:
+    """What it keeps alive, and what failed. Exit 1 where it does not run."""
+    found = ask_status()
+    if as_json:
+        show_json(found)
+    elif found is not None:
+        _show(found)
+    if found is None:
+        raise EcrPyError(_NOT_RUNNING, mend="run `ecr-py daemon start`")
+
+
+@daemon.command()
+@click.option("--lines", "-n", default=50, show_default=True, help="How many of the last lines.")
+@click.option("--follow", "-f", is_flag=True, help="And what comes, until Ctrl-C.")
+@failing_in_one_line
+def logs(lines: int, follow: bool) -> None:
+    """The log of the daemon, its workers and the helper."""
+    file = paths.log_file()
+    if file is None or not file.exists():
+        raise EcrPyError(f"there is no log yet: {file}")
+    os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
+
+
+def ask_status() -> dict[str, Any] | None:
+    """What the daemon says of itself, or None where none runs that we could ask."""
+    path = entry.socket_path(paths.as_bytes(os.environ))
+    answer = client.ask(path, b"status") if path else None
+    try:
+        return dict(json.loads(answer or b""))
+    except (ValueError, TypeError):
+        return None
+
+
+def _service() -> Service:
+    program = shutil.which(sys.argv[0]) or sys.argv[0]
+    return service(os.path.abspath(program), os.environ)
+
+
+def _installed() -> Service | None:
+    """The service that runs the daemon, where there is one."""
+    try:
+        ours = _service()
+    except EcrPyError:
+        return None
+    return ours if ours.installed else None
+
+
+def _wait_for_start() -> dict[str, Any]:
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if found := ask_status():
+            return found
+        time.sleep(0.05)
+    raise EcrPyError("the daemon did not start", mend="see `ecr-py daemon logs`")
+
+
+def _summary(found: dict[str, Any]) -> str:
+    other = "" if found["version"] == __version__ else f", version {found['version']}"
+    return f"pid {found['pid']}{other}"
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    show = console().print
+    show(f"Runs since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
+    if found["version"] != __version__:
+        show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
+    registries = table("REGISTRY", "PROFILE", "TOKEN")
+    for one in found["registries"]:
+        registries.add_row(one["registry"], one.get("profile", ""), _life(one["expires"]))
+    if found["registries"]:
+        show()
+        show(registries)
+    sessions = table("SESSION OF", "ENDS", "")
+    for one in found["sessions"]:
+        renewed = "renewed by itself" if one["refreshable"] else "needs you then"
+        sessions.add_row(one["profile"], _life(one["expires"]), renewed)
+    if found["sessions"]:
+        show()
+        show(sessions)
+    failures = [
+        one["failure"] for one in (*found["registries"], *found["sessions"]) if one["failure"]
+    ]
+    failures += [found["keyring"]] if found["keyring"] else []
+    for failure in {failure["what"]: failure for failure in failures}.values():
+        again = f"tried {failure['tries']} times, again {_moment(failure['again'])}"
+        show(Text(f"\n{failure['what']}\n  {again}", style="red"))
+
+
+def _life(expires: float | None) -> str:
+    if not expires:
+        return "none"
+    minutes = int((expires - time.time()) // 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 0 else "ended"
+
+
+def _moment(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))

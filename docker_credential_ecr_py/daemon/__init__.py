@@ -1,0 +1,1 @@
+"""Keeps credentials and sessions alive, and answers over a socket."""

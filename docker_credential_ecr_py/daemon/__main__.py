@@ -1,0 +1,23 @@
+"""The resident process, as `ecr-py daemon run` starts it."""
+
+import os
+import sys
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.daemon.run import Daemon
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.log import start_log
+
+
+def main() -> int:
+    start_log(paths.log_file(), os.environ)
+    try:
+        Daemon().run()
+    except EcrPyError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""What is to be done when, so that nobody waits: renewals, refreshes, and who has to be told.
+
+Looks at the records and token files at each turn and starts what is due; a turn comes at least
+once a minute, so a machine that slept, a clock that was set and files that changed are all the
+same case. It asks nobody itself: workers do.
+"""
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.daemon.records import Records
+from docker_credential_ecr_py.daemon.workers import Report
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.sso.files import Token, read_token
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.sealed import SEALED
+
+# Seconds.
+LONGEST_SLEEP = 60.0
+_UNUSED = 7 * 86400
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
+# Renewals are spread over the last twentieth of the fresh half of a token's life.
+_SPREAD = 1 / 20
+# A little before sso/sessions.py would, and before botocore does.
+_REFRESH_BEFORE_END = 15.5 * 60
+_TELL_BEFORE_END = 15 * 60
+_ENDED_LATELY = 86400
+
+Start = Callable[[Report, Mapping[str, str], Callable[[Report], None]], None]
+Tell = Callable[["Ending"], None]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A session that a person must renew. `expires` in seconds since the epoch."""
+
+    host: str
+    profile: str
+    token_file: bytes
+    expires: float
+    context: bytes
+
+
+@dataclass
+class Failure:
+    """Why a job failed, how often in turn, and when it is tried again."""
+
+    what: str
+    tries: int
+    at: float
+    again: float
+    files: bytes
+
+    def pauses(self, now: float, files: bytes) -> bool:
+        """Still to wait; not where a file has changed since, nor where the clock was set."""
+        return self.at <= now < self.again and files == self.files
+
+
+@dataclass
+class _Known:
+    """A selection: the name of its record, its fields, and when it was last used."""
+
+    name: bytes
+    fields: list[bytes]
+    used: float
+
+    @property
+    def host(self) -> str:
+        return os.fsdecode(self.fields[1])
+
+    @property
+    def context(self) -> bytes:
+        return self.fields[2]
+
+    @property
+    def key(self) -> bytes:
+        return self.fields[3]
+
+    @property
+    def conditions(self) -> list[bytes]:
+        return self.fields[5:]
+
+    @property
+    def token_file(self) -> bytes | None:
+        for path, stamp in zip(self.conditions[::2], self.conditions[1::2], strict=False):
+            if stamp == entry.PRESENT:
+                return path
+        return None
+
+    @property
+    def details(self) -> dict[str, str]:
+        try:
+            told = json.loads(self.fields[4])
+        except ValueError:
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    @property
+    def renewable(self) -> bool:
+        """Not what docker login gave, nor what keys in somebody's environment open."""
+        secret = b"AWS_SECRET_ACCESS_KEY" in self.context.split(b"\n")
+        return bool(self.key) and not self.key.startswith(b"login-") and not secret
+
+
+@dataclass
+class Keeper:
+    """`named` are the hosts that settings and docker's config name; `watched` their files."""
+
+    records: Records
+    start: Start
+    tell: Tell
+    environ: Mapping[str, str]
+    named: Callable[[], Iterable[str]]
+    watched: list[bytes]
+    clock: Callable[[], float] = time.time
+    _busy: set[str] = field(default_factory=set)
+    _failures: dict[str, Failure] = field(default_factory=dict)
+    _told: set[tuple[bytes, float]] = field(default_factory=set)
+    _to_unseal: bool = False
+
+    def turn(self) -> float:
+        """Starts what is due. Seconds until the next turn."""
+        now = self.clock()
+        known = self._known(now)
+        due = [now + LONGEST_SLEEP]
+        due += self._renew(known, now)
+        due += self._refresh(known, now)
+        self._failures = {
+            job: failure for job, failure in self._failures.items() if now - failure.at < _UNUSED
+        }
+        return max(0.0, min(due) - now)
+
+    def unseal(self) -> None:
+        """The keyring's credentials are to come into memory."""
+        self._to_unseal = True
+
+    def status(self) -> dict[str, Any]:
+        """For people: each registry and session that is kept alive, and what failed."""
+        now = self.clock()
+        known = self._known(now)
+        failures = {
+            job: {"what": failure.what, "tries": failure.tries, "again": failure.again}
+            for job, failure in self._failures.items()
+        }
+        registries = []
+        for one in sorted(known, key=lambda one: one.host):
+            times = self.records.times(one.key, SEALED)
+            registries.append(
+                {
+                    "registry": one.host,
+                    **one.details,
+                    "issued": times and times[0],
+                    "renew_at": times and times[1],
+                    "expires": times and times[3],
+                    "failure": failures.get(f"renew {one.key.decode()}"),
+                }
+            )
+        sessions = []
+        for path, one in self._sessions(known).items():
+            token = read_token(Path(os.fsdecode(path)))
+            sessions.append(
+                {
+                    "profile": one.details.get("profile", ""),
+                    "expires": token and token.expires,
+                    "refreshable": bool(token and token.refreshable(now)),
+                    "failure": failures.get(f"refresh {os.fsdecode(path)}"),
+                }
+            )
+        return {
+            "registries": registries,
+            "sessions": sessions,
+            "busy": sorted(self._busy),
+            "keyring": failures.get("unseal"),
+        }
+
+    def _known(self, now: float) -> list[_Known]:
+        """The selections that are worth keeping alive."""
+        named = set(self.named())
+        found = []
+        seen = self.records.selections()
+        for name, used in seen.items():
+            host = os.fsdecode(name.partition(b"/")[2].partition(b"~")[0])
+            if now - used > _UNUSED and host not in named:
+                continue
+            fields = self.records.selection(name)
+            if fields is not None:
+                found.append(_Known(name, fields, used))
+        return found
+
+    def _renew(self, known: list[_Known], now: float) -> Iterable[float]:
+        holding: dict[str, _Known] = {}
+        for one in sorted(known, key=lambda one: one.used):
+            if not one.renewable or self._lacks_token(one):
+                continue
+            if self.records.holds(one.conditions):
+                holding[one.key.decode()] = one
+            else:
+                # Chosen by files that have changed since: chosen anew.
+                yield self._do(f"renew {os.fsdecode(one.name)}", now, now, one)
+        for key, one in holding.items():
+            times = self.records.times(one.key, SEALED)
+            when, ahead = now, 0.0
+            if times is not None and times[0] <= now < times[2]:
+                ahead = (times[1] - times[0]) * _SPREAD * _share(key)
+                when = times[1] - ahead
+            yield self._do(f"renew {key}", when, now, one, ahead)
+        for host in set(self.named()) - {one.host for one in known}:
+            yield self._do(f"renew {host}", now, now, self._unknown(host))
+        if self._to_unseal:
+            yield self._do("unseal", now, now, None)
+
+    def _refresh(self, known: list[_Known], now: float) -> Iterable[float]:
+        for path, one in self._sessions(known).items():
+            token = read_token(Path(os.fsdecode(path)))
+            if token is None:
+                continue
+            job = f"refresh {os.fsdecode(path)}"
+            if token.refreshable(now):
+                yield self._do(job, token.expires - _REFRESH_BEFORE_END, now, one)
+            if not token.refreshable(now) or job in self._failures:
+                yield self._tell_of(path, token, one, now)
+
+    def _tell_of(self, path: bytes, token: Token, one: _Known, now: float) -> float:
+        when = token.expires - _TELL_BEFORE_END
+        ending = (path, token.expires)
+        if ending in self._told or now > token.expires + _ENDED_LATELY:
+            return now + LONGEST_SLEEP
+        if now < when:
+            return when
+        self._told = {told for told in self._told if told[0] != path} | {ending}
+        profile = one.details.get("profile", "")
+        self.tell(Ending(one.host, profile, path, token.expires, one.context))
+        return now + LONGEST_SLEEP
+
+    def _do(
+        self, job: str, when: float, now: float, one: "_Known | None", ahead: float = 0.0
+    ) -> float:
+        """Starts a job that is due. When it is to be looked at again."""
+        if job in self._busy:
+            return now + LONGEST_SLEEP
+        if now < when:
+            return when
+        files = self._files(one)
+        failure = self._failures.get(job)
+        if failure is not None and failure.pauses(now, files):
+            return failure.again
+        self._busy.add(job)
+        what, _, _ = job.partition(" ")
+        order: Report = {"do": what}
+        environ = self.environ
+        if one is not None:
+            order["host"] = one.host
+            environ = environment_of(one.context, self.environ)
+        if what == "renew":
+            order["ahead"] = ahead
+        log.debug("%s is due", job)
+        self.start(order, environ, lambda report: self._ended(job, files, report))
+        return now + LONGEST_SLEEP
+
+    def _ended(self, job: str, files: bytes, report: Report) -> None:
+        self._busy.discard(job)
+        now = self.clock()
+        error = _error_in(report)
+        if error is None:
+            self._failures.pop(job, None)
+            if job == "unseal":
+                self._to_unseal = False
+            return
+        tries = self._failures[job].tries + 1 if job in self._failures else 1
+        pause = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
+        if isinstance(error, LoginNeeded):
+            pause = _LONGEST_PAUSE  # until the token file changes
+        pause *= 0.9 + 0.2 * _share(f"{job} {tries}")
+        self._failures[job] = Failure(str(error), tries, now, now + pause, files)
+        log.warning("%s failed (%d): %s", job, tries, error)
+
+    def _files(self, one: "_Known | None") -> bytes:
+        """Stamps of what a failed job may have failed by."""
+        of_one = one.conditions[::2] if one is not None else []
+        return b" ".join(entry.stamp(path) for path in [*self.watched, *of_one])
+
+    def _sessions(self, known: list[_Known]) -> dict[bytes, _Known]:
+        return {path: one for one in known if one.renewable and (path := one.token_file)}
+
+    def _lacks_token(self, one: _Known) -> bool:
+        """Whoever logged out wants no more tokens, and nobody can fetch any."""
+        path = one.token_file
+        return path is not None and entry.stamp(path) == entry.ABSENT
+
+    def _unknown(self, host: str) -> _Known:
+        here = entry.context(paths.as_bytes(self.environ))
+        return _Known(b"", [entry.SELECTION, os.fsencode(host), here, b"", b"{}"], 0.0)
+
+
+def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
+    """What a worker gets to see: our environment, with who asks as it was for the selection.
+
+    Without secrets: a worker finds its own.
+    """
+    deciding = {os.fsdecode(name) for name in (*entry.CONTEXT, *entry.SECRETS)}
+    environ = {
+        name: value
+        for name, value in ours.items()
+        if name not in deciding and name not in ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+    }
+    for line in context.split(b"\n"):
+        name, is_told, value = line.partition(b"=")
+        if is_told and name in entry.CONTEXT:
+            environ[os.fsdecode(name)] = os.fsdecode(value)
+    return environ
+
+
+def _share(name: str) -> float:
+    """A part of 1 for each name: what is spread must not be random anew at each look."""
+    return zlib.crc32(name.encode(errors="surrogateescape")) / 2**32
+
+
+def _error_in(report: Report) -> EcrPyError | None:
+    if "died" in report:
+        return EcrPyError(f"a worker died: {report['died']}")
+    note = report["result"]
+    return revived(note) if isinstance(note, dict) else None

@@ -1,0 +1,86 @@
+"""Logins that many wait for: one worker a session, its prompt shown to each who asks."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from docker_credential_ecr_py.daemon.server import Connection
+from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
+from docker_credential_ecr_py.errors import EcrPyError
+
+# Seconds that a login goes on when nobody waits for it any more: another may be about to ask.
+GRACE = 10.0
+# Seconds that it may take beside the person.
+_OVERHEAD = 60
+
+
+@dataclass
+class _Login:
+    worker: Worker
+    waiting: list[Connection] = field(default_factory=list)
+    prompt: Report | None = None
+
+
+class Logins:
+    """`later` calls something after so many seconds."""
+
+    def __init__(
+        self, workers: Workers, later: Callable[[float, Callable[[], None]], None]
+    ) -> None:
+        self._workers = workers
+        self._later = later
+        self._running: dict[str, _Login] = {}
+
+    def join(self, job: Report, environ: Mapping[str, str], client: Connection) -> None:
+        """Lets a client wait for a login of `job["session"]`, which is begun if none runs.
+
+        It is told the prompt, with whether it is the one to open a browser, and the result.
+        """
+        session = json.dumps([job["session"]["name"], job["session"]["start_url"]])
+        client.hold()
+        client.gone = lambda: self._left(session, client)
+        login = self._running.get(session)
+        if login is not None:
+            login.waiting.append(client)
+            if login.prompt is not None:
+                self._tell(client, login.prompt, opens=False)
+            return
+        worker = Worker(
+            job,
+            environ,
+            ends=lambda result: self._ended(session, result),
+            reports=lambda report: self._reported(session, report),
+            limit=float(job["limit"]) + _OVERHEAD,
+        )
+        self._running[session] = _Login(worker, [client])
+        self._workers.start(worker, at_once=True)
+
+    def _reported(self, session: str, report: Report) -> None:
+        login = self._running[session]
+        first = login.prompt is None
+        login.prompt = report
+        for number, client in enumerate(list(login.waiting)):
+            self._tell(client, report, opens=first and number == 0)
+
+    def _ended(self, session: str, result: Report) -> None:
+        login = self._running.pop(session)
+        if "died" in result:
+            result = {"result": EcrPyError(f"the login broke off: {result['died']}").as_note()}
+        for client in login.waiting:
+            client.gone = lambda: None
+            client.answer(json.dumps(result).encode() + b"\n")
+
+    def _left(self, session: str, client: Connection) -> None:
+        login = self._running.get(session)
+        if login is None or client not in login.waiting:
+            return
+        login.waiting.remove(client)
+        if not login.waiting:
+            self._later(GRACE, lambda: self._give_up(session, login))
+
+    def _give_up(self, session: str, login: _Login) -> None:
+        if self._running.get(session) is login and not login.waiting:
+            login.worker.kill()
+
+    def _tell(self, client: Connection, report: Report, *, opens: bool) -> None:
+        client.tell(json.dumps({**report, "opens": opens}).encode() + b"\n")

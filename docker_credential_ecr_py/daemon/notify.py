@@ -1,0 +1,50 @@
+"""Tells a person on their desktop, by the desktop's own command; where there is none, nobody.
+
+`notify-send` (libnotify) is what Linux desktops have, `osascript` what macOS has. A library would
+bring D-Bus into a process that has to stay small.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+# What notify-send prints when the button is clicked.
+CLICKED = b"login"
+_SHOWN_MS = "60000"
+
+
+def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> int | None:
+    """Shows it, and does not wait.
+
+    Returns a pipe that says CLICKED if the button is clicked, and ends with the notification; None
+    where there is no button, or nobody to show it to.
+    """
+    path = environ.get("PATH")
+    if sys.platform == "darwin":
+        script = "on run a\ndisplay notification (item 2 of a) with title (item 1 of a)\nend run"
+        _start(["/usr/bin/osascript", "-e", script, title, text], environ, subprocess.DEVNULL)
+        return None
+    program = shutil.which("notify-send", path=path)
+    if program is None or sys.platform == "win32":
+        return None
+    ours, theirs = os.pipe()
+    command = [program, "--app-name=ecr-py", "--icon=dialog-password", f"--expire-time={_SHOWN_MS}"]
+    _start([*command, f"--action={CLICKED.decode()}={button}", title, text], environ, theirs)
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    return ours
+
+
+def _start(command: list[str], environ: Mapping[str, str], output: int) -> None:
+    with suppress(OSError):
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+            env=dict(environ),
+            start_new_session=True,
+        )

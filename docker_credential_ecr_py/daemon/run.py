@@ -1,0 +1,305 @@
+"""The daemon, in the order in which it lives: start, listen, serve, end."""
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
+from docker_credential_ecr_py.daemon.keeper import Ending, Keeper, environment_of
+from docker_credential_ecr_py.daemon.logins import Logins
+from docker_credential_ecr_py.daemon.notify import CLICKED, notify
+from docker_credential_ecr_py.daemon.records import Records
+from docker_credential_ecr_py.daemon.server import Connection, Server
+from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
+from docker_credential_ecr_py.docker_config import load_docker_config
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.settings import Settings, load_settings
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.whole_file import make_private_folder
+
+# systemd passes the sockets that it opened for us from here on: sd_listen_fds(3).
+_FIRST_PASSED = 3
+_NO_STAMPS: tuple[bytes, ...] = ()
+
+
+class CannotRun(EcrPyError):
+    """Another daemon runs, or there is no place for its socket."""
+
+
+class Daemon:
+    """`environ` is the daemon's own; a selection brings the part that decides who asks."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._began = time.time()
+        self._next_look = 0.0
+        self._ending = False
+        self._reload = False
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._selector = selectors.DefaultSelector()
+        self._server = Server(self._selector, self._serve)
+        self._workers = Workers(self._selector)
+        self._logins = Logins(self._workers, self._later)
+        cache = paths.cache_folder()
+        self._records = Records(os.fsencode(cache) if cache else None)
+        self._watched = [
+            paths.settings_file(environ),
+            paths.aws_config_file(environ),
+            paths.aws_credentials_file(environ),
+            paths.docker_config_file(environ),
+        ]
+        self._stamps = _NO_STAMPS
+        self._settings = Settings()
+        self._named: set[str] = set()
+        self._keeper = Keeper(
+            self._records,
+            self._start,
+            self._tell_person,
+            environ,
+            lambda: self._named,
+            [os.fsencode(file) for file in self._watched],
+        )
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT. Raises CannotRun."""
+        keep_to_ourselves()
+        _allow_many_files()
+        socket_path = entry.socket_path(paths.as_bytes(self._environ))
+        if socket_path is None:
+            raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+        with _only_one(Path(os.fsdecode(socket_path)).parent):
+            passed = _passed_sockets(self._environ)
+            for listener in passed or [_bound(socket_path)]:
+                self._server.listen(listener)
+            self._heed_signals()
+            _tell_systemd(self._environ, "READY=1")
+            log.info("daemon started, %s", os.fsdecode(socket_path))
+            try:
+                while not self._ending:
+                    self._turn()
+            finally:
+                _tell_systemd(self._environ, "STOPPING=1")
+                if not passed:
+                    with suppress(OSError):
+                        os.unlink(socket_path)
+                self._workers.stop()
+                self._server.close()
+                log.info("daemon ended")
+
+    def _turn(self) -> None:
+        """Does what is due, waits for what happens next, and lets each deal with it."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._look_at_files()
+            self._records.drop_spent(time.time())
+            self._next_look = now + self._keeper.turn()
+        timers = [self._server.expire(), self._workers.expire(), self._ring()]
+        waits = [self._next_look - now, *timers]
+        ready = self._selector.select(min(wait for wait in waits if wait is not None))
+        self._records.new_turn()
+        for key, events in ready:
+            key.data(events)
+
+    def _serve(self, request: bytes, body: bytes, connection: Connection) -> None:
+        verb, _, rest = request.partition(b" ")
+        try:
+            match verb:
+                case b"get":
+                    server_url, _, here = rest.partition(b" ")
+                    connection.answer(self._records.hit(server_url, _unhex(here)))
+                case b"read":
+                    connection.answer(self._records.record(rest))
+                case b"write":
+                    connection.answer(b"ok\n" if self._records.write(rest, body) else b"")
+                case b"remove":
+                    self._records.remove(rest)
+                    connection.answer(b"ok\n")
+                case b"names":
+                    connection.answer(b"\n".join(self._records.names(rest)))
+                case b"login":
+                    here, _, job = rest.partition(b" ")
+                    environ = environment_of(_unhex(here), self._environ)
+                    self._logins.join(json.loads(_unhex(job)), environ, connection)
+                case b"status":
+                    connection.answer(json.dumps(self._status()).encode())
+                case b"reload":
+                    self._read_again()
+                    connection.answer(b"ok\n")
+                case _:
+                    connection.answer(b"")
+        except (ValueError, KeyError, TypeError):
+            connection.close()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "began": self._began,
+            "store": self._settings.store,
+            **self._keeper.status(),
+        }
+
+    def _look_at_files(self) -> None:
+        """Settings and docker's config, read again where one has changed."""
+        stamps = tuple(entry.stamp(os.fsencode(file)) for file in self._watched)
+        if stamps == self._stamps and not self._reload:
+            return
+        began, self._stamps, self._reload = self._stamps is _NO_STAMPS, stamps, False
+        before = self._settings
+        try:
+            self._settings = load_settings(paths.settings_file(self._environ))
+            docker = load_docker_config(paths.docker_config_file(self._environ))
+        except EcrPyError as error:
+            log.warning("%s", error)
+            return
+        exact = (*self._settings.profiles, *self._settings.aliases)
+        self._named = {*docker.ours, *(host for host in exact if not set(host) & set("*?["))}
+        if self._settings.store != before.store and not began:
+            self._records.clear()
+        if self._settings.store == "keyring" and (began or before.store != "keyring"):
+            self._keeper.unseal()
+
+    def _start(
+        self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]
+    ) -> None:
+        def ended(result: Report) -> None:
+            ends(result)
+            self._next_look = 0.0
+
+        self._workers.start(Worker(job, environ, ended))
+
+    def _tell_person(self, ending: Ending) -> None:
+        """Once for each end of a session; a click on it logs in."""
+        command = f"ecr-py login {ending.profile}".rstrip()
+        log.info("a session ends soon: %s", command)
+        if self._settings.notify == "never":
+            return
+        minutes = max(0, round((ending.expires - time.time()) / 60))
+        when = f"ends in {minutes} minutes" if minutes else "has ended"
+        title = f"Your AWS session {when}"
+        pipe = notify(self._environ, title, f"{command} renews it.", "Log in")
+        if pipe is not None:
+            self._selector.register(
+                pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
+            )
+
+    def _heed_click(self, pipe: int, ending: Ending) -> None:
+        said = os.read(pipe, 100)
+        self._selector.unregister(pipe)
+        os.close(pipe)
+        if said.strip() == CLICKED:
+            job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
+            environ = environment_of(ending.context, self._environ)
+            limit = self._settings.login_timeout + 60.0
+            self._workers.start(Worker(job, environ, _log_result, limit=limit), at_once=True)
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + seconds, what))
+
+    def _ring(self) -> float | None:
+        now = time.monotonic()
+        due = [what for when, what in self._timers if when <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        for what in due:
+            what()
+        return min((when - now for when, _ in self._timers), default=None)
+
+    def _heed_signals(self) -> None:
+        """SIGTERM and SIGINT end us, SIGHUP reads settings again; select wakes up for them."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._selector.register(ours, selectors.EVENT_READ, lambda _: ours.recv(100))
+        self._wakers = (ours, theirs)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGHUP, self._read_again)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+
+    def _read_again(self, number: int = 0, frame: FrameType | None = None) -> None:
+        self._reload = True
+        self._next_look = 0.0
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
+    try:
+        make_private_folder(folder)
+        if not entry.is_private_folder(os.fsencode(folder)):
+            raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
+        file = os.open(folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
+    finally:
+        os.close(file)
+
+
+def _bound(path: bytes) -> socket.socket:
+    """A socket of our own at `path`, which only we may enter. We hold the lock: an old one goes."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        listener.bind(path)
+    except OSError as error:
+        raise CannotRun(f"{os.fsdecode(path)} cannot be made: {error}") from None
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
+    """Those of systemd's socket activation."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=_FIRST_PASSED + number) for number in range(count)]
+
+
+def _tell_systemd(environ: Mapping[str, str], state: str) -> None:
+    """sd_notify(3), of which a daemon needs no more than one datagram."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+        wire.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+
+
+def _allow_many_files() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _unhex(text: bytes) -> bytes:
+    """Raises ValueError."""
+    return bytes.fromhex(text.decode("ascii"))
+
+
+def _log_result(result: Report) -> None:
+    log.info("login from the notification: %s", result)

@@ -1,0 +1,178 @@
+"""The socket: takes one request a connection, within limits of size and time.
+
+Knows lines and bytes; what they mean is the business of whoever is called with them. One thread,
+one selector: a request takes tens of microseconds, so nothing is gained by more.
+"""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from docker_credential_ecr_py.store import client, entry
+
+# Seconds that a client may take to say what it wants, and to read the answer.
+PATIENCE = 5.0
+MOST_CONNECTIONS = 800
+_CHUNK = 65536
+_LONGEST_LINE = 16 * 1024
+_BACKLOG = 512
+
+
+class Connection:
+    """A client. `answer` is all it gets; `tell` leaves it connected, and `gone` says it left."""
+
+    def __init__(self, server: "Server", wire: socket.socket) -> None:
+        self._server = server
+        self.wire = wire
+        self.deadline: float | None = time.monotonic() + PATIENCE
+        self.gone: Callable[[], None] = lambda: None
+        self._read = b""
+        self._unsent = b""
+        self._ends = False
+        self._taken = False
+
+    def answer(self, content: bytes) -> None:
+        self._ends = True
+        self.tell(content)
+
+    def tell(self, content: bytes) -> None:
+        self._unsent += content
+        self.flush()
+
+    def hold(self) -> None:
+        """It may stay as long as it likes: somebody is at it."""
+        self.deadline = None
+
+    def flush(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.wire.send(self._unsent) :]
+        except BlockingIOError:
+            self._server.watch(self, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            return
+        except OSError:
+            self.close()
+            return
+        if self._ends:
+            self.close()
+        else:
+            self._server.watch(self, selectors.EVENT_READ)
+
+    def receive(self) -> None:
+        try:
+            chunk = self.wire.recv(_CHUNK)
+        except BlockingIOError:
+            self._server.watch(self, selectors.EVENT_READ)
+            return
+        except OSError:
+            chunk = b""
+        if self._taken:
+            if not chunk:
+                self.close()
+            return
+        self._read += chunk
+        line, newline, body = self._read.partition(b"\n")
+        too_long = len(line) > _LONGEST_LINE or len(self._read) > client.LARGEST_REQUEST
+        if too_long or not (chunk or newline):
+            self.close()
+            return
+        protocol, _, request = line.partition(b" ")
+        if newline and (not chunk or not request.startswith(b"write ")):
+            self._taken = True
+            self._read = b""
+            if protocol == client.PROTOCOL:
+                self._server.serve(request, body, self)
+            else:
+                self.answer(client.PROTOCOL + b"\n")
+        else:
+            self._server.watch(self, selectors.EVENT_READ)
+
+    def close(self) -> None:
+        self._server.forget(self)
+        self.wire.close()
+        gone, self.gone = self.gone, lambda: None
+        gone()
+
+
+class Server:
+    """`serve` is called with a request, what followed its line, and the connection."""
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        serve: Callable[[bytes, bytes, Connection], None],
+    ) -> None:
+        self._selector = selector
+        self._connections: dict[Connection, int] = {}
+        self._next_look = 0.0
+        self.serve = serve
+
+    def listen(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        listener.listen(_BACKLOG)
+        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
+
+    def watch(self, connection: Connection, events: int) -> None:
+        watched = self._connections.get(connection, 0)
+        if watched == events:
+            return
+        change: Any = self._selector.modify if watched else self._selector.register
+        change(connection.wire, events, lambda seen: self._ready(connection, seen))
+        self._connections[connection] = events
+
+    def forget(self, connection: Connection) -> None:
+        if self._connections.pop(connection, 0):
+            self._selector.unregister(connection.wire)
+
+    def expire(self) -> float | None:
+        """Closes who was too slow. Seconds until it wants to look again; None: nobody is there."""
+        if not self._connections:
+            return None
+        now = time.monotonic()
+        # Whoever comes later may stay longer, so nobody is late before the earliest is.
+        if now >= self._next_look:
+            deadlines = [(one.deadline, one) for one in self._connections if one.deadline]
+            for deadline, connection in deadlines:
+                if deadline <= now:
+                    connection.close()
+            left = [deadline for deadline, _ in deadlines if deadline > now]
+            self._next_look = min(left, default=now + PATIENCE)
+        return self._next_look - now
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                wire, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no file left, or whoever called has gone
+                return
+            wire.setblocking(False)
+            try:
+                ours = client.peer_uid(wire) == entry.system.geteuid()
+            except OSError:
+                ours = False
+            if not ours:
+                wire.close()
+                continue
+            self._make_room()
+            Connection(self, wire).receive()
+
+    def _make_room(self) -> None:
+        while len(self._connections) >= MOST_CONNECTIONS:
+            oldest = next(iter(self._connections))
+            oldest.close()
+
+    def _ready(self, connection: Connection, seen: int) -> None:
+        if seen & selectors.EVENT_WRITE:
+            connection.flush()
+        if seen & selectors.EVENT_READ and connection in self._connections:
+            connection.receive()
+
+    def close(self) -> None:
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.close()

@@ -1,0 +1,183 @@
+"""Has the system run the daemon: systemd's user manager on Linux, launchd on macOS.
+
+The templates are in packaging/. Files of the same name that are not ours are left alone.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.whole_file import write_whole
+
+_UNITS = Path(__file__).parent / "units"
+_OURS = "Written by `ecr-py daemon install`"
+# Seconds.
+_LIMIT = 30
+# What leads to AWS from here, and where things are, which a service does not inherit from a shell.
+_PASSED_ON = (
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "DOCKER_CONFIG",
+    "ECR_PY_CONFIG",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+)
+
+
+class CannotInstall(EcrPyError):
+    """There is nobody here to run a service, or a file is in the way."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """`files` are paths and what goes there; the commands are run after, or before they go."""
+
+    manager: str
+    files: Mapping[Path, str]
+    to_start: tuple[tuple[str, ...], ...]
+    to_stop: tuple[tuple[str, ...], ...]
+    to_end: tuple[tuple[str, ...], ...]
+    after_removal: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def installed(self) -> bool:
+        return all(file.exists() for file in self.files)
+
+    def install(self) -> None:
+        """Raises CannotInstall."""
+        for file in self.files:
+            if file.exists() and _OURS not in file.read_text(errors="replace"):
+                raise CannotInstall(f"{file} is not ours: move it away first")
+        try:
+            for file, text in self.files.items():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                # A proxy's password may be in it.
+                write_whole(file, text.encode())
+        except OSError as error:
+            raise CannotInstall(f"{error.filename} cannot be written: {error.strerror}") from None
+        _run(self.to_start)
+
+    def uninstall(self) -> list[Path]:
+        """What was removed. Raises CannotInstall."""
+        ours = [
+            file
+            for file in self.files
+            if file.exists() and _OURS in file.read_text(errors="replace")
+        ]
+        if ours:
+            _run(self.to_end)
+        for file in ours:
+            file.unlink()
+        if ours:
+            _run(self.after_removal)
+        return ours
+
+    def start(self) -> None:
+        _run(self.to_start[-1:])
+
+    def stop(self) -> None:
+        _run(self.to_stop)
+
+
+def service(program: str, environ: Mapping[str, str], platform: str = sys.platform) -> Service:
+    """How this system runs the daemon. Raises CannotInstall where it has no way."""
+    passed = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
+    if platform == "darwin":
+        return _launchd(program, passed, environ)
+    if platform == "linux":
+        return _systemd(program, passed, environ)
+    raise CannotInstall("the daemon runs on Linux and macOS")
+
+
+def check_systemd() -> None:
+    """Raises CannotInstall where no user manager answers."""
+    try:
+        _run((("systemctl", "--user", "show-environment"),))
+    except CannotInstall as error:
+        raise CannotInstall(
+            f"systemd runs no services for you here ({error.what})",
+            mend="run `ecr-py daemon start`, from ~/.profile to have it always",
+        ) from None
+
+
+def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]) -> Service:
+    config = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    folder = Path(config) / "systemd" / "user"
+    lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in passed.items()]
+    text = _template("ecr-py.service", _quoted(program), lines)
+    systemctl = ("systemctl", "--user")
+    units = ("ecr-py.socket", "ecr-py.service")
+    return Service(
+        "systemd",
+        {
+            folder / "ecr-py.socket": _template("ecr-py.socket", "", []),
+            folder / "ecr-py.service": text,
+        },
+        to_start=(
+            (*systemctl, "daemon-reload"),
+            (*systemctl, "enable", *units),
+            (*systemctl, "restart", *units),
+        ),
+        to_stop=((*systemctl, "stop", *units),),
+        to_end=((*systemctl, "disable", "--now", *units),),
+        after_removal=((*systemctl, "daemon-reload"),),
+    )
+
+
+def _launchd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]) -> Service:
+    file = Path(os.path.expanduser("~/Library/LaunchAgents/ecr-py.plist"))
+    lines = [
+        f"    <key>{escape(name)}</key>\n    <string>{escape(value)}</string>"
+        for name, value in passed.items()
+    ]
+    user = f"gui/{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Service(
+        "launchd",
+        {file: _template("ecr-py.plist", escape(program), lines)},
+        to_start=(
+            ("launchctl", "bootstrap", user, str(file)),
+            ("launchctl", "kickstart", f"{user}/ecr-py"),
+        ),
+        to_stop=(("launchctl", "kill", "TERM", f"{user}/ecr-py"),),
+        to_end=(("launchctl", "bootout", f"{user}/ecr-py"),),
+    )
+
+
+def _template(name: str, program: str, environment: list[str]) -> str:
+    text = (_UNITS / name).read_text()
+    lines = "\n".join(environment)
+    return text.replace("@PROGRAM@", program).replace("@ENVIRONMENT@\n", lines + "\n" * bool(lines))
+
+
+def _quoted(text: str) -> str:
+    """As systemd.service(5) quotes, where % stands for something too."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{plain}"'
+
+
+def _run(commands: tuple[tuple[str, ...], ...]) -> None:
+    for command in commands:
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_LIMIT, check=False
+            )
+        except FileNotFoundError:
+            raise CannotInstall(f"there is no {command[0]}") from None
+        except subprocess.TimeoutExpired:
+            raise CannotInstall(f"{command[0]} gave no answer in {_LIMIT} seconds") from None
+        if done.returncode:
+            said = " ".join(done.stderr.split())[:200]
+            raise CannotInstall(f"`{' '.join(command)}` failed: {said}")

@@ -1,0 +1,110 @@
+"""What a worker runs: one job, with reports on standard output. workers.py starts it.
+
+    {"do": "renew", "host": HOST, "ahead": SECONDS}    a credential, before it ages
+    {"do": "refresh", "host": HOST}                    the session behind it
+    {"do": "unseal"}                                   gives the daemon what the keyring sealed
+    {"do": "login", "session": {…}, "device": …, "browser": …, "limit": SECONDS}
+    {"do": "log in", "host": HOST, "limit": SECONDS}   from a notification: in the browser here
+
+The last line is {"result": null}, or {"result": ERROR} as EcrPyError.as_note has it. No secret is
+ever in a report: what a worker brings is in the files that it wrote, or in the daemon's memory.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.sso.files import SsoFiles
+from docker_credential_ecr_py.sso.login import Login
+from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt
+
+
+def main() -> None:
+    keep_to_ourselves()
+    start_log(paths.log_file(), os.environ)
+    job = json.loads(sys.argv[1])
+    try:
+        _JOBS[job.pop("do")](**job)
+    except EcrPyError as error:
+        log.warning("%s", error)
+        report({"result": error.as_note()})
+    except Exception as error:
+        log.exception("unexpected")
+        report({"result": EcrPyError(f"unexpected {type(error).__name__}").as_note()})
+    else:
+        report({"result": None})
+    # A thread that hangs in a name lookup would keep the interpreter from ending.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def report(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def renew(host: str, ahead: float) -> None:
+    Broker(may_log_in=False).renew(host, ahead=ahead)
+
+
+def refresh(host: str) -> None:
+    broker = Broker(may_log_in=False)
+    session = broker.select(host).identity.sso
+    if session is not None:
+        broker.sessions().refresh(session)
+
+
+def unseal() -> None:
+    Broker(may_log_in=False).unseal()
+
+
+def login(session: dict[str, Any], device: bool, browser: bool, limit: float) -> None:
+    wanted = SsoSession(**{**session, "scopes": tuple(session["scopes"])})
+    files = SsoFiles(paths.sso_cache_folder())
+    opens = _opened_elsewhere if browser else None
+    token = Login(_Reported(), opens, limit, device).run(wanted, files)
+    files.keep_token(wanted, token)
+
+
+def log_in(host: str, limit: float) -> None:
+    broker = Broker()
+    session = broker.select(host).identity.sso
+    browser = broker.person.browser
+    if session is not None and browser is not None:
+        broker.sessions().log_in(session, Login(PlainScreen(), browser, limit))
+
+
+class _Reported:
+    """The screen of a login that others show."""
+
+    def ask(self, prompt: Prompt) -> None:
+        report({"prompt": asdict(prompt)})
+
+    def waiting(self, seconds: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _opened_elsewhere(address: str) -> None:
+    """Whoever asked for the login has the person's browser; the prompt has the address."""
+
+
+_JOBS: dict[str, Callable[..., None]] = {
+    "renew": renew,
+    "refresh": refresh,
+    "unseal": unseal,
+    "login": login,
+    "log in": log_in,
+}
+
+if __name__ == "__main__":
+    main()

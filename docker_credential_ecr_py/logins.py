@@ -1,0 +1,117 @@
+"""`fallback = "keyring"`: what `docker login` gives for other registries, sealed, of any length.
+
+These are no cache: what is lost here somebody has to type again. So they lie in the user's data
+folder, and a key that is gone is said, not passed over.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.seal import Seal
+from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+
+
+class Unsealable(EcrPyError):
+    """What is there was sealed under a key that the keyring no longer has, or was damaged."""
+
+
+@dataclass(frozen=True)
+class Login:
+    server_url: str
+    username: str
+    secret: str = field(repr=False)
+
+
+class Logins:
+    """One file a server URL, sealed under its name. `folder` is None where there is no home."""
+
+    def __init__(self, folder: Path | None, seal: Seal) -> None:
+        self._folder = folder
+        self._seal = seal
+
+    def call(self, action: str, given: bytes) -> tuple[int, bytes]:
+        """Docker's protocol, as fallback.call speaks it: exit code and standard output.
+
+        `given` was checked before. Raises CredentialsNotFound, Unsealable, KeyringUnavailable,
+        and EcrPyError where a login cannot be kept.
+        """
+        match action:
+            case "get":
+                login = self._read(self._path(given.decode()))
+                if login is None:
+                    raise CredentialsNotFound
+                return 0, _document(
+                    {
+                        "ServerURL": given.decode(),
+                        "Username": login.username,
+                        "Secret": login.secret,
+                    }
+                )
+            case "store":
+                told = json.loads(given)
+                self._write(Login(told["ServerURL"], told["Username"], told.get("Secret", "")))
+            case "erase":
+                with suppress(OSError, CredentialsNotFound):
+                    self._path(given.decode()).unlink()
+            case "list":
+                return 0, _document({login.server_url: login.username for login in self._all()})
+        return 0, b""
+
+    def _all(self) -> Iterator[Login]:
+        """Each login that opens."""
+        if self._folder is None or not entry.is_private_folder(os.fsencode(self._folder)):
+            return
+        for path in sorted(self._folder.iterdir()):
+            with suppress(Unsealable):
+                if login := self._read(path):
+                    yield login
+
+    def _path(self, server_url: str) -> Path:
+        """Docker stores with a scheme and erases without, or the other way round."""
+        if self._folder is None:
+            raise CredentialsNotFound
+        name = server_url.removeprefix("https://").removesuffix("/")
+        return self._folder / hashlib.sha256(name.encode()).hexdigest()
+
+    def _write(self, login: Login) -> None:
+        if self._folder is None:
+            raise EcrPyError("there is no home folder to keep a login in")
+        path = self._path(login.server_url)
+        text = json.dumps([login.server_url, login.username, login.secret])
+        sealed = self._seal.close(path.name.encode(), text.encode())
+        try:
+            make_private_folder(self._folder)
+            self._folder.chmod(0o700)
+            write_whole(path, sealed)
+        except OSError as error:
+            raise EcrPyError(
+                f"the login for {login.server_url} cannot be kept in {self._folder}: "
+                f"{error.strerror}"
+            ) from None
+
+    def _read(self, path: Path) -> Login | None:
+        if not entry.is_private_folder(os.fsencode(path.parent)):
+            return None
+        try:
+            sealed = path.read_bytes()
+        except OSError:
+            return None
+        text = self._seal.open(path.name.encode(), sealed)
+        try:
+            return Login(*map(str, json.loads(text or b"")))
+        except (ValueError, TypeError):
+            raise Unsealable(
+                f"the login in {path} does not open: its key is gone from the keyring",
+                mend="run `docker login` for it again",
+            ) from None
+
+
+def _document(values: dict[str, str]) -> bytes:
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,98 @@
+"""A login that the daemon holds, so that many terminals share it; without a daemon, one's own."""
+
+import _socket
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from docker_credential_ecr_py.errors import LoginExpired, Unreachable, revived
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.sso.files import SsoFiles, Token
+from docker_credential_ecr_py.sso.login import Login
+from docker_credential_ecr_py.sso.screen import Prompt
+from docker_credential_ecr_py.store import client, entry
+
+# Seconds: how often whoever shows the time that is left looks at the clock; and how long the
+# daemon may take to have a worker ask the portal for something to show.
+_TICK = 0.1
+_PATIENCE = 45
+
+
+@dataclass(frozen=True)
+class SharedLogin:
+    """`own` is how this person logs in; its screen and browser serve here too."""
+
+    own: Login
+    environ: Mapping[str, str]
+
+    def run(self, session: SsoSession, files: SsoFiles) -> Token:
+        """As Login.run."""
+        try:
+            token = self._by_daemon(session, files)
+        except Unreachable:
+            token = None  # the daemon may know no way to the network that we know
+        finally:
+            self.own.screen.close()
+        return token or self.own.run(session, files)
+
+    def _by_daemon(self, session: SsoSession, files: SsoFiles) -> Token | None:
+        """None where the daemon is not there, or broke off."""
+        environ = {os.fsencode(name): os.fsencode(value) for name, value in self.environ.items()}
+        path = entry.socket_path(environ)
+        wire = path and client.connect(path, client.LIMIT)
+        if not wire:
+            return None
+        job = {
+            "do": "login",
+            "session": asdict(session),
+            "device": self.own.device,
+            "browser": self.own.browser is not None,
+            "limit": self.own.limit,
+        }
+        here, order = entry.context(environ).hex(), json.dumps(job).encode().hex()
+        try:
+            wire.sendall(b"%b login %b %b\n" % (client.PROTOCOL, here.encode(), order.encode()))
+            for report in _reports(wire, self.own):
+                if prompt := report.get("prompt"):
+                    self._show(Prompt(**prompt), opens=report["opens"])
+                elif "result" in report:
+                    if report["result"]:
+                        raise revived(report["result"])
+                    return files.token(session)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        finally:
+            wire.close()
+        return None
+
+    def _show(self, prompt: Prompt, *, opens: bool) -> None:
+        self.own.screen.ask(prompt)
+        if opens and self.own.browser is not None:
+            self.own.browser(prompt.address)
+
+
+def _reports(wire: _socket.socket, login: Login) -> Iterator[dict[str, Any]]:
+    """What the daemon tells, line by line, until it ends or is silent for too long."""
+    deadline = time.monotonic() + _PATIENCE
+    told, prompted = b"", False
+    wire.settimeout(_TICK)
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            chunk = wire.recv(65536)
+        except TimeoutError:
+            if prompted:
+                login.screen.waiting(left)
+            continue
+        if not chunk:
+            return
+        *lines, told = (told + chunk).split(b"\n")
+        for line in lines:
+            report = json.loads(line)
+            if prompt := report.get("prompt"):
+                prompted = True
+                deadline = time.monotonic() + prompt["seconds"]
+            yield report
+    raise LoginExpired("nobody allowed the login in time")

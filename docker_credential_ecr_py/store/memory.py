@@ -1,0 +1,68 @@
+"""`store = "memory"`: the daemon alone has credentials and selections; nothing lies on disk."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store.files import FileShelf
+from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
+from docker_credential_ecr_py.whole_file import make_private_folder
+
+
+class MemoryStore(RecordStore):
+    """`files` is what another store may have left, or None."""
+
+    def __init__(self, environ: Mapping[bytes, bytes], files: FileShelf | None) -> None:
+        shelf = MemoryShelf(environ)
+        if files is not None:
+            shelf.take_over(files)
+        super().__init__(shelf, environ, shelf.locks)
+
+
+class MemoryShelf:
+    """The daemon's memory. Where there is no daemon nothing is kept."""
+
+    def __init__(self, environ: Mapping[bytes, bytes]) -> None:
+        self._folder = entry.runtime_folder(environ)
+        self._path = entry.socket_path(environ)
+
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        answer = self._ask(b"read " + name)
+        return entry.fields_of(answer, kind) if answer else None
+
+    def write(self, name: bytes, fields: list[bytes]) -> None:
+        self._ask(b"write " + name, entry.record_of(fields))
+
+    def remove(self, name: bytes) -> None:
+        self._ask(b"remove " + name)
+
+    def names(self, folder: bytes) -> list[bytes]:
+        return (self._ask(b"names " + folder) or b"").splitlines()
+
+    def locks(self) -> Path | None:
+        if self._folder is None:
+            return None
+        locks = Path(os.fsdecode(self._folder)) / "locks"
+        try:
+            make_private_folder(locks)
+        except OSError:
+            return None
+        return locks if entry.is_private_folder(os.fsencode(locks)) else None
+
+    def take_over(self, files: FileShelf) -> None:
+        """Nothing stays on disk; what is in clear is given to the daemon first."""
+        for folder, kind in ((CREDENTIALS, entry.CREDENTIAL), (SELECTIONS, entry.SELECTION)):
+            for name in files.names(folder):
+                if fields := files.read(name, kind):
+                    self.write(name, fields)
+                files.remove(name)
+
+    def _ask(self, request: bytes, body: bytes = b"") -> bytes | None:
+        """A daemon that did not answer once is not asked again by this process."""
+        if self._path is None:
+            return None
+        answer = client.ask(self._path, request, body)
+        if answer is None:
+            self._path = None
+        return answer

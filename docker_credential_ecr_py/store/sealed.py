@@ -1,0 +1,116 @@
+"""`store = "keyring"`: selections as files, credentials sealed in files.
+
+A sealed record has the fields of a credential, its times in clear and one sealed field in the
+place of username and secret. What is in clear is bound to what is sealed, so an entry that was
+moved, renamed or prolonged does not open. The daemon gets each credential that was opened, and
+answers from its memory; the key it never has.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.files import FileShelf
+from docker_credential_ecr_py.store.memory import MemoryShelf
+from docker_credential_ecr_py.store.records import CREDENTIALS, RecordStore
+from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
+
+SEALED = b"ecr-py sealed 1"
+_TIMES_END = 6
+
+
+class SealedStore(RecordStore):
+    """`says` tells the person why a credential is not kept; once."""
+
+    def __init__(
+        self, root: Path, environ: Mapping[bytes, bytes], says: Callable[[EcrPyError], None]
+    ) -> None:
+        files = FileShelf(root, (SEALED,))
+        shelf = SealedShelf(files, Seal(files.locks()), MemoryShelf(environ), says)
+        shelf.seal_what_is_clear()
+        super().__init__(shelf, environ, files.locks)
+        self.open_all = shelf.open_all
+
+
+class SealedShelf:
+    def __init__(
+        self,
+        files: FileShelf,
+        seal: Seal,
+        memory: MemoryShelf,
+        says: Callable[[EcrPyError], None],
+    ) -> None:
+        self._files = files
+        self._seal = seal
+        self._memory = memory
+        self._says = says
+        self._said = False
+
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        if kind != entry.CREDENTIAL:
+            return self._files.read(name, kind)
+        if (told := self._memory.read(name, kind)) and entry.holds(told[8:]):
+            return told[:8]
+        if not (sealed := self._files.read(name, SEALED)):
+            return None
+        try:
+            text = self._seal.open(_about(sealed), sealed[_TIMES_END])
+        except KeyringUnavailable as error:
+            self._say(error)
+            return None
+        if text is None:
+            return None
+        fields = [entry.CREDENTIAL, *sealed[1:_TIMES_END], *text.split(b"\0")]
+        self._tell_daemon(name, fields)
+        return fields
+
+    def write(self, name: bytes, fields: list[bytes]) -> None:
+        if fields[0] != entry.CREDENTIAL:
+            self._files.write(name, fields)
+            return
+        sealed = [SEALED, *fields[1:_TIMES_END]]
+        try:
+            text = self._seal.close(_about(sealed), b"\0".join(fields[_TIMES_END:8]))
+        except KeyringUnavailable as error:
+            self._say(error)
+            self.remove(name)
+            return
+        self._files.write(name, [*sealed, text])
+        self._tell_daemon(name, fields)
+
+    def remove(self, name: bytes) -> None:
+        self._files.remove(name)
+        self._memory.remove(name)
+
+    def names(self, folder: bytes) -> list[bytes]:
+        return self._files.names(folder)
+
+    def open_all(self) -> None:
+        """Reads each credential, so that the daemon has them. Raises KeyringUnavailable."""
+        names = self.names(CREDENTIALS)
+        if names:
+            self._seal.key()
+        for name in names:
+            self.read(name, entry.CREDENTIAL)
+
+    def seal_what_is_clear(self) -> None:
+        """Takes over what another store left, or wipes it: nothing readable stays."""
+        for name in self.names(CREDENTIALS):
+            if fields := self._files.read(name, entry.CREDENTIAL):
+                self.write(name, fields)
+                if self._files.read(name, entry.CREDENTIAL):  # the disk is full
+                    self._files.remove(name)
+
+    def _tell_daemon(self, name: bytes, fields: list[bytes]) -> None:
+        path = self._files.path(name)
+        self._memory.write(name, [*fields[:8], path, entry.stamp(path)])
+
+    def _say(self, error: EcrPyError) -> None:
+        if not self._said:
+            self._says(error)
+        self._said = True
+
+
+def _about(sealed: list[bytes]) -> bytes:
+    return b"\0".join(sealed[:_TIMES_END])
