@@ -26,6 +26,7 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    NotKept,
     SettingsError,
     Unreachable,
 )
@@ -150,7 +151,8 @@ class Broker:
     def renew(self, server_url: str, *, ahead: float = 0) -> None:
         """Fetches a credential that is ageing, unless another process is at it already.
 
-        Or one that ages within `ahead` seconds. Raises as credential_for.
+        Or one that ages within `ahead` seconds. Raises as credential_for, and NotKept: whoever
+        renews on and on must know.
         """
         asked = self._asked(server_url)
         selection, conditions = self._select(asked)
@@ -163,6 +165,8 @@ class Broker:
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
                 self._fetch_and_keep(asked, selection, key, lock)
         self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
+        if self.store.load(key) is None:
+            raise NotKept("a credential was fetched, and could not be kept", registry=asked.host)
 
     def unseal(self) -> None:
         """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""

@@ -115,6 +115,10 @@ class Unreachable(EcrPyError):
     """The network, a proxy, TLS or a time limit stood between us and AWS."""
 
 
+class NotKept(EcrPyError):
+    """The store could not take a credential: a full disk, a keyring that is locked."""
+
+
 class BadAnswer(EcrPyError):
     """AWS, or what stands in for it, answered with something that is no credential."""
 

@@ -122,6 +122,7 @@ class Keeper:
     watched: list[bytes]
     clock: Callable[[], float] = time.time
     _busy: set[str] = field(default_factory=set)
+    _done: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, Failure] = field(default_factory=dict)
     _told: set[tuple[bytes, float]] = field(default_factory=set)
     _to_unseal: bool = False
@@ -133,9 +134,7 @@ class Keeper:
         due = [now + LONGEST_SLEEP]
         due += self._renew(known, now)
         due += self._refresh(known, now)
-        self._failures = {
-            job: failure for job, failure in self._failures.items() if now - failure.at < _UNUSED
-        }
+        self._forget_old(now)
         return max(0.0, min(due) - now)
 
     def unseal(self) -> None:
@@ -252,6 +251,9 @@ class Keeper:
         failure = self._failures.get(job)
         if failure is not None and failure.pauses(now, files):
             return failure.again
+        done = self._done.get(job, 0.0)
+        if done <= now < done + _FIRST_PAUSE:  # another process was at it, say
+            return done + _FIRST_PAUSE
         self._busy.add(job)
         what, _, _ = job.partition(" ")
         order: Report = {"do": what}
@@ -271,6 +273,7 @@ class Keeper:
         error = _error_in(report)
         if error is None:
             self._failures.pop(job, None)
+            self._done[job] = now
             if job == "unseal":
                 self._to_unseal = False
             return
@@ -281,6 +284,11 @@ class Keeper:
         pause *= 0.9 + 0.2 * _share(f"{job} {tries}")
         self._failures[job] = Failure(str(error), tries, now, now + pause, files)
         log.warning("%s failed (%d): %s", job, tries, error)
+
+    def _forget_old(self, now: float) -> None:
+        failures, done = self._failures.items(), self._done.items()
+        self._failures = {job: failure for job, failure in failures if now - failure.at < _UNUSED}
+        self._done = {job: at for job, at in done if now - at < _FIRST_PAUSE}
 
     def _files(self, one: "_Known | None") -> bytes:
         """Stamps of what a failed job may have failed by."""

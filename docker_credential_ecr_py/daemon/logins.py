@@ -22,20 +22,27 @@ class _Login:
 
 
 class Logins:
-    """`later` calls something after so many seconds."""
+    """`later` calls something after so many seconds; `ended` is called after each login."""
 
     def __init__(
-        self, workers: Workers, later: Callable[[float, Callable[[], None]], None]
+        self,
+        workers: Workers,
+        later: Callable[[float, Callable[[], None]], None],
+        ended: Callable[[], None],
     ) -> None:
         self._workers = workers
         self._later = later
+        self._after = ended
         self._running: dict[str, _Login] = {}
 
     def join(self, job: Report, environ: Mapping[str, str], client: Connection) -> None:
         """Lets a client wait for a login of `job["session"]`, which is begun if none runs.
 
         It is told the prompt, with whether it is the one to open a browser, and the result.
+        Raises KeyError, TypeError and ValueError for what is no such job.
         """
+        told = {name: job[name] for name in ("session", "device", "browser")}
+        job = {"do": "login", **told, "limit": float(job["limit"])}
         session = json.dumps([job["session"]["name"], job["session"]["start_url"]])
         client.hold()
         client.gone = lambda: self._left(session, client)
@@ -50,7 +57,7 @@ class Logins:
             environ,
             ends=lambda result: self._ended(session, result),
             reports=lambda report: self._reported(session, report),
-            limit=float(job["limit"]) + _OVERHEAD,
+            limit=job["limit"] + _OVERHEAD,
         )
         self._running[session] = _Login(worker, [client])
         self._workers.start(worker, at_once=True)
@@ -69,6 +76,7 @@ class Logins:
         for client in login.waiting:
             client.gone = lambda: None
             client.answer(json.dumps(result).encode() + b"\n")
+        self._after()
 
     def _left(self, session: str, client: Connection) -> None:
         login = self._running.get(session)

@@ -22,7 +22,7 @@ from docker_credential_ecr_py.daemon.records import Records
 from docker_credential_ecr_py.daemon.server import Connection, Server
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import load_docker_config
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, NotEcr
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.store import entry
@@ -50,7 +50,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._server = Server(self._selector, self._serve)
         self._workers = Workers(self._selector)
-        self._logins = Logins(self._workers, self._later)
+        self._logins = Logins(self._workers, self._later, self._look_now)
         cache = paths.cache_folder()
         self._records = Records(os.fsencode(cache) if cache else None)
         self._watched = [
@@ -163,19 +163,28 @@ class Daemon:
         except EcrPyError as error:
             log.warning("%s", error)
             return
-        exact = (*self._settings.profiles, *self._settings.aliases)
-        self._named = {*docker.ours, *(host for host in exact if not set(host) & set("*?["))}
+        hosts = (*docker.ours, *self._settings.profiles, *self._settings.aliases)
+        self._named = {
+            host for host in hosts if self._settings.store != "none" and self._is_one(host)
+        }
         if self._settings.store != before.store and not began:
             self._records.clear()
         if self._settings.store == "keyring" and (began or before.store != "keyring"):
             self._keeper.unseal()
+
+    def _is_one(self, host: str) -> bool:
+        """A registry that a credential could be kept for; no glob, nor one that needs none."""
+        try:
+            return not self._settings.registry_for(host).public
+        except NotEcr:
+            return False
 
     def _start(
         self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]
     ) -> None:
         def ended(result: Report) -> None:
             ends(result)
-            self._next_look = 0.0
+            self._look_now()
 
         self._workers.start(Worker(job, environ, ended))
 
@@ -202,7 +211,11 @@ class Daemon:
             job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
             environ = environment_of(ending.context, self._environ)
             limit = self._settings.login_timeout + 60.0
-            self._workers.start(Worker(job, environ, _log_result, limit=limit), at_once=True)
+            self._workers.start(Worker(job, environ, self._logged_in, limit=limit), at_once=True)
+
+    def _logged_in(self, result: Report) -> None:
+        log.info("login from the notification: %s", result)
+        self._look_now()
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         self._timers.append((time.monotonic() + seconds, what))
@@ -232,6 +245,10 @@ class Daemon:
 
     def _read_again(self, number: int = 0, frame: FrameType | None = None) -> None:
         self._reload = True
+        self._look_now()
+
+    def _look_now(self) -> None:
+        """The keeper's next turn is at once."""
         self._next_look = 0.0
 
 
@@ -299,7 +316,3 @@ def _allow_many_files() -> None:
 def _unhex(text: bytes) -> bytes:
     """Raises ValueError."""
     return bytes.fromhex(text.decode("ascii"))
-
-
-def _log_result(result: Report) -> None:
-    log.info("login from the notification: %s", result)

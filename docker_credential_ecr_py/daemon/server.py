@@ -4,6 +4,7 @@ Knows lines and bytes; what they mean is the business of whoever is called with 
 one selector: a request takes tens of microseconds, so nothing is gained by more.
 """
 
+import errno
 import selectors
 import socket
 import time
@@ -148,8 +149,11 @@ class Server:
                 wire, _ = listener.accept()
             except BlockingIOError:
                 return
-            except OSError:  # no file left, or whoever called has gone
-                return
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._connections:
+                    return
+                self._close_oldest()
+                continue
             wire.setblocking(False)
             try:
                 ours = client.peer_uid(wire) == entry.system.geteuid()
@@ -158,13 +162,12 @@ class Server:
             if not ours:
                 wire.close()
                 continue
-            self._make_room()
+            if len(self._connections) >= MOST_CONNECTIONS:
+                self._close_oldest()
             Connection(self, wire).receive()
 
-    def _make_room(self) -> None:
-        while len(self._connections) >= MOST_CONNECTIONS:
-            oldest = next(iter(self._connections))
-            oldest.close()
+    def _close_oldest(self) -> None:
+        next(iter(self._connections)).close()
 
     def _ready(self, connection: Connection, seen: int) -> None:
         if seen & selectors.EVENT_WRITE:

@@ -1,0 +1,248 @@
+"""What the daemon starts when: by the records, the clock and the files, and no worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.daemon.keeper import Ending, Keeper, environment_of
+from docker_credential_ecr_py.daemon.records import Records
+from docker_credential_ecr_py.daemon.workers import Report
+from docker_credential_ecr_py.errors import LoginNeeded, Unreachable
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.sso.files import Registration, SsoFiles, Token
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.files import FileStore
+from docker_credential_ecr_py.store.kinds import Remembered
+
+HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+OTHER = "123456789012.dkr.ecr.eu-west-2.amazonaws.com"
+HOUR, DAY = 3600.0, 86400.0
+DONE: Report = {"result": None}
+SESSION = SsoSession("https://example.awsapps.com/start", "eu-west-1", "mine", "")
+
+
+@dataclass
+class World:
+    """A keeper whose workers only write down what they were started for."""
+
+    root: Path
+    now: float
+    named: set[str] = field(default_factory=set)
+    started: list[tuple[Report, Mapping[str, str], Callable[[Report], None]]] = field(
+        default_factory=list
+    )
+    told: list[Ending] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.settings = self.root / "settings"
+        self.store = FileStore(self.root / "cache", {b"AWS_PROFILE": b"dev"})
+        self.files = SsoFiles(self.root)
+        self.records = Records(os.fsencode(self.root / "cache"))
+        self.keeper = Keeper(
+            self.records,
+            lambda job, environ, ends: self.started.append((job, environ, ends)),
+            self.told.append,
+            {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "AWS_PROFILE": "other"},
+            lambda: self.named,
+            [os.fsencode(self.settings)],
+            clock=lambda: self.now,
+        )
+
+    def keeps(self, host: str = HOST, key: str = "key", **conditions: bytes) -> None:
+        """A registry that was used now, with a credential fresh from AWS."""
+        fresh = Credential.from_aws("AWS", "p", now=self.now, expires=self.now + 12 * HOUR)
+        self.store.save(key, fresh)
+        stamps = {os.fsencode(self.root / name): stamp for name, stamp in conditions.items()}
+        self.store.remember(Remembered(host, key, stamps, {"profile": "dev"}))
+
+    def turns(self, end: Report | None = None) -> list[Report]:
+        """What a turn starts. `end` is how each job ends at once."""
+        self.started.clear()
+        self.records.new_turn()
+        self.keeper.turn()
+        jobs = list(self.started)
+        for _, _, ends in jobs:
+            if end is not None:
+                ends(end)
+        return [job for job, _, _ in jobs]
+
+    def session(self, *, ends_in: float, refresh: bool) -> None:
+        registration = Registration("id", "secret", self.now + 90 * DAY)
+        token = Token(
+            SESSION.start_url, "eu-west-1", "t", self.now + ends_in, registration, "r" * refresh
+        )
+        self.files.keep_token(SESSION, token)
+        self.keeps(**{SESSION.token_file: entry.PRESENT})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    (tmp_path / "cache").mkdir(mode=0o700)
+    marker = tmp_path / "marker"
+    marker.touch()
+    return World(tmp_path, marker.stat().st_mtime)
+
+
+def test_a_fresh_credential_is_left_alone(world: World) -> None:
+    world.keeps()
+    assert world.turns() == []
+
+
+def test_one_is_renewed_before_it_ages_and_once(world: World) -> None:
+    world.keeps()
+    world.now += 5.7 * HOUR
+    begun = []
+    while not begun:
+        world.now += 60
+        begun = world.turns()
+    assert world.now < world.store.load("key").renew_at  # type: ignore[union-attr]
+    assert [(job["do"], job["host"]) for job in begun] == [("renew", HOST)]
+    assert world.now + begun[0]["ahead"] >= world.store.load("key").renew_at  # type: ignore[union-attr]
+    assert world.turns() == []
+
+
+def test_registries_of_one_identity_cost_one_renewal(world: World) -> None:
+    world.keeps(HOST)
+    world.keeps(OTHER)
+    world.now += 7 * HOUR
+    assert len(world.turns()) == 1
+
+
+def test_the_worker_sees_who_asked_and_no_secret(world: World) -> None:
+    world.keeps()
+    world.now += 7 * HOUR
+    world.turns()
+    [(_, environ, _)] = world.started
+    assert environ == {"PATH": "/bin", "AWS_PROFILE": "dev"}
+
+
+def test_what_nobody_used_for_a_week_is_let_go_unless_it_is_named(world: World) -> None:
+    world.keeps()
+    world.now += 8 * DAY
+    assert world.turns() == []
+    world.named = {HOST}
+    assert [job["host"] for job in world.turns()] == [HOST]
+
+
+def test_what_is_named_and_unknown_is_fetched(world: World) -> None:
+    world.named = {OTHER}
+    assert [(job["do"], job["host"]) for job in world.turns()] == [("renew", OTHER)]
+
+
+def test_keys_in_an_environment_are_nobody_elses(world: World) -> None:
+    world.store = FileStore(
+        world.root / "cache", {b"AWS_ACCESS_KEY_ID": b"A", b"AWS_SECRET_ACCESS_KEY": b"s"}
+    )
+    world.keeps()
+    world.now += 7 * HOUR
+    assert world.turns() == []
+
+
+def test_what_docker_login_gave_cannot_be_renewed(world: World) -> None:
+    world.keeps(key="login-1")
+    world.now += 7 * HOUR
+    assert world.turns() == []
+
+
+def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
+    world.keeps()
+    world.now += 7 * HOUR
+    failed = {"result": Unreachable("AWS is away").as_note()}
+    assert len(world.turns(failed)) == 1
+    pauses = []
+    for _ in range(4):
+        began = world.now
+        while not world.turns(failed):
+            world.now += 5
+        pauses.append(world.now - began)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 3 * pauses[0]
+    [shown] = world.keeper.status()["registries"]
+    assert "AWS is away" in shown["failure"]["what"]
+
+
+def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
+    world.keeps()
+    world.now += 7 * HOUR
+    assert world.turns({"result": LoginNeeded("log in").as_note()})
+    world.now += 60
+    assert world.turns() == []
+    world.settings.write_text("changed")
+    assert len(world.turns()) == 1
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_clock_that_jumps_leads_to_one_renewal(world: World, jump: float) -> None:
+    world.keeps()
+    world.now += jump
+    assert len(world.turns(DONE)) == 1
+    assert world.turns() == []
+
+
+def test_a_clock_set_back_does_not_prolong_a_pause(world: World) -> None:
+    world.keeps()
+    world.now += 7 * HOUR
+    assert world.turns({"result": Unreachable("away").as_note()})
+    world.now -= DAY
+    assert len(world.turns()) == 1
+
+
+def test_a_worker_that_did_nothing_is_not_started_on_and_on(world: World) -> None:
+    world.keeps()
+    world.now += 7 * HOUR
+    assert len(world.turns(DONE)) == 1
+    assert world.turns(DONE) == []
+
+
+def test_who_logged_out_is_left_alone(world: World) -> None:
+    world.session(ends_in=8 * HOUR, refresh=False)
+    (world.root / SESSION.token_file).unlink()
+    world.now += 7 * HOUR
+    assert world.turns() == []
+
+
+def test_a_session_is_refreshed_before_it_ends(world: World) -> None:
+    world.session(ends_in=HOUR, refresh=True)
+    assert world.turns() == []
+    world.now += 0.75 * HOUR
+    assert [job["do"] for job in world.turns()] == ["refresh"]
+    assert world.told == []
+
+
+def test_a_session_that_needs_a_person_is_told_once(world: World) -> None:
+    world.session(ends_in=HOUR, refresh=False)
+    world.turns()
+    assert world.told == []
+    for _ in range(20):
+        world.now += 0.04 * HOUR
+        world.turns()
+    [ending] = world.told
+    assert ending.profile == "dev"
+
+
+def test_a_refused_refresh_is_told_too(world: World) -> None:
+    world.session(ends_in=HOUR, refresh=True)
+    world.now += 0.8 * HOUR
+    refused = {"result": LoginNeeded("the portal wants a person").as_note()}
+    world.turns(refused)
+    world.turns(refused)
+    assert len(world.told) == 1
+
+
+def test_a_session_that_ended_days_ago_is_old_news(world: World) -> None:
+    world.session(ends_in=-3 * DAY, refresh=False)
+    world.turns()
+    assert world.told == []
+
+
+def test_a_context_becomes_an_environment() -> None:
+    here = entry.context({b"AWS_PROFILE": b"dev", b"HOME": b"/home/me", b"LANG": b"C"})
+    ours = {"AWS_PROFILE": "x", "AWS_SESSION_TOKEN": "t", "LANG": "de", "AWS_ACCESS_KEY_ID": "k"}
+    expected = {"LANG": "de", "AWS_PROFILE": "dev", "HOME": "/home/me"}
+    assert environment_of(here, ours) == expected
