@@ -69,19 +69,31 @@ def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Crede
     LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
     NoProfile or AwsConfigError.
     """
-    return _within(OVERALL, lambda: _fetch(registry, selection, mfa_code))
+    return within(OVERALL, lambda: _fetch(registry, selection, mfa_code))
+
+
+def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> Any:
+    """A botocore client of the registry's ECR, which has its credentials already.
+
+    Any, because botocore makes the client's methods as it runs. Raises what botocore raises, and
+    as `fetch` where a code is needed.
+    """
+    session = _session(registry, selection)
+    if selection.identity.mfa_serial:
+        _share_roles_with_aws_cli(session, selection, mfa_code)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise aws_errors.NoCredentialsError
+    # Now, and not with the first call: who catches what this raises can log in.
+    credentials.get_frozen_credentials()
+    service = "ecr-public" if registry.public else "ecr"
+    region = PUBLIC_REGION if registry.public else registry.region
+    return session.create_client(service, region_name=region, config=_endpoint(registry))
 
 
 def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
     try:
-        session = _session(registry, selection)
-        if selection.identity.mfa_serial:
-            _share_roles_with_aws_cli(session, selection, mfa_code)
-        service = "ecr-public" if registry.public else "ecr"
-        region = PUBLIC_REGION if registry.public else registry.region
-        # Any: botocore makes the client's methods as it runs.
-        client: Any = session.create_client(service, region_name=region, config=_endpoint(registry))
-        answer = client.get_authorization_token()
+        answer = client_for(registry, selection, mfa_code).get_authorization_token()
     except EcrPyError:
         raise
     except Exception as error:
@@ -219,7 +231,7 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
     provider._prompter = prompt
 
 
-def _within(seconds: float, work: Callable[[], _T]) -> _T:
+def within(seconds: float, work: Callable[[], _T]) -> _T:
     """What `work` returns or raises; Unreachable after `seconds`.
 
     A thread that may be left behind, because neither a name lookup nor a credential_process of

@@ -2,6 +2,7 @@
 
 The first rule that fits wins:
 
+0. the command line names a profile;
 1. the settings name a profile for the registry;
 2. the environment says who asks;
 3. a profile in the AWS config is for the registry's account;
@@ -106,6 +107,7 @@ class _Question:
     aws: AwsConfig
     environ: Mapping[str, str]
     on_ec2: bool
+    profile: str
 
     def identity(self, profile: str, named_by: str = "") -> Identity:
         return identity_of(profile, self.aws, on_ec2=self.on_ec2, named_by=named_by)
@@ -119,13 +121,16 @@ def select(
     environ: Mapping[str, str],
     *,
     on_ec2: bool,
+    profile: str = "",
 ) -> Selection:
     """Who answers for `registry`, which the client called `host`.
+
+    `profile` is what the command line names, or "".
 
     Raises NoProfile where no rule fits, AwsConfigError where the one that does names a profile
     that is absent or incomplete.
     """
-    question = _Question(registry, host, settings, aws, environ, on_ec2)
+    question = _Question(registry, host, settings, aws, environ, on_ec2, profile)
     rules: list[tuple[str, Callable[[_Question], _Found | str]]] = [
         ("settings", _by_settings),
         ("environment", _by_environment),
@@ -134,6 +139,8 @@ def select(
     ]
     if settings.prefer == "account":
         rules[1], rules[2] = rules[2], rules[1]
+    if profile:
+        rules.insert(0, ("command line", _by_command_line))
     steps: tuple[Step, ...] = ()
     for name, rule in rules:
         found = rule(question)
@@ -142,6 +149,11 @@ def select(
             return Selection(found.identity, found.profile, steps)
         steps += (Step(name, found),)
     raise _nobody(question)
+
+
+def _by_command_line(question: _Question) -> _Found | str:
+    profile = question.profile
+    return _Found(question.identity(profile, "--profile"), profile, f"--profile {profile}")
 
 
 def _by_settings(question: _Question) -> _Found | str:
