@@ -107,6 +107,14 @@ class ClockSkew(EcrPyError):
     """The clock of this machine is too far from AWS's."""
 
 
+class NotThere(EcrPyError):
+    """The registry has no such repository, or the repository no such image."""
+
+
+class AlreadyThere(EcrPyError):
+    """The registry has a repository of that name."""
+
+
 class Throttled(EcrPyError):
     """Too many calls; AWS asks to wait."""
 

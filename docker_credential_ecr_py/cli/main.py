@@ -13,8 +13,11 @@ _NAME = "docker-credential-ecr-py"
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
     "explain": "explain:explain",
+    "image": "image:image",
     "login": "login:login",
     "logout": "login:logout",
+    "policy": "policy:policy",
+    "repo": "repo:repo",
 }
 
 
