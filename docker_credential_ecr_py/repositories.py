@@ -19,6 +19,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NotThere,
     nearest,
+    some,
 )
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
@@ -26,7 +27,6 @@ from docker_credential_ecr_py.selection import Selection
 # The most that ECR gives in one answer, and takes in one call.
 _PAGE = 1000
 _BATCH = 100
-_MOST_NAMED = 5
 # What `ecr-py policy create` allows, beside the pushing.
 _OF_POLICY_CREATE = ("describe_repositories", "create_repository")
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -56,6 +56,18 @@ class Image:
     pushed: datetime
 
 
+@dataclass(frozen=True)
+class Removed:
+    """Tags and digests that went, and those that did not: each with the reason."""
+
+    gone: list[str]
+    refused: dict[str, str]
+
+
+def _for_nobody(count: int) -> None:
+    """Where nobody wants to know how many have come."""
+
+
 def connect(registry: Registry, selection: Selection, mfa_code: str = "") -> "Repositories":
     """The registry's repositories, as the identity that was selected.
 
@@ -82,7 +94,7 @@ class Repositories:
     def host(self) -> str:
         return self._registry.host
 
-    def all(self, counter: Counter = bool) -> list[Repository]:
+    def all(self, counter: Counter = _for_nobody) -> list[Repository]:
         """Every repository, by name."""
         found = map(_repository, self._pages("describe_repositories", "repositories", counter))
         return sorted(found, key=lambda repository: repository.name)
@@ -97,7 +109,9 @@ class Repositories:
                 raise self._without(names, error) from None
             for repository in map(_repository, answer["repositories"]):
                 found[repository.name] = repository
-        return [found[name] for name in names if name in found]
+        if missing := [name for name in names if name not in found]:
+            raise NotThere(f"there is no repository {some(missing)}", registry=self.host)
+        return [found[name] for name in names]
 
     def create(self, name: str, *, immutable: bool, scan_on_push: bool) -> Repository:
         """Raises AlreadyThere."""
@@ -115,7 +129,7 @@ class Repositories:
         self._call("delete_repository", "repository", repositoryName=name, force=with_images)
 
     def images(
-        self, repository: str, counter: Counter = bool, *, tagged: bool = False
+        self, repository: str, counter: Counter = _for_nobody, *, tagged: bool = False
     ) -> list[Image]:
         """Every image, or every tagged one. Raises NotThere where there is no such repository."""
         status = {"filter": {"tagStatus": "TAGGED"}} if tagged else {}
@@ -142,32 +156,34 @@ class Repositories:
                 answer = self._call(
                     "describe_images", "imageDetails", repositoryName=repository, imageIds=batch
                 )
-            except NotThere as error:
-                raise self._lacking(repository, tags, digests, error) from None
+            except NotThere:
+                raise self._lacking(repository, tags, digests) from None
             for image in map(_image, answer["imageDetails"]):
                 found[image.digest] = image
-        return list(found.values())
+        images = list(found.values())
+        if _missing(images, tags, digests):
+            raise self._lacking(repository, tags, digests)
+        return images
 
     def remove_images(
-        self, repository: str, tags: Sequence[str], digests: Sequence[str], counter: Counter = bool
-    ) -> dict[str, str]:
-        """Takes tags off their images, and removes images by digest.
+        self, repository: str, tags: Sequence[str], digests: Sequence[str]
+    ) -> Iterator[Removed]:
+        """Takes tags off their images, and removes images by digest: some at a time.
 
-        Returns what was not removed, a tag or digest, and why. An image goes with its last tag.
+        An image goes with its last tag.
         """
-        refused = {}
-        done = 0
         for batch in _batches(_image_ids(tags, digests)):
             answer = self._call(
                 "batch_delete_image", "failures", repositoryName=repository, imageIds=batch
             )
-            for failure in answer["failures"]:
-                image = failure.get("imageId", {})
-                name = image.get("imageTag") or image.get("imageDigest", "")
-                refused[name] = failure.get("failureReason") or failure.get("failureCode", "")
-            done += len(batch)
-            counter(done)
-        return refused
+            refused = {
+                _name_in(failure.get("imageId", {})): (
+                    failure.get("failureReason") or failure.get("failureCode", "")
+                )
+                for failure in answer["failures"]
+            }
+            asked = map(_name_in, batch)
+            yield Removed([name for name in asked if name not in refused], refused)
 
     def _without(self, names: Sequence[str], error: NotThere) -> NotThere:
         """The error for repositories of which one is not there, with the names that are near."""
@@ -177,20 +193,14 @@ class Repositories:
                 error.what = f"there is no repository {_and_nearest(missing, there)}"
         return error
 
-    def _lacking(
-        self, repository: str, tags: Sequence[str], digests: Sequence[str], error: NotThere
-    ) -> EcrPyError:
-        try:
-            images = self.images(repository)
-        except EcrPyError as worse:
-            return worse if isinstance(worse, NotThere) else error
-        tags_there = [tag for image in images for tag in image.tags]
-        digests_there = [image.digest for image in images]
-        missing = [name for name in tags if name not in tags_there]
-        missing += [name for name in digests if name not in digests_there]
-        if missing:
-            error.what = f"{repository} has no {_and_nearest(missing, tags_there)}"
-        return error
+    def _lacking(self, repository: str, tags: Sequence[str], digests: Sequence[str]) -> EcrPyError:
+        """The error for images of which one is not there, or no repository."""
+        images = self.images(repository)
+        missing = _missing(images, tags, digests) or [*tags, *digests]
+        near = _and_nearest(missing, [tag for image in images for tag in image.tags])
+        return NotThere(
+            f"{repository} has no {near}", registry=self.host, profile=self._selection.profile
+        )
 
     def _pages(
         self, operation: str, key: str, counter: Counter, **parameters: Any
@@ -234,7 +244,7 @@ class Repositories:
             match error.response.get("Error", {}).get("Code"):
                 case "RepositoryNotFoundException":
                     names = parameters.get("repositoryNames") or [name]
-                    return NotThere(f"there is no repository {_some(names)}")
+                    return NotThere(f"there is no repository {some(names)}")
                 case "ImageNotFoundException":
                     return NotThere(f"{name} has not all of these images")
                 case "RepositoryAlreadyExistsException":
@@ -268,8 +278,17 @@ def _image(values: dict[str, Any]) -> Image:
     )
 
 
+def _missing(images: Sequence[Image], tags: Sequence[str], digests: Sequence[str]) -> list[str]:
+    there = {tag for image in images for tag in image.tags} | {image.digest for image in images}
+    return [name for name in (*tags, *digests) if name not in there]
+
+
 def _image_ids(tags: Sequence[str], digests: Sequence[str]) -> list[dict[str, str]]:
     return [{"imageTag": tag} for tag in tags] + [{"imageDigest": digest} for digest in digests]
+
+
+def _name_in(image_id: dict[str, str]) -> str:
+    return image_id.get("imageTag") or image_id.get("imageDigest", "")
 
 
 def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -278,9 +297,4 @@ def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 def _and_nearest(missing: Sequence[str], there: Sequence[str]) -> str:
     near = nearest(missing[0], there) if len(missing) == 1 else ""
-    return f"{_some(missing)}{near}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    return f"{some(missing)}{near}"

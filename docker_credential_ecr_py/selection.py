@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.aws_config import AwsConfig
-from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest
+from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest, some
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.settings import Settings
 
@@ -28,7 +28,6 @@ _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", 
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
-_MOST_NAMED = 5
 _LONGEST_CHAIN = 20
 
 
@@ -202,7 +201,7 @@ def _by_account(question: _Question) -> _Found | str:
             continue
         others = [other for other in candidates if other != name]
         saw = f"profile {name} is for account {registry.account}"
-        return _Found(identity, name, saw + (f"; so are {_some(others)}" if others else ""))
+        return _Found(identity, name, saw + (f"; so are {some(others)}" if others else ""))
     if incomplete:
         raise incomplete[0]
     return f"no profile is for account {registry.account}"
@@ -378,14 +377,9 @@ def _nobody(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
-    looked_at = f"looked at {_some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    looked_at = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
         "and the environment has no AWS credentials",
         mend="run `ecr-py login --start-url URL --sso-region REGION`",
     )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

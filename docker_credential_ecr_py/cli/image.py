@@ -72,12 +72,17 @@ def list_images(
     hosts = [reference.host for reference in references]
     there = open_registry(hosts, registry=registry, profile=profile, region=region)
     with counting("images") as counter:
-        rows = [row for reference in references for row in _rows(there, reference, counter)]
+        rows = [
+            row for reference in references for row in _rows(there, reference, counter, tagged=tags)
+        ]
     rows.sort(key=_Row.order)
     several = len(references) > 1
     if tags:
         lines = [f"{row.repository}:{row.tag}" if several else row.tag for row in rows if row.tag]
-        show_json(lines) if as_json else click.echo("\n".join(lines), nl=bool(lines))
+        if as_json:
+            show_json(lines)
+        elif lines:
+            click.echo("\n".join(lines))
     elif as_json:
         show_json([row.as_json() for row in rows])
     elif rows:
@@ -139,13 +144,15 @@ class _Row:
         }
 
 
-def _rows(there: Repositories, reference: Reference, counter: Callable[[int], None]) -> list[_Row]:
+def _rows(
+    there: Repositories, reference: Reference, counter: Callable[[int], None], *, tagged: bool
+) -> list[_Row]:
     """What a reference names: all of a repository, the one tag, or the tags of the one image."""
     name, tag, digest = reference.repository, reference.tag, reference.digest
     if tag or digest:
         images = there.images_of(name, [] if digest else [tag], [digest] if digest else [])
     else:
-        images = there.images(name, counter)
+        images = there.images(name, counter, tagged=tagged)
     return [
         _Row(name, each, image)
         for image in images
@@ -217,20 +224,31 @@ def _wanted(names: Iterable[str]) -> Iterable[_Wanted]:
 
 
 def _remove(there: Repositories, wanted: _Wanted, parts: list[Part]) -> list[str]:
-    """Says what was removed, and returns what was not."""
+    """Removes them, says what went whatever comes in between, and returns what did not."""
     whole = {part.image.digest for part in parts if part.image.digest in wanted.digests}
     tags = [tag for part in parts for tag in part.tags if part.image.digest not in whole]
-    with counting("removed") as counter:
-        refused = there.remove_images(wanted.repository, tags, sorted(whole), counter)
-    for part in parts:
-        if part.image.digest in refused:
-            continue
-        for tag in part.tags:
-            if tag not in refused:
-                click.echo(f"Untagged: {wanted.repository}:{tag}")
-        if part.whole and refused.keys().isdisjoint(part.tags):
-            click.echo(f"Deleted: {wanted.repository}@{part.image.digest}")
+    gone: set[str] = set()
+    refused: dict[str, str] = {}
+    try:
+        with counting("removed") as counter:
+            for batch in there.remove_images(wanted.repository, tags, sorted(whole)):
+                gone.update(batch.gone)
+                refused.update(batch.refused)
+                counter(len(gone))
+    finally:
+        for part in parts:
+            _say_what_went(wanted.repository, part, gone)
     return [f"{wanted.repository} {name} ({reason})" for name, reason in refused.items()]
+
+
+def _say_what_went(repository: str, part: Part, gone: Collection[str]) -> None:
+    """As docker says it."""
+    with_image = part.image.digest in gone
+    tags = [tag for tag in part.tags if with_image or tag in gone]
+    for tag in tags:
+        click.echo(f"Untagged: {repository}:{tag}")
+    if with_image or (part.whole and tags and len(tags) == len(part.image.tags)):
+        click.echo(f"Deleted: {repository}@{part.image.digest}")
 
 
 def _counted(going: Iterable[tuple[_Wanted, list[Part]]]) -> str:

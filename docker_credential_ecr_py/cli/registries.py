@@ -102,7 +102,10 @@ def named_registry(
     if len(registries) == 1:
         return registries[0]
     if not registries:
-        raise BadInput(f"no profile in {aws.source} names an account and a region: name a registry")
+        raise BadInput(
+            f"no profile in {aws.source} names an account and a region",
+            mend="name a registry by its host, or give a profile aws_account_id and region",
+        )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
         f"which of {len(registries)} registries? Name one by its profile or host: "
@@ -111,7 +114,7 @@ def named_registry(
 
 
 def open_registry(
-    hosts: Iterable[str] = (), *, registry: str = "", profile: str = "", region: str = ""
+    hosts: Iterable[str], *, registry: str, profile: str, region: str
 ) -> "Repositories":
     """The repositories of the one registry that `hosts` and the options name, logged in to.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -33,11 +34,16 @@ _OPENER = build_opener(ProxyHandler({}))
 
 
 class AwsWithRepositories(Aws):
-    """`refused` are reasons not to remove an image, by its tag or digest."""
+    """`refused` are reasons not to remove an image, by its tag or digest.
+
+    After `refuse_after` calls that remove images, there is no right to any more.
+    """
 
     def __init__(self, moto: ThreadedMotoServer) -> None:
         super().__init__()
         self.refused: dict[str, str] = {}
+        self.refuse_after: int | None = None
+        self._pages: dict[str, list[Any]] = {}
         host, port = moto.get_host_and_port()
         self._moto = f"http://{host}:{port}/"
 
@@ -64,6 +70,8 @@ class AwsWithRepositories(Aws):
         if len(items) > _MOST_NAMED or (items and "maxResults" in asked):
             raise AwsError(400, "InvalidParameterException", f"{name}: {sorted(asked)}")
         if name == "BatchDeleteImage":
+            if self.refuse_after is not None and self.count(name) > self.refuse_after:
+                raise AwsError(400, "AccessDeniedException", f"{principal.arn} may no more")
             asked["imageIds"] = [item for item in items if not self._reason(item)]
         headers = {
             "X-Amz-Target": request.headers["X-Amz-Target"],
@@ -71,9 +79,11 @@ class AwsWithRepositories(Aws):
             "Content-Type": AMZ_JSON["Content-Type"],
             "x-moto-account-id": asked.get("registryId") or principal.account,
         }
+        if page := self._pages.get(asked.get("nextToken", "")):
+            return Reply.json(self._a_page(key, page, asked), headers=AMZ_JSON)
         status, answer = _post(self._moto, headers, asked) if items != [] else (200, {})
         if status == 200 and key and not items:
-            answer = _page(asked, answer, key)
+            answer = self._a_page(key, _of_status(answer[key], asked), asked)
         if name == "BatchDeleteImage":
             answer["failures"] += [
                 {"imageId": item, "failureCode": "Refused", "failureReason": reason}
@@ -81,6 +91,15 @@ class AwsWithRepositories(Aws):
                 if (reason := self._reason(item))
             ]
         return Reply.json(answer, status, AMZ_JSON)
+
+    def _a_page(self, key: str, items: list[Any], asked: dict[str, Any]) -> dict[str, Any]:
+        """The first of these; the rest is for whoever comes with the token."""
+        size = min(asked.get("maxResults", _USUAL_PAGE), _LARGEST_PAGE)
+        if len(items) <= size:
+            return {key: items}
+        token = secrets.token_urlsafe()
+        self._pages[token] = items[size:]
+        return {key: items[:size], "nextToken": token}
 
     def _reason(self, image_id: dict[str, str]) -> str:
         return next((self.refused[part] for part in image_id.values() if part in self.refused), "")
@@ -97,15 +116,11 @@ def _post(url: str, headers: dict[str, str], document: dict[str, Any]) -> tuple[
         return error.code, json.load(error)  # type: ignore[arg-type]
 
 
-def _page(asked: dict[str, Any], answer: dict[str, Any], key: str) -> dict[str, Any]:
-    """moto knows neither pages nor this filter."""
-    items = answer[key]
+def _of_status(items: list[Any], asked: dict[str, Any]) -> list[Any]:
+    """moto does not know this filter of DescribeImages."""
     if asked.get("filter", {}).get("tagStatus") == "TAGGED":
-        items = [item for item in items if item.get("imageTags")]
-    size = min(asked.get("maxResults", _USUAL_PAGE), _LARGEST_PAGE)
-    start = int(asked.get("nextToken", 0))
-    more = {"nextToken": str(start + size)} if start + size < len(items) else {}
-    return {key: items[start : start + size], **more}
+        return [item for item in items if item.get("imageTags")]
+    return items
 
 
 def backend(account: str = DEV, region: str = REGION) -> ECRBackend:

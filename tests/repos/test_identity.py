@@ -63,6 +63,30 @@ def test_an_ended_session_where_nobody_is(dev: Person) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_role_that_wants_an_mfa_code(person: Person, aws: AwsWithRepositories) -> None:
+    role, serial = f"arn:aws:iam::{DEV}:role/deploy", f"arn:aws:iam::{STAGE}:mfa/me"
+    secret = aws.add_key(KEY, f"arn:aws:iam::{STAGE}:user/me")
+    aws.allow_role(role, serial)
+    aws.mfa_codes.add("111111")
+    home = person.home
+    home.write(
+        home.aws_config,
+        f"[profile keys]\nregion = eu-west-1\n[profile deploy]\nrole_arn = {role}\n"
+        f"source_profile = keys\nmfa_serial = {serial}\nregion = eu-west-1\n",
+    )
+    keys = f"[keys]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n"
+    home.write(home.path / ".aws" / "credentials", keys)
+    done = person.types("image", "ls", "nats", "--tags")
+    assert done.code == 3
+    assert serial in done.stderr
+    with person.at_terminal("ecr-py image ls nats --tags >out") as terminal:
+        terminal.wait_for(f"MFA code of {serial}: ")
+        terminal.type("111111\n")
+        assert terminal.wait() == 0
+    assert (home.path / "out").read_text() == "2.9\n"
+    assert home.get(HOST).code == 0  # by the same role: nobody is asked again
+
+
 def test_a_session_that_the_portal_ended(dev: Person, aws: AwsWithRepositories) -> None:
     aws.end_session()
     done = dev.types("repo", "rm", "nats", "--yes", "--force")
@@ -108,7 +132,6 @@ def test_the_nearest_is_left_out_where_names_may_not_be_seen(
 @pytest.mark.parametrize(
     ("kind", "detail", "said"),
     [
-        ("error", {"status": 400, "code": "ThrottlingException"}, "call less often"),
         ("error", {"status": 503, "code": "ServiceUnavailable"}, "503"),
         ("garbage", {}, "was not ECR"),
         ("garbage", {"json": True}, "was not ECR"),

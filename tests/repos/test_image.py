@@ -221,6 +221,16 @@ def test_what_aws_keeps_is_said(dev: Person, aws: AwsWithRepositories) -> None:
     assert "1.0.1" in tags(REPOSITORY)
 
 
+def test_what_went_is_said_when_aws_stops_halfway(dev: Person, aws: AwsWithRepositories) -> None:
+    there_is("big", *(an_image(f"1.0.{number}") for number in range(150)))
+    aws.refuse_after = 1
+    done = dev.invokes("image", "rm", "big", *(f"1.0.{number}" for number in range(150)), "--yes")
+    assert done.code == 1
+    assert done.stdout.count("Deleted: ") == 100
+    assert "may not ecr:BatchDeleteImage" in done.stderr
+    assert len(tags("big")) == 50
+
+
 def test_rm_shows_what_would_go_and_refuses_where_nobody_can_be_asked(dev: Person) -> None:
     done = dev.types("image", "rm", REPOSITORY, "1.0.0", "latest")
     assert done.code == 2
