@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import load_aws_config
@@ -53,7 +53,10 @@ USERNAME = "AWS"
 _LONGEST_FETCH = 70
 _WANT_OF_A_PERSON = (LoginNeeded, MfaCodeNeeded)
 
-Fetch = Callable[[Registry, Selection, str], Credential]
+_T = TypeVar("_T")
+# Asks AWS something for a registry as an identity, with the code of an MFA device or "".
+Ask = Callable[[Registry, Selection, str], _T]
+Fetch = Ask[Credential]
 
 
 def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -79,11 +82,14 @@ class Broker:
         fetch: Fetch = fetch_from_aws,
         clock: Callable[[], float] = time.time,
         may_log_in: bool = True,
+        profile: str = "",
     ) -> None:
+        """`profile` is the one named for this call alone, before any other rule."""
         self._environ = environ
         self._fetch = fetch
         self._clock = clock
         self._may_log_in = may_log_in
+        self._profile = profile
 
     @cached_property
     def settings(self) -> Settings:
@@ -220,6 +226,20 @@ class Broker:
         """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
         return self._select(self._asked(server_url))[0]
 
+    def ask_as_selected(self, server_url: str, ask: Ask[_T]) -> _T:
+        """What `ask` returns, asked as the identity that answers for a registry.
+
+        Its session is alive then; `ask` may be called again, where that turns out not to be so or
+        an MFA code is needed. Raises as credential_for, and what `ask` raises.
+        """
+        asked = self._asked(server_url)
+        selection = self._select(asked)[0]
+        try:
+            return self._ask_aws(asked.registry, selection, ask)
+        except EcrPyError as error:
+            error.about(registry=asked.host, profile=selection.profile)
+            raise
+
     def sessions(self, *, may_log_in: bool = True) -> Sessions:
         """The sessions at IAM Identity Center.
 
@@ -287,6 +307,7 @@ class Broker:
             load_aws_config(config_file, credentials_file),
             self._environ,
             on_ec2=on_ec2(self._environ),
+            profile=self._profile,
         )
         for step in selection.steps:
             log.debug("%s: %s: %s%s", asked.host, step.rule, step.saw, " (won)" * step.won)
@@ -326,7 +347,7 @@ class Broker:
         self, asked: Asked, selection: Selection, key: str, lock: Lock
     ) -> Credential:
         try:
-            credential = self._ask_aws(asked.registry, selection)
+            credential = self._ask_aws(asked.registry, selection, self._fetch)
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
             lock.leave(error)
@@ -337,23 +358,23 @@ class Broker:
         log.info("%s: fetched by rule %s: %s", asked.host, won.rule, won.saw)
         return credential
 
-    def _ask_aws(self, registry: Registry, selection: Selection) -> Credential:
-        """As Fetch, by a session that is alive: refreshed or begun anew where it has ended."""
+    def _ask_aws(self, registry: Registry, selection: Selection, ask: Ask[_T]) -> _T:
+        """Asks by a session that is alive: refreshed or begun anew where it has ended."""
         session = selection.identity.sso
         if session is None:
-            return self._ask_with_mfa(registry, selection)
+            return self._ask_with_mfa(registry, selection, ask)
         sessions = self.sessions(may_log_in=not registry.public)
         token = sessions.ensure(session)
         try:
-            return self._ask_with_mfa(registry, selection)
+            return self._ask_with_mfa(registry, selection, ask)
         except LoginNeeded:
             # The portal ended the session before the token did.
             sessions.ensure(session, rejected=token.access_token)
-            return self._ask_with_mfa(registry, selection)
+            return self._ask_with_mfa(registry, selection, ask)
 
-    def _ask_with_mfa(self, registry: Registry, selection: Selection) -> Credential:
+    def _ask_with_mfa(self, registry: Registry, selection: Selection, ask: Ask[_T]) -> _T:
         try:
-            return self._fetch(registry, selection, "")
+            return ask(registry, selection, "")
         except MfaCodeNeeded:
             if registry.public:
                 raise
@@ -363,9 +384,9 @@ class Broker:
         with lock as held:
             if held is not None and held.waited_since is not None:
                 with suppress(MfaCodeNeeded):
-                    return self._fetch(registry, selection, "")
+                    return ask(registry, selection, "")
             code = self.person.mfa_code(selection.identity.mfa_serial, seconds)
-            return self._fetch(registry, selection, code)
+            return ask(registry, selection, code)
 
     def way_to_log_in(
         self, screen: "Screen", browser: Browser | None, *, device: bool = False
@@ -417,6 +438,8 @@ class Broker:
         profile: str,
         rule: str,
     ) -> None:
+        if self._profile:
+            return  # named for this call alone
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,
@@ -431,6 +454,8 @@ class Broker:
             self.store.remember(Remembered(host, "", _stamps(self._settings_file), {}))
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
+        if self._profile:
+            return None
         key = _key_of_login(asked.host)
         kept = self.store.load(key)
         if kept is None or not kept.usable(self._clock()):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore.configloader
 import botocore.exceptions as aws_errors
@@ -44,6 +44,7 @@ from docker_credential_ecr_py.within import within
 USERNAME = "AWS"
 # Seconds for everything together, whatever still hangs then.
 OVERALL = 30
+_T = TypeVar("_T")
 
 _CONTAINER_AND_INSTANCE = ("container-role", "ec2-credentials-file", "boto-config", "iam-role")
 # The one provider of botocore's chain that is this identity, where it comes from no profile.
@@ -68,20 +69,37 @@ def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Crede
     LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
     NoProfile or AwsConfigError.
     """
+    return in_time(lambda: _fetch(registry, selection, mfa_code))
+
+
+def in_time(calls: Callable[[], _T]) -> _T:
+    """What calls to AWS return or raise; raises Unreachable after OVERALL seconds."""
     too_late = Unreachable(f"AWS gave no answer within {OVERALL} seconds")
-    return within(OVERALL, lambda: _fetch(registry, selection, mfa_code), too_late)
+    return within(OVERALL, calls, too_late)
+
+
+def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> Any:
+    """A botocore client of the registry's ECR, which has its credentials already.
+
+    Any, because botocore makes the client's methods as it runs. Raises what botocore raises, and
+    as `fetch` where a code is needed.
+    """
+    session = _session(registry, selection)
+    if selection.identity.mfa_serial:
+        _share_roles_with_aws_cli(session, selection, mfa_code)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise aws_errors.NoCredentialsError
+    # Now, and not with the first call: who catches what this raises can log in.
+    credentials.get_frozen_credentials()
+    service = "ecr-public" if registry.public else "ecr"
+    region = PUBLIC_REGION if registry.public else registry.region
+    return session.create_client(service, region_name=region, config=_endpoint(registry))
 
 
 def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
     try:
-        session = _session(registry, selection)
-        if selection.identity.mfa_serial:
-            _share_roles_with_aws_cli(session, selection, mfa_code)
-        service = "ecr-public" if registry.public else "ecr"
-        region = PUBLIC_REGION if registry.public else registry.region
-        # Any: botocore makes the client's methods as it runs.
-        client: Any = session.create_client(service, region_name=region, config=_endpoint(registry))
-        answer = client.get_authorization_token()
+        answer = client_for(registry, selection, mfa_code).get_authorization_token()
     except EcrPyError:
         raise
     except Exception as error:

@@ -1,13 +1,14 @@
 """What can go wrong, in a person's words. An error's text is one line and holds no secret."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from docker_credential_ecr_py.redact import redact
 
 NOT_FOUND = "credentials not found in native keychain"
 NO_SERVER_URL = "no credentials server URL"
 NO_USERNAME = "no credentials username"
+_MOST_NAMED = 5
 
 
 class EcrPyError(Exception):
@@ -107,6 +108,14 @@ class ClockSkew(EcrPyError):
     """The clock of this machine is too far from AWS's."""
 
 
+class NotThere(EcrPyError):
+    """The registry has no such repository, or the repository no such image."""
+
+
+class AlreadyThere(EcrPyError):
+    """The registry has a repository of that name."""
+
+
 class Throttled(EcrPyError):
     """Too many calls; AWS asks to wait."""
 
@@ -127,6 +136,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """`; nearest: a, b`, for the end of a sentence, or nothing where none is near."""
     near = difflib.get_close_matches(name, list(names), 3)
     return f"; nearest: {', '.join(near)}" if near else ""
+
+
+def some(names: Sequence[str]) -> str:
+    """`a, b, c, d, e and 2 more`: the first few of what may be many."""
+    shown = ", ".join(names[:_MOST_NAMED])
+    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
 def revived(note: Mapping[str, str]) -> EcrPyError:

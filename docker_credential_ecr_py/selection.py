@@ -2,6 +2,7 @@
 
 The first rule that fits wins:
 
+0. the command line names a profile;
 1. the settings name a profile for the registry;
 2. the environment says who asks;
 3. a profile in the AWS config is for the registry's account;
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.aws_config import AwsConfig
-from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest
+from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest, some
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.settings import Settings
 
@@ -26,7 +27,6 @@ _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", 
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
-_MOST_NAMED = 5
 _LONGEST_CHAIN = 20
 
 
@@ -107,6 +107,7 @@ class _Question:
     aws: AwsConfig
     environ: Mapping[str, str]
     on_ec2: bool
+    profile: str
 
     def identity(self, profile: str, named_by: str = "") -> Identity:
         return identity_of(profile, self.aws, on_ec2=self.on_ec2, named_by=named_by)
@@ -120,13 +121,16 @@ def select(
     environ: Mapping[str, str],
     *,
     on_ec2: bool,
+    profile: str = "",
 ) -> Selection:
     """Who answers for `registry`, which the client called `host`.
+
+    `profile` is what the command line names, or "".
 
     Raises NoProfile where no rule fits, AwsConfigError where the one that does names a profile
     that is absent or incomplete.
     """
-    question = _Question(registry, host, settings, aws, environ, on_ec2)
+    question = _Question(registry, host, settings, aws, environ, on_ec2, profile)
     rules: list[tuple[str, Callable[[_Question], _Found | str]]] = [
         ("settings", _by_settings),
         ("environment", _by_environment),
@@ -135,6 +139,8 @@ def select(
     ]
     if settings.prefer == "account":
         rules[1], rules[2] = rules[2], rules[1]
+    if profile:
+        rules.insert(0, ("command line", _by_command_line))
     steps: tuple[Step, ...] = ()
     for name, rule in rules:
         found = rule(question)
@@ -143,6 +149,11 @@ def select(
             return Selection(found.identity, found.profile, steps)
         steps += (Step(name, found),)
     raise _nobody(question)
+
+
+def _by_command_line(question: _Question) -> _Found | str:
+    profile = question.profile
+    return _Found(question.identity(profile, "--profile"), profile, f"--profile {profile}")
 
 
 def _by_settings(question: _Question) -> _Found | str:
@@ -191,7 +202,7 @@ def _by_account(question: _Question) -> _Found | str:
             continue
         others = [other for other in candidates if other != name]
         saw = f"profile {name} is for account {registry.account}"
-        return _Found(identity, name, saw + (f"; so are {_some(others)}" if others else ""))
+        return _Found(identity, name, saw + (f"; so are {some(others)}" if others else ""))
     if incomplete:
         raise incomplete[0]
     return f"no profile is for account {registry.account}"
@@ -369,14 +380,9 @@ def _nobody(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
-    looked_at = f"looked at {_some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    looked_at = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
         "and the environment has no AWS credentials",
         mend="run `ecr-py login --start-url URL --sso-region REGION`",
     )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMED])
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

@@ -12,8 +12,11 @@ from docker_credential_ecr_py.log import start_log
 _COMMANDS = {
     "daemon": "daemon:daemon",
     "explain": "explain:explain",
+    "image": "image:image",
     "login": "login:login",
     "logout": "login:logout",
+    "policy": "policy:policy",
+    "repo": "repo:repo",
 }
 
 

@@ -1,15 +1,25 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, nearest
+from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import accounts_of
+
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.repositories import Repositories
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -60,12 +70,15 @@ def named_registry(
     goes before the profile's own. Raises BadInput where that is none, or several.
     """
     aws = load_config()
-    if "." in name or ":" in name:
+    if _is_host(name, aws):
         try:
-            return broker.settings.registry_for(host_of(name))
+            registry = broker.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL) as error:
             hosts = [known.host for known in known_registries(broker, aws)]
             raise BadInput(f"{error.what}{nearest(name, hosts)}") from None
+        if region and region != registry.region:
+            raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
+        return registry
     if name.isdigit():
         regions = {
             _region_of(values)
@@ -89,12 +102,76 @@ def named_registry(
     if len(registries) == 1:
         return registries[0]
     if not registries:
-        raise BadInput(f"no profile in {aws.source} names an account and a region: name a registry")
+        raise BadInput(
+            f"no profile in {aws.source} names an account and a region",
+            mend="name a registry by its host, or give a profile aws_account_id and region",
+        )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
         f"which of {len(registries)} registries? Name one by its profile or host: "
         f"{', '.join(dict.fromkeys(profiles))}"
     )
+
+
+def open_registry(
+    hosts: Iterable[str], *, registry: str, profile: str, region: str
+) -> "Repositories":
+    """The repositories of the one registry that `hosts` and the options name, logged in to.
+
+    Raises BadInput for several, and for ECR Public; else as Broker.ask_as_selected.
+    """
+    name = one_of([*hosts, registry])
+    found = named_registry(Broker(), name, profile=profile, region=region)
+    if found.public:
+        raise BadInput(
+            "ECR Public has an API of its own, which ecr-py does not speak",
+            mend="use `aws ecr-public --region us-east-1`",
+            registry=found.host,
+        )
+    from docker_credential_ecr_py.repositories import connect
+
+    aws = load_config()
+    host = host_of(name) if _is_host(name, aws) else found.host
+    # Whoever names a registry by a profile means that one of all that are for the account.
+    asks = profile or (name if name in aws.profiles else "")
+    return Broker(profile=asks).ask_as_selected(host, connect)
+
+
+def registry_and_repository(text: str) -> tuple[str, str]:
+    """What an argument that names a registry says: the repository is "" where it has none.
+
+    Raises BadInput for a name that ECR refuses.
+    """
+    if "/" not in text.removeprefix("https://").rstrip("/"):
+        return text, ""
+    reference = Reference.parse(text).without_image()
+    return reference.host, reference.repository
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The one registry that is named, or "". Raises BadInput for several."""
+    named = list(dict.fromkeys(name for name in names if name))
+    if len(named) > 1:
+        raise BadInput(f"one registry at a time, and not {' and '.join(named)}")
+    return named[0] if named else ""
+
+
+_OPTIONS = (
+    click.option("--registry", default="", metavar="NAME", help="Its host, a profile, an account."),
+    click.option("--profile", default="", metavar="NAME", help="The AWS profile that asks."),
+    click.option("--region", default="", metavar="REGION", help="Instead of the profile's own."),
+)
+
+
+def registry_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Adds what every command has that asks a registry."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _is_host(name: str, aws: AwsConfig) -> bool:
+    return ("." in name or ":" in name) and name not in aws.profiles
 
 
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:

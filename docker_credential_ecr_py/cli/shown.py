@@ -2,7 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -19,11 +22,14 @@ FAILED, LOGIN_NEEDED = 1, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 # Where output is no terminal nobody folds it: a table is as wide as it is.
 _WIDE = 500
+# A column of so many characters stays whole while wider ones are folded.
+_NARROW = 16
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -68,3 +74,53 @@ def table(*columns: str) -> "Table":
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def show_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
+) -> None:
+    """A table of many rows. Rich, which takes a second for some thousands, only folds it.
+
+    Each row has as many cells as there are columns.
+    """
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
+    on_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    if on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
+        folded = table(*columns)
+        for column, width in zip(folded.columns, widths, strict=True):
+            column.no_wrap = width <= _NARROW
+        for cells in rows:
+            folded.add_row(*cells)
+        console(stderr=stderr).print(folded)
+        return
+    click.echo("\n".join(lines), err=stderr)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Says on a terminal's standard error how many of `what` there are so far, while it lasts."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with console(stderr=True).status(f"{what}...") as status:
+        yield lambda count: status.update(f"{what}: {count:,}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks the person, unless they said `yes` before. Ends the command (1) if they say no.
+
+    Raises UsageError where nobody is there to be asked.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("nobody can be asked here: use --yes")
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)  # the question's line has not ended
+        raise
+    if not agreed:
+        click.echo("ecr-py: nothing was removed", err=True)
+        raise SystemExit(FAILED)

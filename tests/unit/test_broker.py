@@ -47,9 +47,13 @@ class World:
     asked: list[tuple[str, str]] = field(default_factory=list)
     fails: EcrPyError | None = None
 
-    def broker(self, **environ: str) -> Broker:
+    def broker(self, profile: str = "", **environ: str) -> Broker:
         return Broker(
-            self.environ | environ, fetch=self.fetch, clock=lambda: self.now, may_log_in=False
+            self.environ | environ,
+            fetch=self.fetch,
+            clock=lambda: self.now,
+            may_log_in=False,
+            profile=profile,
         )
 
     def fetch(self, place: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -103,6 +107,32 @@ def test_one_credential_for_an_identity_and_region(world: World) -> None:
 def test_another_identity_is_another_credential(world: World) -> None:
     assert world.get() != world.get(registry(STAGE))
     assert world.get(AWS_PROFILE="stage") == world.get(registry(STAGE))
+
+
+def test_a_profile_named_for_one_call_is_not_for_the_next(world: World) -> None:
+    host = registry(DEV)
+    named = world.broker(profile="stage")
+    assert named.credential_for(host).secret.startswith("AKIASTAGE")
+    assert world.get().startswith("AKIADEV")
+    world.broker().keep(host, "AWS", password(world.now + HOUR))
+    assert named.credential_for(host).secret.startswith("AKIASTAGE")
+
+
+def test_anything_may_be_asked_as_the_one_selected(world: World) -> None:
+    def who(place: Registry, selection: Selection, mfa_code: str) -> str:
+        return f"{place.account} {selection.identity.name}{mfa_code}"
+
+    host = registry(STAGE)
+    assert world.broker().ask_as_selected(host, who) == f"{STAGE} AKIASTAGE"
+    assert world.broker(profile="dev").ask_as_selected(host, who) == f"{STAGE} AKIADEV"
+    assert world.asked == []
+
+    def refuses(place: Registry, selection: Selection, mfa_code: str) -> str:
+        raise AccessDenied("no")
+
+    with pytest.raises(AccessDenied, match="no") as error:
+        world.broker().ask_as_selected(host, refuses)
+    assert f"(registry {host}, profile stage)" in str(error.value)
 
 
 def test_another_endpoint_is_another_credential(world: World) -> None:

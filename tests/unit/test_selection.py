@@ -37,12 +37,13 @@ def choose(
     *,
     settings: Settings | None = None,
     on_ec2: bool = False,
+    profile: str = "",
     **aws: Any,
 ) -> Selection:
     settings = settings or Settings()
     config = AwsConfig(profiles, **aws)
     place = settings.registry_for(host)
-    return select(place, host, settings, config, environ or {}, on_ec2=on_ec2)
+    return select(place, host, settings, config, environ or {}, on_ec2=on_ec2, profile=profile)
 
 
 def refused(*arguments: Any, **more: Any) -> str:
@@ -68,6 +69,15 @@ def test_the_account_chooses_the_profile(three: Profiles, account: str, profile:
     session = SsoSession(START_URL, "eu-west-1", "", profile)
     assert selection.identity == Identity("sso", f"{START_URL} {account} Administrator", session)
     assert [step.won for step in selection.steps] == [False, False, True]
+
+
+def test_the_command_line_comes_before_all(three: Profiles) -> None:
+    settings = Settings(profiles={registry(DEV): "prod"}, prefer="account")
+    selection = choose(three, environ=KEYS_IN_ENVIRONMENT, settings=settings, profile="stage")
+    assert (selection.rule, selection.profile) == ("command line", "stage")
+    assert [step.saw for step in selection.steps] == ["--profile stage"]
+    assert "nearest: stage" in refused(three, profile="stge")
+    assert refused(three, profile="stge").startswith("ecr-py: --profile names profile stge")
 
 
 def test_settings_come_first(three: Profiles) -> None:

@@ -1,0 +1,35 @@
+"""Sizes, ages and counts as people read them."""
+
+from datetime import datetime
+
+_UNITS = (
+    ("year", 365 * 86400),
+    ("month", 30 * 86400),
+    ("week", 7 * 86400),
+    ("day", 86400),
+    ("hour", 3600),
+    ("minute", 60),
+)
+
+
+def size(count: int) -> str:
+    """So many bytes, in thousands as docker has it: `12.3 MB`."""
+    value, units = float(count), ["TB", "GB", "MB", "kB", "B"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop()
+    return f"{value:.3g} {units[-1]}"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """`3 days ago`: a unit is used from two of it on, so that it is never wrong by much."""
+    seconds = max(0, int((now - moment).total_seconds()))
+    for unit, length in _UNITS:
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s ago"
+    return f"{seconds} second{'' if seconds == 1 else 's'} ago"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 image`, `2,500 images`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

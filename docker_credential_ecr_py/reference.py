@@ -1,0 +1,118 @@
+"""Reference: a repository or an image as people write it, taken apart and checked by ECR's rules.
+
+Knows names only; asks nobody. The rules: ECR's API reference, CreateRepository and PutImage.
+"""
+
+import re
+from dataclasses import dataclass
+
+from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
+from docker_credential_ecr_py.registry import Registry, host_of
+
+# As docker, podman and skopeo write a place: people copy it from there.
+_SCHEME = re.compile(r"(?:https|docker|oci)://", re.IGNORECASE)
+_PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
+_REPOSITORY_LENGTH = range(2, 257)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Reference:
+    """`HOST/REPOSITORY:TAG@DIGEST`, of which only the repository must be there.
+
+    `host` is in lower case and need not be ECR's own: it may be an alias of the settings.
+    """
+
+    repository: str
+    host: str = ""
+    tag: str = ""
+    digest: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """The reference that somebody wrote. Raises BadInput for a name that ECR refuses.
+
+        As docker has it, what stands before the first slash is a host if a dot or colon is in it.
+        """
+        if len(text) > _LONGEST:
+            raise BadInput(f"a reference of {len(text)} characters is none")
+        place = _SCHEME.sub("", text, count=1)
+        host, rest = _host_and_rest(place)
+        rest, at, digest = rest.partition("@")
+        repository, colon, tag = rest.partition(":")
+        if host and not repository:
+            raise BadInput(f"{text!a} names a registry and no repository")
+        check_repository(repository)
+        if colon:
+            check_tag(tag)
+        if at:
+            check_digest(digest)
+        return cls(repository, host, tag, digest)
+
+    def without_image(self) -> "Reference":
+        """Itself, where it is a repository. Raises BadInput where it names an image in it."""
+        if self.tag or self.digest:
+            image = f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@…"
+            raise BadInput(f"{image} is an image; the repository is {self.repository}")
+        return self
+
+
+def _host_and_rest(place: str) -> tuple[str, str]:
+    first, slash, rest = place.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        try:
+            return host_of(first), rest
+        except BadServerURL:
+            raise BadInput(f"{first[:80]!a} is neither a registry nor part of a name") from None
+    if not slash and _is_registry(place):
+        return place, ""
+    return "", place
+
+
+def _is_registry(place: str) -> bool:
+    try:
+        Registry.parse(place)
+    except (NotEcr, BadServerURL):
+        return False
+    return True
+
+
+def check_repository(name: str) -> None:
+    """Raises BadInput, with the reason, for a name that ECR refuses."""
+    if not name:
+        raise BadInput("the name of a repository is empty: is a variable unset?")
+    if _REPOSITORY.fullmatch(name) and len(name) in _REPOSITORY_LENGTH:
+        return
+    reason = (
+        "it has 2 to 256 characters: a-z, 0-9, and singly between them . _ - and /"
+        if name == name.lower()
+        else "it is in lower case"
+    )
+    raise BadInput(f"ECR takes no repository called {_shortened(name)}: {reason}")
+
+
+def check_tag(tag: str) -> None:
+    """Raises BadInput for a tag that ECR refuses."""
+    if not tag:
+        raise BadInput("a tag is empty: is a variable unset?")
+    if not _TAG.fullmatch(tag):
+        raise BadInput(
+            f"ECR takes no tag {_shortened(tag)}: it has up to 128 letters, digits, . _ and -, "
+            "and begins with none of . and -"
+        )
+
+
+def check_digest(digest: str) -> None:
+    """Raises BadInput for what is no digest."""
+    if not _DIGEST.fullmatch(digest):
+        raise BadInput(
+            f"{_shortened(digest)} is no digest: sha256: and 64 hexadecimal digits, "
+            "as `ecr-py image ls --digests` shows them"
+        )
+
+
+def _shortened(name: str) -> str:
+    return ascii(name if len(name) <= 80 else f"{name[:79]}…")
