@@ -31,7 +31,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, host_of
-from docker_credential_ecr_py.selection import Selection, SsoSession, select
+from docker_credential_ecr_py.selection import Selection, SsoSession, Step, identity_of, select
 from docker_credential_ecr_py.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.person import Person
@@ -69,15 +69,19 @@ class Asked:
 
 
 class Broker:
+    """With a `profile`, that one answers whatever the rules say, and no selection is remembered."""
+
     def __init__(
         self,
         environ: Mapping[str, str] = os.environ,
         *,
+        profile: str = "",
         fetch: Fetch = fetch_from_aws,
         clock: Callable[[], float] = time.time,
         may_log_in: bool = True,
     ) -> None:
         self._environ = environ
+        self._profile = profile
         self._fetch = fetch
         self._clock = clock
         self._may_log_in = may_log_in
@@ -114,7 +118,7 @@ class Broker:
         except NotEcr:
             self._remember_nobody(host_of(server_url))
             raise
-        if kept := self._kept_by_login(asked):
+        if not self._profile and (kept := self._kept_by_login(asked)):
             return kept
         try:
             return self._credential_for(asked)
@@ -244,14 +248,16 @@ class Broker:
         config_file = paths.aws_config_file(self._environ)
         credentials_file = paths.aws_credentials_file(self._environ)
         conditions = _stamps(self._settings_file, config_file, credentials_file)
-        selection = select(
-            asked.registry,
-            asked.host,
-            self.settings,
-            load_aws_config(config_file, credentials_file),
-            self._environ,
-            on_ec2=on_ec2(self._environ),
-        )
+        aws = load_aws_config(config_file, credentials_file)
+        here = on_ec2(self._environ)
+        if self._profile:
+            identity = identity_of(self._profile, aws, on_ec2=here, named_by="the command line")
+            named = Step("command line", f"profile {self._profile}", won=True)
+            selection = Selection(identity, self._profile, (named,))
+        else:
+            selection = select(
+                asked.registry, asked.host, self.settings, aws, self._environ, on_ec2=here
+            )
         for step in selection.steps:
             log.debug("%s: %s: %s%s", asked.host, step.rule, step.saw, " (won)" * step.won)
         if sso := selection.identity.sso:
@@ -367,6 +373,8 @@ class Broker:
         profile: str,
         rule: str,
     ) -> None:
+        if self._profile:
+            return
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,

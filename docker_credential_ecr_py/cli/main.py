@@ -15,6 +15,7 @@ _COMMANDS = {
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",
+    "token": "token:token",
 }
 
 

@@ -67,6 +67,8 @@ def named_registry(
             hosts = [known.host for known in known_registries(broker, aws)]
             raise BadInput(f"{error.what}{nearest(name, hosts)}") from None
     if name.isdigit():
+        if len(name) != 12:
+            raise BadInput(f"an account is twelve digits, and not {name[:80]!r}")
         regions = {
             _region_of(values)
             for values in aws.profiles.values()
