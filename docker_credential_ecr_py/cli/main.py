@@ -2,7 +2,6 @@
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -16,6 +15,7 @@ _COMMANDS = {
     "login": "login:login",
     "logout": "login:logout",
     "token": "token:token",
+    "version": "version:show_version",
 }
 
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version(_NAME), prog_name="ecr-py")
+@click.version_option(package_name=_NAME, prog_name="ecr-py")
 def main() -> None:
     """Amazon ECR for docker, podman and skopeo, with nothing to type first."""
     start_log(paths.log_file(), os.environ)
