@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,47 +198,50 @@ def test_skopeo_reads_the_auths(desk: Desk) -> None:
 # Kubernetes
 
 
-def kubectl(*arguments: str, stdin: str = "") -> str:
+def kubectl(person: Person, *arguments: str, stdin: str = "") -> dict[str, Any]:
+    """What kubectl would create, as JSON."""
     done = subprocess.run(
-        [need("kubectl"), *arguments],
+        [need("kubectl"), "create", *arguments, "--dry-run=client", "-o", "json"],
         input=stdin,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        env=person.home.environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def taken_by_kubectl(person: Person, secret: str) -> dict[str, Any]:
+    """Validation by the cluster's schema is left to a cluster."""
+    with ApiServer() as server:
+        options = ("--server", server.url, "--validate=false", "-f", "-")
+        return kubectl(person, *options, stdin=secret)
 
 
 @pytest.mark.parametrize("name", ["ecr", "1e3", "on"])
 def test_kubectl_takes_the_secret(person: Person, name: str) -> None:
     options = ("--format", "kubernetes-secret", "--name", name, "--namespace", "build")
     secret = person.types("token", "dev", *options).stdout
-    with ApiServer() as server:
-        # Validation by the cluster's schema is left to a cluster.
-        dry = ("create", "--dry-run=client", "--validate=false", "-f", "-", "-o", "json")
-        taken = json.loads(kubectl("--server", server.url, *dry, stdin=secret))
+    taken = taken_by_kubectl(person, secret)
     assert taken["metadata"]["name"] == name
     assert taken["metadata"]["namespace"] == "build"
 
 
 def test_the_secret_is_what_kubectl_itself_would_make(person: Person, aws: Aws) -> None:
     secret = person.types("token", "dev", "--format", "kubernetes-secret").stdout
-    with ApiServer() as server:
-        dry = ("create", "--dry-run=client", "--validate=false", "-f", "-", "-o", "json")
-        taken = json.loads(kubectl("--server", server.url, *dry, stdin=secret))
-    options = (f"--docker-server={HOST}", "--docker-username=AWS")
-    theirs = json.loads(
-        kubectl(
-            *("create", "secret", "docker-registry", taken["metadata"]["name"], *options),
-            *(f"--docker-password={password(aws)}", "--dry-run=client", "-o", "json"),
-        )
+    taken = taken_by_kubectl(person, secret)
+    login = (f"--docker-server={HOST}", "--docker-username=AWS")
+    theirs = kubectl(
+        person,
+        *("secret", "docker-registry", taken["metadata"]["name"]),
+        *(*login, f"--docker-password={password(aws)}"),
     )
     assert taken["type"] == theirs["type"]
     assert decoded(taken) == decoded(theirs)
 
 
-def decoded(secret: dict[str, dict[str, str]]) -> object:
+def decoded(secret: dict[str, Any]) -> object:
     return json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))
 
 

@@ -28,7 +28,7 @@ def test_it_is_the_version_that_the_option_tells(person: Person) -> None:
 
 
 def test_a_home_that_is_nowhere(person: Person) -> None:
-    done = person.types("version", HOME="/nonexistent")
+    done = person.types("version", HOME=str(person.home.path / "nowhere"))
     assert done.code == 0
     assert "log            (none)" in done.stdout
 

@@ -6,6 +6,7 @@ import base64
 import json
 import netrc
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -111,12 +112,13 @@ def test_so_it_is_whatever_the_value(shell: str, values: list[str]) -> None:
 
 def evaluated(shell: str, script: str, variables: dict[str, str]) -> dict[str, str]:
     """The variables as the shell's children see them."""
-    done = subprocess.run(
-        [need(shell), "-c", script],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"},
-        capture_output=True,
-        check=True,
-    )
+    with tempfile.TemporaryDirectory() as home:
+        done = subprocess.run(
+            [need(shell), "-c", script],
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": home},
+            capture_output=True,
+            check=True,
+        )
     seen = dict(entry.split("=", 1) for entry in done.stdout.decode().split("\0") if entry)
     return {name: seen[name] for name in variables}
 
