@@ -353,3 +353,20 @@ def _skew(answer: Mapping[str, Any]) -> float:
         return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return 0.0
+
+
+def repository_names(registry: Registry, selection: Selection, *, seconds: float) -> list[str]:
+    """The first thousand repositories of a registry, for somebody who waits `seconds` for them.
+
+    Raises Unreachable after that, and what botocore raises.
+    """
+
+    def ask() -> list[str]:
+        session = _session(registry, selection)
+        client: Any = session.create_client(
+            "ecr", region_name=registry.region, config=_endpoint(registry)
+        )
+        answer = client.describe_repositories(maxResults=1000)
+        return [repository["repositoryName"] for repository in answer["repositories"]]
+
+    return _within(seconds, ask)

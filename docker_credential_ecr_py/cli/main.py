@@ -11,6 +11,7 @@ from docker_credential_ecr_py.log import start_log
 _NAME = "docker-credential-ecr-py"
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
+    "completion": "completion:completion",
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",
@@ -31,6 +32,10 @@ class _Commands(click.Group):
         command: click.Command = getattr(
             import_module(f"docker_credential_ecr_py.cli.{module}"), name
         )
+        if "_ECR_PY_COMPLETE" in os.environ:
+            from docker_credential_ecr_py.cli.completion import teach
+
+            teach(command, cmd_name)
         return command
 
 

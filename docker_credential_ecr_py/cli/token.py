@@ -8,7 +8,7 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import formats
-from docker_credential_ecr_py.cli.registries import named_registry
+from docker_credential_ecr_py.cli.registries import load_config, named_registry
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError
@@ -62,7 +62,9 @@ def token(
     if registry == "":
         raise BadInput("the registry is empty: is a variable unset?")
     formats.check_kubernetes_names(name or "", namespace or "")
-    broker = Broker(profile=profile or "")
+    # Whoever names a registry by its profile means that one of all that are for the account.
+    asks = profile or (registry if registry and registry in load_config().profiles else "")
+    broker = Broker(profile=asks)
     asked = _asked(broker, registry or "", profile or "", region or "")
     credential = _credential(broker, asked)
     if form == "kubernetes-secret":
