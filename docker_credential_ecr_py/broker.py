@@ -188,6 +188,17 @@ class Broker:
         """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
         return self._select(self._asked(server_url))[0]
 
+    def kept(self, server_url: str, selection: Selection) -> Credential | None:
+        """What would be answered for a registry without asking anyone. Raises NotEcr."""
+        asked = self._asked(server_url)
+        by_login = self.store.load(_key_of_login(asked.host))
+        if by_login is not None and by_login.usable(self._clock()):
+            return by_login
+        if not self._session_is_there(selection):
+            return None
+        kept = self.store.load(self._key(asked.registry, selection))
+        return kept if kept is not None and kept.usable(self._clock()) else None
+
     def sessions(self, *, may_log_in: bool = True) -> Sessions:
         """The sessions at IAM Identity Center.
 

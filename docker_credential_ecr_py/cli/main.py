@@ -15,6 +15,7 @@ _COMMANDS = {
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",
+    "status": "status:status",
     "token": "token:token",
     "version": "version:show_version",
 }
