@@ -12,6 +12,7 @@ _NAME = "docker-credential-ecr-py"
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
     "completion": "completion:completion",
+    "doctor": "doctor:doctor",
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",

@@ -2,9 +2,11 @@
 
 import os
 import ssl
+import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -35,6 +37,30 @@ def reach(url: str, headers: Mapping[str, str] = {}) -> Reached:
     except (OSError, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         raise Unreachable(f"{url} cannot be reached: {redact(str(cause))}") from None
+
+
+def reach_all(urls: Iterable[str], *, seconds: float) -> dict[str, Reached | Unreachable]:
+    """What became of each, all asked at once; what has no answer after `seconds` is left behind.
+
+    A look-up of a name cannot be stopped otherwise.
+    """
+    found: dict[str, Reached | Unreachable] = {
+        url: Unreachable(f"{url} gave no answer within {seconds:g} seconds") for url in urls
+    }
+
+    def ask(url: str) -> None:
+        try:
+            found[url] = reach(url)
+        except Unreachable as error:
+            found[url] = error
+
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in found]
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    return dict(found)
 
 
 def proxy_for(host: str) -> str:
