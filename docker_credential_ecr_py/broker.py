@@ -75,16 +75,17 @@ class Asked:
 
 
 class Broker:
+    """With a `profile`, that one answers whatever the rules say, and no selection is remembered."""
+
     def __init__(
         self,
         environ: Mapping[str, str] = os.environ,
         *,
+        profile: str = "",
         fetch: Fetch = fetch_from_aws,
         clock: Callable[[], float] = time.time,
         may_log_in: bool = True,
-        profile: str = "",
     ) -> None:
-        """`profile` is the one named for this call alone, before any other rule."""
         self._environ = environ
         self._fetch = fetch
         self._clock = clock
@@ -142,7 +143,7 @@ class Broker:
         except NotEcr:
             self._remember_nobody(host_of(server_url))
             raise
-        if kept := self._kept_by_login(asked):
+        if not self._profile and (kept := self._kept_by_login(asked)):
             return kept
         try:
             return self._credential_for(asked)
@@ -239,6 +240,17 @@ class Broker:
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
             raise
+
+    def kept(self, server_url: str, selection: Selection) -> Credential | None:
+        """What would be answered for a registry without asking anyone. Raises NotEcr."""
+        asked = self._asked(server_url)
+        by_login = self.store.load(_key_of_login(asked.host))
+        if by_login is not None and by_login.usable(self._clock()):
+            return by_login
+        if not self._session_is_there(selection):
+            return None
+        kept = self.store.load(self._key(asked.registry, selection))
+        return kept if kept is not None and kept.usable(self._clock()) else None
 
     def sessions(self, *, may_log_in: bool = True) -> Sessions:
         """The sessions at IAM Identity Center.
@@ -454,8 +466,6 @@ class Broker:
             self.store.remember(Remembered(host, "", _stamps(self._settings_file), {}))
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
-        if self._profile:
-            return None
         key = _key_of_login(asked.host)
         kept = self.store.load(key)
         if kept is None or not kept.usable(self._clock()):

@@ -18,11 +18,13 @@ from docker_credential_ecr_py.errors import (
     BadAnswer,
     EcrPyError,
     NotThere,
+    Unreachable,
     nearest,
     some,
 )
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
+from docker_credential_ecr_py.within import within
 
 # The most that ECR gives in one answer, and takes in one call.
 _PAGE = 1000
@@ -298,3 +300,16 @@ def _batches(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 def _and_nearest(missing: Sequence[str], there: Sequence[str]) -> str:
     near = nearest(missing[0], there) if len(missing) == 1 else ""
     return f"{some(missing)}{near}"
+
+
+def repository_names(registry: Registry, selection: Selection, *, seconds: float) -> list[str]:
+    """The first thousand repositories of a registry, for somebody who waits `seconds` for them.
+
+    Raises Unreachable after that, and what botocore raises.
+    """
+
+    def ask() -> list[str]:
+        answer = client_for(registry, selection).describe_repositories(maxResults=_PAGE)
+        return [repository["repositoryName"] for repository in answer["repositories"]]
+
+    return within(seconds, ask, Unreachable(f"AWS gave no answer within {seconds:g} seconds"))

@@ -10,13 +10,18 @@ from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
+    "completion": "completion:completion",
     "daemon": "daemon:daemon",
+    "doctor": "doctor:doctor",
     "explain": "explain:explain",
     "image": "image:image",
     "login": "login:login",
     "logout": "login:logout",
     "policy": "policy:policy",
     "repo": "repo:repo",
+    "status": "status:status",
+    "token": "token:token",
+    "version": "version:show_version",
 }
 
 
@@ -32,6 +37,10 @@ class _Commands(click.Group):
         command: click.Command = getattr(
             import_module(f"docker_credential_ecr_py.cli.{module}"), name
         )
+        if "_ECR_PY_COMPLETE" in os.environ:
+            from docker_credential_ecr_py.cli.completion import teach
+
+            teach(command, cmd_name)
         return command
 
 

@@ -80,6 +80,8 @@ def named_registry(
             raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
         return registry
     if name.isdigit():
+        if len(name) != 12:
+            raise BadInput(f"an account is twelve digits, and not {name[:80]!r}")
         regions = {
             _region_of(values)
             for values in aws.profiles.values()

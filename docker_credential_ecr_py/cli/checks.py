@@ -1,0 +1,380 @@
+"""What `ecr-py doctor` looks at: a function for each concern, from what was found to findings.
+
+They look, and change nothing. What asks the network is at the end.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from shlex import quote
+from urllib.parse import urlsplit
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import AwsConfig
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
+from docker_credential_ecr_py.cli.status import ALIVE, ENDED, Row, Session, daemon_line, lasting
+from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.ec2 import on_ec2
+from docker_credential_ecr_py.errors import (
+    AwsConfigError,
+    BadServerURL,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    MfaCodeNeeded,
+    NotEcr,
+)
+from docker_credential_ecr_py.registry import SUFFIXES, Registry, host_of
+from docker_credential_ecr_py.selection import accounts_of, identity_of
+from docker_credential_ecr_py.settings import Settings
+
+HELPER = f"docker-credential-{OURSELVES}"
+# How it stands: as it should; not, though a pull works; a person must log in; no pull works.
+OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
+
+# Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
+_VERSION, _ENDPOINTS = 5, 8
+_NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
+_AT_ONCE = 8
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check saw; `mend` is what to do about it, or ""."""
+
+    name: str
+    state: str
+    words: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that files say. `failures` are of those that could not be read, by name."""
+
+    environ: Mapping[str, str]
+    settings: Settings
+    aws: AwsConfig
+    docker: DockerConfig
+    rows: tuple[Row, ...]
+    failures: Mapping[str, EcrPyError]
+
+
+def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
+    needs_person = isinstance(error, LoginNeeded | MfaCodeNeeded)
+    return Finding(name, LOG_IN if needs_person else state, error.what, error.mend)
+
+
+# The executable and docker
+
+
+def executable(scene: Scene) -> Iterator[Finding]:
+    """Where docker would find it (Go's exec.LookPath), and whether it is the one beside us."""
+    name = "executable"
+    found = shutil.which(HELPER, path=scene.environ.get("PATH"))
+    if found is None:
+        here = Path(sys.executable).parent
+        mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`"
+        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", mend)
+        return
+    if not os.path.isabs(found):
+        what = f"{found} is found by a relative folder in the PATH, which docker refuses"
+        yield Finding(name, WRONG, what, "name the folder in full")
+        return
+    ours = version(HELPER)
+    try:
+        done = subprocess.run(
+            [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
+        )
+        told = done.stdout.split()[-1] if done.stdout.split() else "nothing"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
+        return
+    if told != ours:
+        what = f"{found} says {told}, and ecr-py is {ours}"
+        yield Finding(name, WRONG, what, "put the folder of this ecr-py first in the PATH")
+        return
+    yield Finding(name, OK, f"{found} {told}")
+
+
+def docker_config(scene: Scene) -> Iterator[Finding]:
+    name = "docker config"
+    if error := scene.failures.get("docker"):
+        yield failed(name, error)
+        return
+    docker, configure = scene.docker, "run `ecr-py configure`"
+    for host in docker.ours:
+        try:
+            scene.settings.registry_for(host)
+        except NotEcr:
+            yield Finding(name, NOTE, f"asks ecr-py for {host}, which is no ECR registry")
+    asked = [row for row in scene.rows if row.in_docker]
+    others = [row.host for row in scene.rows if not row.in_docker]
+    if not asked:
+        yield Finding(name, WRONG, f"{docker.source} does not ask ecr-py", configure)
+    elif others:
+        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        what = f"does not ask ecr-py for {', '.join(others[:_MOST_NAMED])}{more}"
+        yield Finding(name, NOTE, what, configure)
+    else:
+        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_counted(asked, 'registry')}")
+
+
+def stale_auths(scene: Scene) -> Iterator[Finding]:
+    """Passwords of ECR's in docker's config: good for hours, and some clients take them first."""
+    name = "auths"
+    for url in stale(scene):
+        what = f"{scene.docker.source} holds a password for {url}"
+        yield Finding(name, NOTE, what, f"run `docker logout {quote(url)}`")
+
+
+def stale(scene: Scene) -> list[str]:
+    """The keys of such auths."""
+    found = []
+    for url in scene.docker.with_password:
+        with suppress(NotEcr, BadServerURL):
+            scene.settings.registry_for(host_of(url))
+            found.append(url)
+    return found
+
+
+# Settings, the AWS config, sessions
+
+
+def settings(scene: Scene) -> Iterator[Finding]:
+    name = "settings"
+    if error := scene.failures.get("settings"):
+        yield failed(name, error)
+    else:
+        file = paths.settings_file(scene.environ)
+        yield Finding(name, OK, str(file) if file.exists() else "the defaults")
+
+
+def aws_config(scene: Scene) -> Iterator[Finding]:
+    name = "AWS config"
+    if error := scene.failures.get("aws"):
+        yield failed(name, error)
+        return
+    profiles = scene.aws.profiles
+    incomplete = 0
+    for profile, values in profiles.items():
+        try:
+            identity_of(profile, scene.aws, on_ec2=on_ec2(scene.environ))
+        except AwsConfigError as error:
+            # [default] often holds a region and no more.
+            if accounts_of(values) or profile != "default":
+                incomplete += 1
+                yield failed(name, error, NOTE)
+    if not incomplete:
+        yield Finding(name, OK, f"{scene.aws.source}: {_counted(profiles, 'profile')}")
+
+
+def registries(scene: Scene) -> Iterator[Finding]:
+    """Whether somebody answers for each."""
+    name = "registries"
+    if not scene.rows and not scene.failures:
+        mend = "run `ecr-py login --start-url URL --sso-region REGION`"
+        yield Finding(name, WRONG, "nothing names one", mend)
+        return
+    answered = [row for row in scene.rows if row.wrong is None]
+    for row in scene.rows:
+        if row.wrong is not None:
+            found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
+            yield Finding(name, found.state, f"{row.host}: {found.words}", found.mend)
+    if answered and len(answered) == len(scene.rows):
+        yield Finding(name, OK, f"somebody answers for {_counted(answered, 'registry')}")
+
+
+def sessions(scene: Scene) -> Iterator[Finding]:
+    for session, rows in _by_session(scene.rows):
+        sso = session.sso
+        login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
+        if session.state != ENDED:
+            left = lasting(session.expires - time.time())
+            words = f"{left} left" if session.state == ALIVE else "is refreshed by the next pull"
+            yield Finding("session", OK, f"{sso.title}: {words}")
+        else:
+            stops = any(row.needs_login and row.in_docker for row in rows)
+            yield Finding("session", LOG_IN if stops else NOTE, f"{sso.title} has ended", login)
+
+
+def _by_session(rows: Iterable[Row]) -> list[tuple[Session, list[Row]]]:
+    found: dict[str, tuple[Session, list[Row]]] = {}
+    for row in rows:
+        if row.session is not None:
+            found.setdefault(row.session.sso.token_file, (row.session, []))[1].append(row)
+    return list(found.values())
+
+
+# Folders, and the daemon
+
+
+def folders(scene: Scene) -> Iterator[Finding]:
+    log = paths.log_file()
+    ours = {"cache": paths.cache_folder(), "log": log and log.parent}
+    for name, folder in ours.items():
+        if folder is None:
+            yield Finding(name, NOTE, "there is no home to keep it in")
+        else:
+            yield _folder(name, folder, private=True)
+    yield _folder("SSO cache", paths.sso_cache_folder(), private=False)
+    for file in open_token_files():
+        yield Finding("SSO cache", NOTE, f"{file} is open to others", f"run `chmod 600 {file}`")
+
+
+def open_token_files() -> list[Path]:
+    """Tokens of sessions that others may read."""
+    found = []
+    with suppress(OSError):
+        for file in sorted(paths.sso_cache_folder().glob("*.json")):
+            if os.name == "posix" and file.stat().st_mode & 0o077:
+                found.append(file)
+    return found
+
+
+def open_folders() -> list[Path]:
+    """Those of ours that others may enter."""
+    log = paths.log_file()
+    own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
+    return [folder for folder in own if folder.is_dir() and _is_open(folder)]
+
+
+def _folder(name: str, folder: Path, *, private: bool) -> Finding:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return Finding(name, OK, f"{folder}, which will be made")
+    except OSError as error:
+        return Finding(name, WRONG, f"{folder}: {error.strerror}")
+    if not stat.S_ISDIR(found.st_mode):
+        return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        mend = f"run `sudo chown -R {os.geteuid()} {quote(str(folder))}`"
+        return Finding(name, WRONG, f"{folder} belongs to another user", mend)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(name, WRONG, f"{folder} is read-only", f"run `chmod 700 {folder}`")
+    if private and _is_open(folder):
+        return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
+    return Finding(name, OK, str(folder))
+
+
+def _is_open(folder: Path) -> bool:
+    return os.name == "posix" and bool(folder.stat().st_mode & 0o077)
+
+
+def daemon(scene: Scene) -> Iterator[Finding]:
+    if line := daemon_line():
+        yield Finding("daemon", OK, line)
+
+
+# The network
+
+
+def network(scene: Scene) -> Iterator[Finding]:
+    """The endpoints of the regions in use, through the proxy in force; and AWS's clock."""
+    urls = list(dict.fromkeys(_endpoints(scene)))
+    found = reach_all(urls, seconds=_ENDPOINTS)
+    answered = {url: one for url, one in found.items() if isinstance(one, Reached)}
+    proxies = sorted({proxy_for(urlsplit(url).hostname or "") for url in urls} - {""})
+    by = f", through {', '.join(proxies)}" if proxies else ""
+    for url, one in found.items():
+        if not isinstance(one, Reached):
+            mend = "see HTTPS_PROXY and NO_PROXY" if proxies else "see whether you are online"
+            yield Finding("endpoints", WRONG, one.what, mend)
+        elif one.status == 407:
+            what = f"the proxy wants to know who asks for {url}"
+            yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
+    if answered and len(answered) == len(urls):
+        yield Finding("endpoints", OK, f"{_counted(urls, 'endpoint')} answered{by}")
+    dates = [one.date for one in answered.values() if one.date is not None]
+    if dates:
+        yield clock(time.time() - max(dates))
+
+
+def clock(skew: float) -> Finding:
+    """`skew` is how many seconds we are ahead of AWS."""
+    how = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
+    if abs(skew) > _LARGEST_SKEW:
+        return Finding("clock", WRONG, f"{how}: AWS refuses what we sign", "set the clock")
+    if abs(skew) > _NOTICEABLE_SKEW:
+        return Finding("clock", NOTE, how, "set the clock")
+    return Finding("clock", OK, "as AWS's")
+
+
+def _endpoints(scene: Scene) -> Iterator[str]:
+    for row in scene.rows:
+        if row.selection is None:
+            continue
+        yield endpoint_of(row.registry, scene.environ)
+        suffix = _suffix(row.registry)
+        if sso := row.selection.identity.sso:
+            yield _endpoint("SSO_OIDC", f"oidc.{sso.region}.{suffix}", scene.environ)
+            yield _endpoint("SSO", f"portal.sso.{sso.region}.{suffix}", scene.environ)
+
+
+def endpoint_of(registry: Registry, environ: Mapping[str, str]) -> str:
+    """Where a registry's API is asked, as botocore has it."""
+    service = "ECR_PUBLIC" if registry.public else "ECR"
+    return _endpoint(service, _api_host(registry, _suffix(registry)), environ)
+
+
+def _endpoint(service: str, host: str, environ: Mapping[str, str]) -> str:
+    """The address of a service, or what the environment puts in its place."""
+    named = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL")
+    return named or f"https://{host}/"
+
+
+def _api_host(registry: Registry, suffix: str) -> str:
+    if registry.public:
+        return f"api.ecr-public.{registry.region}.{suffix}"
+    if registry.dual_stack:
+        suffix = "amazonwebservices.com.cn" if registry.partition == "aws-cn" else "aws"
+        return f"ecr{'-fips' * registry.fips}.{registry.region}.api.{suffix}"
+    return f"{'ecr-fips' if registry.fips else 'api.ecr'}.{registry.region}.{suffix}"
+
+
+def _suffix(registry: Registry) -> str:
+    """What the names of the API's hosts end in: as the usual registries of the partition."""
+    usual = {partition: suffix for suffix, partition in reversed(SUFFIXES.items())}
+    return usual.get(registry.partition, "amazonaws.com")
+
+
+def deep(scene: Scene) -> Iterator[Finding]:
+    """A real GetAuthorizationToken for each identity and region, kept nowhere."""
+    rows = {
+        (row.selection.identity, row.registry.region, row.registry.public): row
+        for row in scene.rows
+        if row.selection is not None and row.wrong is None
+    }
+    environ = {**scene.environ, "AWS_ECR_DISABLE_CACHE": "true"}
+
+    def ask(row: Row) -> Finding:
+        try:
+            Broker(environ, may_log_in=False).credential_for(row.host)
+        except CredentialsNotFound:
+            return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
+        except EcrPyError as error:
+            found = failed("token", error)
+            state = found.state if row.in_docker else NOTE
+            return Finding("token", state, f"{row.host}: {found.words}", found.mend)
+        return Finding("token", OK, f"AWS gives one for {row.host}")
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(ask, rows.values())
+
+
+def _counted(things: Iterable[object], one: str) -> str:
+    count = len(list(things))
+    many = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
+    return f"{count} {one if count == 1 else many}"

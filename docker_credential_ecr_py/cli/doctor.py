@@ -1,0 +1,126 @@
+"""ecr-py doctor: says what is wrong and what mends it; with --fix, does what is safe."""
+
+import os
+from collections.abc import Callable, Iterator
+from textwrap import fill
+
+import click
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import AwsConfig
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli import checks
+from docker_credential_ecr_py.cli.checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
+from docker_credential_ecr_py.cli.registries import load_config
+from docker_credential_ecr_py.cli.shown import (
+    FAILED,
+    LOGIN_NEEDED,
+    console,
+    failing_in_one_line,
+    json_option,
+    show_json,
+)
+from docker_credential_ecr_py.cli.status import rows_of
+from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.settings import Settings
+
+_CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    checks.executable,
+    checks.docker_config,
+    checks.stale_auths,
+    checks.settings,
+    checks.aws_config,
+    checks.registries,
+    checks.sessions,
+    checks.folders,
+    checks.daemon,
+    checks.network,
+)
+_COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Do what can be done safely; say what was done.")
+@click.option("--deep", is_flag=True, help="Ask AWS for tokens too.")
+@json_option
+@failing_in_one_line
+def doctor(fix: bool, deep: bool, as_json: bool) -> None:
+    """Say what is wrong, and what mends it. Ends 0 only if a pull would work.
+
+    \b
+    ecr-py doctor                 files, sessions, folders, endpoints, clock
+    ecr-py doctor --deep          and a token from AWS for each identity
+    ecr-py doctor --fix           close folders that are open to others
+    ecr-py doctor --json          for programs
+    """
+    if fix:
+        for done in mended():
+            click.echo(done, err=True)
+    scene = looked_at()
+    every = (*_CHECKS, checks.deep) if deep else _CHECKS
+    found = []
+    for check in every:
+        for finding in check(scene):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
+    states = {finding.state for finding in found}
+    works = states <= {OK, NOTE}
+    if as_json:
+        show_json({"works": works, "checks": [vars(finding) for finding in found]})
+    if not works:
+        raise SystemExit(FAILED if WRONG in states else LOGIN_NEEDED)
+
+
+def looked_at() -> Scene:
+    """All files, read; where one cannot be, the rest is looked at without it."""
+    broker = Broker(may_log_in=False)
+    failures: dict[str, EcrPyError] = {}
+    settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
+    try:
+        settings = broker.settings
+    except EcrPyError as error:
+        failures["settings"] = error
+    try:
+        aws = load_config()
+    except EcrPyError as error:
+        failures["aws"] = error
+    try:
+        docker = load_docker_config(paths.docker_config_file(os.environ))
+    except EcrPyError as error:
+        failures["docker"] = error
+    rows = () if "settings" in failures else tuple(rows_of(broker, aws, docker))
+    return Scene(os.environ, settings, aws, docker, rows, failures)
+
+
+def mended() -> Iterator[str]:
+    """Closes what is open to others; yields what was done."""
+    for path in (*checks.open_folders(), *checks.open_token_files()):
+        try:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        except OSError as error:
+            yield f"ecr-py: {path} stays open to others: {error.strerror}"
+        else:
+            yield f"ecr-py: closed {path} to others"
+
+
+def _show(finding: Finding) -> None:
+    """One line; folded on a terminal, under its words where there is room for that."""
+    from rich.text import Text
+
+    screen = console()
+    mend = f": {finding.mend}" if finding.mend else ""
+    line = f"{finding.state:8}{finding.name:15}{finding.words}{mend}"
+    if screen.is_terminal:
+        indent = 23 if screen.width >= 80 else 8
+        line = fill(
+            line,
+            screen.width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    text = Text(line)
+    text.stylize(_COLOURS[finding.state], 0, len(finding.state))
+    screen.print(text, soft_wrap=True)

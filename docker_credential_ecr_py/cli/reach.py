@@ -1,0 +1,94 @@
+"""One request to an endpoint, through the proxy in force, within seconds; without botocore."""
+
+import os
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from docker_credential_ecr_py.errors import Unreachable
+from docker_credential_ecr_py.redact import redact
+
+# Seconds for each step of it.
+_LIMIT = 5
+
+
+@dataclass(frozen=True)
+class Reached:
+    """An answer, whatever it says. `date` is the server's clock, in seconds since the epoch."""
+
+    status: int
+    date: float | None
+
+
+def reach(url: str, headers: Mapping[str, str] = {}) -> Reached:
+    """Asks for `url`. Raises Unreachable where nothing answered."""
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - we made the URL
+    try:
+        with _opener().open(request, timeout=_LIMIT) as answer:
+            return Reached(answer.status, _date(answer.headers.get("Date", "")))
+    except urllib.error.HTTPError as error:
+        with error:
+            return Reached(error.code, _date(error.headers.get("Date", "")))
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", None) or error
+        raise Unreachable(f"{url} cannot be reached: {redact(str(cause))}") from None
+
+
+def reach_all(urls: Iterable[str], *, seconds: float) -> dict[str, Reached | Unreachable]:
+    """What became of each, all asked at once; what has no answer after `seconds` is left behind.
+
+    A look-up of a name cannot be stopped otherwise.
+    """
+    found: dict[str, Reached | Unreachable] = {
+        url: Unreachable(f"{url} gave no answer within {seconds:g} seconds") for url in urls
+    }
+
+    def ask(url: str) -> None:
+        try:
+            found[url] = reach(url)
+        except Unreachable as error:
+            found[url] = error
+
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in found]
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    return dict(found)
+
+
+def proxy_for(host: str) -> str:
+    """The proxy through which `host` is asked, without what it holds of a password, or ""."""
+    proxies = urllib.request.getproxies()
+    if "https" not in proxies or urllib.request.proxy_bypass(host):
+        return ""
+    return redact(proxies["https"])
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer; credentials go nowhere else."""
+
+    def redirect_request(self, *arguments: object) -> None:
+        return None
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    bundle = os.environ.get("AWS_CA_BUNDLE") or None
+    try:
+        context = ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise Unreachable(f"AWS_CA_BUNDLE names {bundle}: {error.strerror}") from None
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirect())
+
+
+def _date(written: str) -> float | None:
+    try:
+        return parsedate_to_datetime(written).timestamp()
+    except (TypeError, ValueError):
+        return None

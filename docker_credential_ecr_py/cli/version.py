@@ -1,0 +1,56 @@
+"""ecr-py version: what is installed, and where things lie. What a report of a bug begins with."""
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.cli.shown import failing_in_one_line, json_option, show_json
+
+HELPER = "docker-credential-ecr-py"
+
+
+@click.command("version")
+@json_option
+@failing_in_one_line
+def show_version(as_json: bool) -> None:
+    """Versions, and where settings, cache and log lie.
+
+    \b
+    ecr-py version                for a report of a bug
+    ecr-py version --json         the same, for programs
+    """
+    environ = os.environ
+    found = {
+        "ecr-py": version(HELPER),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "boto3": _version("boto3"),
+        "botocore": _version("botocore"),
+        "platform": platform.platform(),
+        "helper": shutil.which(HELPER),
+        "settings": str(paths.settings_file(environ)),
+        "cache": _text(paths.cache_folder()),
+        "log": _text(paths.log_file()),
+        "aws_config": str(paths.aws_config_file(environ)),
+        "docker_config": str(paths.docker_config_file(environ)),
+    }
+    if as_json:
+        show_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):15}{value or '(none)'}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)

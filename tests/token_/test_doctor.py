@@ -1,0 +1,340 @@
+"""ecr-py doctor, in a home where all is well and then one thing is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from botocore.config import Config
+from botocore.session import Session
+
+from docker_credential_ecr_py.cli import checks
+from docker_credential_ecr_py.cli.checks import Finding
+from docker_credential_ecr_py.registry import Registry
+from tests.home import DEV, HELPER, PROD, STAGE, START_URL, registry
+from tests.login.person import Person
+from tests.standin.aws import Aws
+from tests.standin.proxy import Proxy
+
+HOST = registry(DEV)
+CONFIG = {"credHelpers": {registry(account): "ecr-py" for account in (DEV, STAGE, PROD)}}
+
+
+@pytest.fixture
+def well(person: Person) -> Person:
+    """Docker asks us for all three registries."""
+    docker(person, CONFIG)
+    return person
+
+
+def docker(person: Person, config: object) -> Path:
+    return person.home.write(
+        person.home.path / ".docker" / "config.json",
+        config if isinstance(config, str) else json.dumps(config),
+    )
+
+
+def findings(
+    person: Person, *options: str, code: int = 0, **environment: str
+) -> dict[str, list[Finding]]:
+    """By name. A pull would work where the exit code is 0, and nowhere else."""
+    done = person.types("doctor", "--json", *options, **environment)
+    assert done.code == code, done
+    document = json.loads(done.stdout)
+    assert document["works"] is (code == 0)
+    found: dict[str, list[Finding]] = {}
+    for check in document["checks"]:
+        found.setdefault(check["name"], []).append(Finding(**check))
+    return found
+
+
+def not_ok(found: dict[str, list[Finding]]) -> Finding:
+    """The one that is not as it should be."""
+    [finding] = [one for every in found.values() for one in every if one.state != "ok"]
+    return finding
+
+
+def test_all_is_well(well: Person, aws: Aws) -> None:
+    found = findings(well)
+    assert {one.state for every in found.values() for one in every} == {"ok"}
+    assert list(found) == [
+        *("executable", "docker config", "settings", "AWS config", "registries", "session"),
+        *("cache", "log", "SSO cache", "endpoints", "clock"),
+    ]
+    assert aws.count("GetAuthorizationToken") == 0
+    # And so it is: a pull works.
+    assert well.home.get(HOST).code == 0
+
+
+def test_a_line_for_each(well: Person) -> None:
+    done = well.types("doctor")
+    assert done.code == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 11
+    assert lines[0] == f"ok      executable     {HELPER} 0.1.0"
+
+
+# The executable
+
+
+def test_not_on_the_path_that_docker_has(well: Person) -> None:
+    finding = not_ok(findings(well, code=1, PATH="/usr/bin:/bin"))
+    assert finding.name == "executable"
+    assert f"ln -s {HELPER}" in finding.mend
+
+
+def test_another_version_before_ours(well: Person) -> None:
+    other = well.home.path / "bin" / HELPER.name
+    well.home.write(other, f"#!/bin/sh\necho '{HELPER.name} ({HELPER.name}) 0.0.1'\n").chmod(0o755)
+    path = f"{other.parent}:{well.home.environment['PATH']}"
+    assert f"{other} says 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
+
+
+def test_one_that_does_not_run(well: Person) -> None:
+    other = well.home.path / "bin" / HELPER.name
+    well.home.write(other, "#!/nonexistent/python\n").chmod(0o755)
+    path = f"{other.parent}:{well.home.environment['PATH']}"
+    finding = not_ok(findings(well, code=1, PATH=path))
+    assert "does not run" in finding.words
+
+
+# Docker's config
+
+
+def test_docker_does_not_ask_us(well: Person) -> None:
+    docker(well, {"credsStore": "desktop"})
+    assert not_ok(findings(well, code=1)).mend == "run `ecr-py configure`"
+    docker(well, {"credHelpers": {HOST: "ecr-py"}})
+    assert registry(STAGE) in not_ok(findings(well)).words
+    docker(well, {"credsStore": "ecr-py"})
+    findings(well)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"credHelpers": ["ecr-py"]}'])
+def test_a_docker_config_that_docker_would_not_take(well: Person, text: str) -> None:
+    docker(well, text)
+    assert not_ok(findings(well, code=1)).name == "docker config"
+
+
+def test_a_host_that_is_no_registry_of_ecrs(well: Person) -> None:
+    docker(well, {"credHelpers": CONFIG["credHelpers"] | {"docker.io": "ecr-py"}})
+    found = [one for one in findings(well)["docker config"] if one.state == "note"]
+    assert "docker.io" in found[0].words
+
+
+def test_a_password_that_docker_login_left(well: Person) -> None:
+    docker(
+        well, {**CONFIG, "auths": {f"https://{HOST}": {"auth": "eDp5"}, "x.io": {"auth": "eDp5"}}}
+    )
+    finding = not_ok(findings(well))
+    assert finding.name == "auths"
+    assert f"https://{HOST}" in finding.words
+    assert "eDp5" not in finding.words
+
+
+# Settings and the AWS config
+
+
+def test_files_that_cannot_be_read(well: Person) -> None:
+    well.home.aws_config.write_text("x\n")
+    well.home.write(well.home.settings, "x")
+    docker(well, "{")
+    found = findings(well, code=1)
+    for name in ("settings", "AWS config", "docker config"):
+        assert [one.state for one in found[name]] == ["wrong"]
+    assert "registries" not in found
+
+
+def test_a_profile_that_is_not_complete(well: Person) -> None:
+    with well.home.aws_config.open("a") as config:
+        config.write("[profile half]\nsso_account_id = 112233445566\nregion = eu-west-1\n")
+    found = findings(well)
+    assert [one.state for one in found["AWS config"]] == ["note"]
+    assert "profile half" in found["AWS config"][0].words
+    docker(well, {"credHelpers": {registry("112233445566"): "ecr-py"}})
+    found = findings(well, code=1)
+    assert [one.state for one in found["registries"]] == ["wrong"]
+
+
+def test_nothing_at_all(person: Person) -> None:
+    person.home.aws_config.unlink()
+    found = findings(person, code=1)
+    assert "ecr-py login --start-url" in found["registries"][0].mend
+
+
+# Sessions and tokens
+
+
+def test_a_session_that_has_ended_is_exit_3(well: Person) -> None:
+    well.ends_session()
+    finding = not_ok(findings(well, code=3))
+    assert (finding.name, finding.state) == ("session", "log in")
+    assert finding.mend == "run `ecr-py login dev`"
+
+
+def test_deep_asks_for_a_token_and_keeps_none(well: Person, aws: Aws) -> None:
+    found = findings(well, "--deep")
+    assert [one.state for one in found["token"]] == ["ok"] * 3
+    assert aws.count("GetAuthorizationToken") == 3
+    assert not (well.home.cache / "credentials").exists()
+
+
+def test_deep_says_what_aws_says(well: Person, aws: Aws) -> None:
+    aws.deny_ecr(f"arn:aws:sts::{STAGE}:*")
+    finding = not_ok(findings(well, "--deep", code=1))
+    assert f"{registry(STAGE)}: " in finding.words
+    assert "may not ecr:GetAuthorizationToken" in finding.words
+
+
+def test_deep_logs_in_nowhere(well: Person, aws: Aws) -> None:
+    well.has_browser()
+    aws.end_session()
+    found = findings(well, "--deep", code=3)
+    assert {one.state for one in found["token"]} == {"log in"}
+    assert well.addresses == []
+
+
+# Folders
+
+
+def test_folders_that_are_open_are_closed(well: Person) -> None:
+    well.home.get(HOST)
+    log, token = well.home.log.parent, well.token_files()[0]
+    for folder in (well.home.cache, log):
+        folder.chmod(0o755)
+    token.chmod(0o644)
+    found = findings(well)
+    assert {name for name in found if found[name][-1].state == "note"} == {
+        *("cache", "log", "SSO cache")
+    }
+    done = well.types("doctor", "--fix")
+    assert done.code == 0
+    assert done.stderr.count("closed") == 3
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    for folder in (well.home.cache, log):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert well.types("doctor", "--fix").stderr == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_cache_of_somebody_elses(well: Person) -> None:
+    well.home.cache.mkdir(parents=True)
+    os.chown(well.home.cache, 12345, 12345)
+    finding = not_ok(findings(well, code=1))
+    assert "belongs to another user" in finding.words
+    assert "chown" in finding.mend
+
+
+def test_a_file_where_the_cache_should_be(well: Person) -> None:
+    well.home.write(well.home.cache, "")
+    assert "is not a folder" in not_ok(findings(well, code=1)).words
+
+
+# The network
+
+
+@pytest.fixture
+def behind_proxy(well: Person, aws: Aws) -> Proxy:
+    """AWS by its real names."""
+    for name in [name for name in well.home.environment if name.startswith("AWS_ENDPOINT_URL")]:
+        del well.home.environment[name]
+    return Proxy(aws)
+
+
+def test_real_names_through_the_proxy_in_force(well: Person, behind_proxy: Proxy) -> None:
+    with behind_proxy as proxy:
+        well.home.environment |= proxy.environment()
+        found = findings(well)
+        words = found["endpoints"][0].words
+        assert words == f"3 endpoints answered, through {proxy.url}"
+        assert set(proxy.connects) == {
+            f"{service}.eu-west-1.amazonaws.com" for service in ("api.ecr", "oidc", "portal.sso")
+        }
+
+
+def test_a_proxy_that_lets_nobody_through(well: Person, behind_proxy: Proxy) -> None:
+    with behind_proxy as proxy:
+        proxy.routes.clear()
+        well.home.environment |= proxy.environment()
+        secret = proxy.url.replace("//", "//somebody:secret@")
+        found = findings(well, code=1, HTTPS_PROXY=secret, https_proxy=secret)
+    assert [one.state for one in found["endpoints"]] == ["wrong"] * 3
+    assert "502" in found["endpoints"][0].words
+    assert "secret@" not in str(found)
+
+
+def test_a_certificate_that_is_not_trusted(well: Person, behind_proxy: Proxy) -> None:
+    with behind_proxy as proxy:
+        url = proxy.url
+        found = findings(well, code=1, HTTPS_PROXY=url, https_proxy=url)
+    assert "certificate" in found["endpoints"][0].words.lower()
+
+
+def test_nobody_answers(well: Person, behind_proxy: Proxy) -> None:
+    nowhere = "http://127.0.0.1:9"
+    found = findings(well, code=1, HTTPS_PROXY=nowhere, https_proxy=nowhere)
+    assert "cannot be reached" in found["endpoints"][0].words
+    assert "clock" not in found
+
+
+@pytest.mark.parametrize(
+    ("skew", "state", "words"),
+    [
+        (3, "ok", "as AWS's"),
+        (-90, "note", "90 seconds behind"),
+        (400, "wrong", "400 seconds ahead of"),
+    ],
+)
+def test_the_clock(skew: float, state: str, words: str) -> None:
+    finding = checks.clock(skew)
+    assert finding.state == state
+    assert words in finding.words
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        HOST,
+        f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com",
+        f"{DEV}.dkr-ecr.us-east-1.on.aws",
+        f"{DEV}.dkr-ecr-fips.us-gov-west-1.on.aws",
+        f"{DEV}.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        f"{DEV}.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+        f"{DEV}.dkr.ecr.us-iso-east-1.c2s.ic.gov",
+        "public.ecr.aws",
+    ],
+)
+def test_the_endpoint_is_botocores(host: str) -> None:
+    registry = Registry.parse(host)
+    made = Session().create_client(
+        "ecr-public" if registry.public else "ecr",
+        region_name=registry.region,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(
+            use_fips_endpoint=registry.fips or None,
+            use_dualstack_endpoint=registry.dual_stack or None,
+        ),
+    )
+    assert made.meta.endpoint_url == checks.endpoint_of(registry, {}).rstrip("/")
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_it_can_be_read_at_any_width(well: Person, columns: int) -> None:
+    shutil.rmtree(well.sso_cache)
+    with well.at_terminal(f"stty cols {columns}; ecr-py doctor", NO_COLOR="1") as terminal:
+        assert terminal.wait() == 3
+    assert f"{START_URL}" in terminal.shown
+    assert "`ecr-py login dev`" in " ".join(terminal.shown.split())
+
+
+def test_nothing_of_aws_is_imported_without_deep(well: Person) -> None:
+    done = well.types("doctor", PYTHONPROFILEIMPORTTIME="1")
+    assert " botocore" not in done.stderr
