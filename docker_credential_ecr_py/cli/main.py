@@ -12,6 +12,9 @@ from docker_credential_ecr_py.log import start_log
 _NAME = "docker-credential-ecr-py"
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
+    "cache": "cache:cache",
+    "config": "config:config",
+    "configure": "configure:configure",
     "explain": "explain:explain",
     "login": "login:login",
     "logout": "login:logout",

@@ -1,7 +1,7 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from docker_credential_ecr_py import paths
@@ -28,16 +28,22 @@ def load_config() -> AwsConfig:
     )
 
 
-def known_registries(broker: Broker, aws: AwsConfig) -> list[Known]:
+def known_registries(
+    broker: Broker, aws: AwsConfig, more_regions: Iterable[str] = ()
+) -> list[Known]:
     """Accounts and regions of the AWS config, and hosts of the settings; each host once.
 
-    A profile without a region has no registry that could be named. In the order of the files.
+    A profile without a region has no registry that could be named, but in `more_regions`. In the
+    order of the files.
     """
+    regions = tuple(more_regions)
     found: dict[str, Known] = {}
     for name, values in aws.profiles.items():
-        for account in sorted(accounts_of(values)):
+        places = [(account, _region_of(values)) for account in sorted(accounts_of(values))]
+        places += [(account, region) for account, _ in places for region in regions]
+        for account, region in places:
             try:
-                registry = Registry.of_account(account, _region_of(values))
+                registry = Registry.of_account(account, region)
             except BadInput:
                 continue
             found.setdefault(registry.host, Known(registry.host, registry, name))
@@ -95,6 +101,16 @@ def named_registry(
         f"which of {len(registries)} registries? Name one by its profile or host: "
         f"{', '.join(dict.fromkeys(profiles))}"
     )
+
+
+def named_host(broker: Broker, name: str) -> str:
+    """What docker calls the registry that is meant by `name`: an alias is its own host.
+
+    Raises as named_registry.
+    """
+    registry = named_registry(broker, name)
+    host = host_of(name) if "." in name else registry.host
+    return host if host in broker.settings.aliases else registry.host
 
 
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:

@@ -1,7 +1,9 @@
 """How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
+import difflib
 import json
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -50,6 +52,24 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def can_ask() -> bool:
+    """Whether a person sits at a terminal, to be asked on standard error."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def show_change(file: str, before: str, after: str) -> None:
+    """What `--dry-run` prints: a unified diff, on standard output."""
+    from rich.text import Text
+
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
+    )
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    shown = console()
+    for line in lines:
+        shown.print(Text(line, colours.get(line[0], "")), soft_wrap=True)
 
 
 def console(*, stderr: bool = False) -> "Console":

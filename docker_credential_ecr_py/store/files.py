@@ -73,6 +73,18 @@ class FileStore:
     def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
         return self._forget(lambda path, fields: file in fields[5::2])
 
+    def forget_all(self) -> set[str]:
+        found = {
+            host
+            for host, key in self._forget(lambda path, fields: True)
+            if self.load(key) is not None
+        }
+        if self._is_sound("credentials"):
+            for path in (self.root / "credentials").iterdir():
+                with suppress(OSError):
+                    path.unlink()
+        return found
+
     def _forget(self, unwanted: Callable[[Path, list[bytes]], bool]) -> set[tuple[str, str]]:
         found = set()
         for path in self._selection_files():
