@@ -222,14 +222,8 @@ def _opening(text: str, table: str) -> int | None:
     """Where the object of a table begins, or None where there is none."""
     if table == _ROOT:
         return text.index("{")
-    return next(
-        (
-            member.value
-            for member in _root(text)
-            if member.name == table and text[member.value] == "{"
-        ),
-        None,
-    )
+    found = {member.name: member.value for member in _root(text)}.get(table)
+    return found if found is not None and text[found] == "{" else None
 
 
 def _is_blank(text: str) -> bool:

@@ -61,15 +61,14 @@ def can_ask() -> bool:
 
 def show_change(file: str, before: str, after: str) -> None:
     """What `--dry-run` prints: a unified diff, on standard output."""
-    from rich.text import Text
-
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
-    )
+    screen = console()
+    coloured = screen.color_system is not None and not screen.no_color
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    shown = console()
-    for line in lines:
-        shown.print(Text(line, colours.get(line[0], "")), soft_wrap=True)
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
+    ):
+        # Not by rich, which makes blanks of tabs.
+        click.echo(click.style(line, colours.get(line[0])) if coloured else line)
 
 
 def console(*, stderr: bool = False) -> "Console":
