@@ -44,20 +44,26 @@ def read_if_there(file: Path) -> bytes | None:
 def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
     """Makes `after` of a user's file that holds `before`; None stands for no file.
 
-    A link to it and its mode stay, and what is replaced is left beside it, with ".bak". A new
-    file is for its owner alone. Raises OSError, also where the file is read-only or no longer
-    holds `before`.
+    A link to it, its mode and its owner stay, and what is replaced is left beside it, with
+    ".bak". A new file is for its owner alone. Raises OSError, also where the file is read-only or
+    no longer holds `before`.
     """
     target = Path(os.path.realpath(file))
     if read_if_there(target) != before:
         raise OSError(errno.EBUSY, "something else has just changed it; try again")
-    mode = 0o600 if before is None else target.stat().st_mode & 0o777
+    found = None if before is None else target.stat()
+    mode = found.st_mode & 0o777 if found else 0o600
     if not mode & 0o222:
         raise PermissionError(errno.EACCES, "it is read-only")
     make_private_folder(target.parent)
-    if before and after is not None:
-        write_whole(target.with_name(f"{target.name}.bak"), before, mode=mode)
     if after is None:
         target.unlink(missing_ok=True)
-    else:
-        write_whole(target, after, mode=mode)
+        return
+    backup = target.with_name(f"{target.name}.bak")
+    for path, content in ((backup, before), (target, after)):
+        if content is None:
+            continue
+        write_whole(path, content, mode=mode)
+        if found and os.name == "posix":
+            with suppress(OSError):
+                os.chown(path, found.st_uid, found.st_gid)  # sudo must not take it away

@@ -1,14 +1,14 @@
 """ecr-py configure: sets docker's config, and that of others like it, so that they ask us.
 
-What becomes of a file is decided by `plan`, a pure function; docker_edit.py knows the text, undo.py
-how to put back what was.
+docker_plan.py decides what becomes of a file, docker_edit.py knows its text, undo.py how to put
+back what was.
 """
 
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -16,6 +16,7 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import docker_edit, settings_edit, undo
+from docker_credential_ecr_py.cli.docker_plan import Plan, host_of_auth, plan
 from docker_credential_ecr_py.cli.registries import (
     known_registries,
     load_config,
@@ -30,24 +31,22 @@ from docker_credential_ecr_py.cli.shown import (
 )
 from docker_credential_ecr_py.docker_config import (
     OURSELVES,
-    DockerConfig,
     load_docker_config,
     read_text,
 )
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
-    BadServerURL,
-    NotEcr,
     SettingsError,
 )
-from docker_credential_ecr_py.registry import PUBLIC_HOSTS, host_of
+from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 from docker_credential_ecr_py.selection import accounts_of
 from docker_credential_ecr_py.settings import Settings, parse_settings
 from docker_credential_ecr_py.settings import read_text as read_settings
 
 _PROGRAM = f"docker-credential-{OURSELVES}"
 _DOCKER = "docker"
+_MOST_NAMED = 5
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
     _DOCKER: paths.docker_config_file,
     "podman": paths.podman_auth_file,  # and buildah and skopeo
@@ -69,75 +68,6 @@ _CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
 _SETTINGS = _Kind(
     lambda text, file: parse_settings(text, str(file)), settings_edit.without_fallback, str
 )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to become of a client's config.
-
-    `helpers` are the hosts that get an entry of ours; `store` whether we answer for all hosts, and
-    `fallback` the helper that did so before. `stale` are auths with a password of ECR's, `unread`
-    those of other registries that docker no longer looks at; `kept` hosts that another helper
-    keeps.
-    """
-
-    helpers: tuple[str, ...] = ()
-    store: bool = False
-    fallback: str = ""
-    stale: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    kept: Mapping[str, str] = field(default_factory=dict)
-
-
-def plan(
-    config: DockerConfig,
-    hosts: Iterable[str],
-    settings: Settings,
-    *,
-    every_registry: bool,
-    replace: str,
-) -> Plan:
-    """How a client comes to ask us for `hosts`, or for every registry. Asks nobody."""
-    others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
-    taken = [host for host in others if others[host] == replace and _is_ecr(host, settings)]
-    wanted = [] if every_registry else [host for host in hosts if host not in config.ours]
-    kept = {
-        host: helper
-        for host, helper in others.items()
-        if host not in taken and (host in wanted or (every_registry and _is_ecr(host, settings)))
-    }
-    helpers = [host for host in dict.fromkeys([*wanted, *taken]) if host not in kept]
-    theirs = bool(replace) and config.store == replace
-    store = config.store != OURSELVES and (every_registry or theirs)
-    asked_for_all = store or config.store == OURSELVES
-    stale, unread = [], []
-    for url in config.with_password:
-        host = host_of_auth(url)
-        if host in config.ours or host in helpers:
-            stale.append(url)
-        elif asked_for_all and host not in config.helpers:
-            if _is_ecr(host, settings):
-                stale.append(url)
-            elif store and not config.store:
-                unread.append(url)
-    fallback = config.store if store and not theirs else ""
-    return Plan(tuple(helpers), store, fallback, tuple(stale), tuple(unread), kept)
-
-
-def host_of_auth(url: str) -> str:
-    """The host of a key of auths, which may be a URL; "" where it is none."""
-    try:
-        return host_of(url)
-    except BadServerURL:
-        return ""
-
-
-def _is_ecr(host: str, settings: Settings) -> bool:
-    try:
-        settings.registry_for(host)
-    except NotEcr:
-        return False
-    return True
 
 
 @dataclass
@@ -185,7 +115,13 @@ class _Change:
     "--creds-store", is_flag=True, help="Every registry; others go to docker's present store."
 )
 @click.option("--registry", "named", multiple=True, metavar="HOST", help="This one, not all found.")
-@click.option("--region", "regions", multiple=True, help="Each account's registry there too.")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Each account's registry there too.",
+)
 @click.option("--public", is_flag=True, help="ECR Public too.")
 @click.option("--replace", metavar="HELPER", default="", help="Take over from it: ecr-login, say.")
 @click.option("--remove-auths", is_flag=True, help="Remove ECR's passwords from the config.")
@@ -223,6 +159,8 @@ def configure(
             raise click.UsageError("--undo goes with --for and --dry-run alone")
         _put_back(clients or tuple(_FILES), dry_run=dry_run)
         return
+    if named and regions:
+        raise click.UsageError("a --registry has its region in its name: leave out --region")
     if cred_helpers and creds_store:
         raise click.UsageError("--cred-helpers or --creds-store, not both")
     if creds_store and set(clients) - {_DOCKER}:
@@ -263,11 +201,7 @@ def configure(
         return
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
-    for change in changes:
-        what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
-        click.echo(f"{change.client}: {what}")
-    if any(change.summary for change in changes):
-        click.echo("`ecr-py configure --undo` puts back what was")
+    _say_what_was_done(changes)
     _check_path()
 
 
@@ -290,9 +224,9 @@ def _registries(
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
         ]
         if unplaced:
+            some = ", ".join(unplaced[:_MOST_NAMED]) + ", …" * (len(unplaced) > _MOST_NAMED)
             click.echo(
-                f"ecr-py: {', '.join(unplaced)} in {aws.source}: no region; --region says which",
-                err=True,
+                f"ecr-py: no region in {aws.source} for {some}: --region says which", err=True
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
@@ -367,6 +301,14 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
         return stale if click.confirm("Remove them", default=True, err=True) else ()
     click.echo(f"ecr-py: {what}: `ecr-py configure --remove-auths` removes them", err=True)
     return ()
+
+
+def _say_what_was_done(changes: list[_Change]) -> None:
+    for change in changes:
+        what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
+        click.echo(f"{change.client}: {what}")
+    if any(change.summary for change in changes):
+        click.echo("`ecr-py configure --undo` puts back what was")
 
 
 def _write(file: Path, kind: _Kind, before: str | None, after: str, *, dry_run: bool) -> None:

@@ -378,8 +378,19 @@ def test_undo_is_for_all_or_for_those_that_are_named(owner: Owner) -> None:
     assert not owner.config.exists()
 
 
-def test_undo_goes_with_nothing_else(owner: Owner) -> None:
-    assert owner.invokes("configure", "--undo", "--public").code == 2
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--undo", "--public"),
+        ("--creds-store", "--cred-helpers"),
+        ("--registry", registry(DEV), "--region", "us-east-1"),
+        ("--replace", "ecr-py"),
+        ("--for", "dockr"),
+    ],
+)
+def test_options_that_do_not_go_together(owner: Owner, options: tuple[str, ...]) -> None:
+    assert owner.invokes("configure", *options).code == 2
+    assert not owner.config.exists()
 
 
 # The executable

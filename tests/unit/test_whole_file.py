@@ -64,3 +64,13 @@ def test_none_removes_it(tmp_path: Path) -> None:
     rewrite(file, None, b"mine")
     rewrite(file, b"mine", None)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to somebody")
+def test_root_does_not_take_a_file_away(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(b"before")
+    os.chown(file, 1234, 1234)
+    rewrite(file, b"before", b"after")
+    for path in (file, tmp_path / "config.bak"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
