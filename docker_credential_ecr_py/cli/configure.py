@@ -95,7 +95,7 @@ class _Change:
         """What it does, in words; "" where it does nothing."""
         count = len(self.plan.helpers)
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
-        done += ["credsStore"] * self.plan.store
+        done += [f"credsStore is {OURSELVES}"] * self.plan.store
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(docker_edit.BYTE_ORDER_MARK):
             done += ["no byte-order mark, which it does not take"]
