@@ -204,14 +204,16 @@ class Broker:
         self.store.save(key, Credential.from_login(username, secret, now=now, expires=expires))
         self._remember_login(asked, key)
 
-    def forget(self, server_url: str) -> None:
-        """Drops what is cached for a registry; nothing there is as good. Raises NotEcr."""
+    def forget(self, server_url: str) -> bool:
+        """Drops what is cached for a registry; False where nothing was. Raises NotEcr."""
         asked = self._asked(server_url)
         keys = self.store.forget(asked.host) | {_key_of_login(asked.host)}
         with suppress(EcrPyError):
             keys.add(self._key(asked.registry, self._select(asked)[0]))
+        kept = [key for key in keys if self.store.load(key) is not None]
         for key in keys:
             self.store.discard(key)
+        return bool(kept)
 
     def answerable(self) -> dict[str, str]:
         """Each registry that can be answered for now without asking anyone: URL to username."""

@@ -1,6 +1,6 @@
 """Docker's config.json (and podman's auth.json, which has its format): who is asked for whom.
 
-Reading only; cli/configure.py edits it. Source: docker/cli, cli/config/configfile/file.go.
+Reading only; cli/docker_edit.py edits it. Source: docker/cli, cli/config/configfile/file.go.
 """
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.errors import DockerConfigError
+from docker_credential_ecr_py.whole_file import read_if_there
 
 OURSELVES = "ecr-py"
 
@@ -36,9 +37,14 @@ class DockerConfig:
 
 def load_docker_config(path: Path) -> DockerConfig:
     """What the file says; an absent one says nothing. Raises DockerConfigError."""
-    document = read_document(path)
+    return parse_docker_config(read_text(path) or "", path)
+
+
+def parse_docker_config(text: str, path: Path) -> DockerConfig:
+    """What the text of the file at `path` says. Raises DockerConfigError."""
+    document = parse_document(text, path)
     helpers, auths = (_table(document, key, path) for key in ("credHelpers", "auths"))
-    store = document.get("credsStore", "")
+    store = "" if document.get("credsStore") is None else document["credsStore"]
     if not isinstance(store, str):
         raise DockerConfigError(f"{path}: credsStore takes the name of a helper")
     for host, helper in helpers.items():
@@ -52,16 +58,20 @@ def load_docker_config(path: Path) -> DockerConfig:
     return DockerConfig(helpers, store, tuple(auths), tuple(passwords), str(path))
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The JSON object in the file; an empty one where there is none. Raises DockerConfigError."""
+def read_text(path: Path) -> str | None:
+    """The file to the last byte, or None where there is none. Raises DockerConfigError."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+        content = read_if_there(path)
+        return None if content is None else content.decode()
     except OSError as error:
         raise DockerConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise DockerConfigError(f"{path} is not UTF-8 text") from None
+
+
+def parse_document(text: str, path: Path) -> dict[str, Any]:
+    """The JSON object in the text; an empty one in a blank one. Raises DockerConfigError."""
+    text = text.removeprefix("\ufeff")
     if not text.strip():
         return {}
     try:
@@ -70,6 +80,8 @@ def read_document(path: Path) -> dict[str, Any]:
         raise DockerConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:
         raise DockerConfigError(f"{path} is nested too deep") from None
+    except ValueError as error:
+        raise DockerConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise DockerConfigError(f"{path} is not a JSON object")
     return document

@@ -32,6 +32,11 @@ def log_file() -> Path | None:
     return folder and folder / "ecr-py.log"
 
 
+def state_folder() -> Path | None:
+    """What is kept until it is asked for, unlike the cache. None as for cache_folder."""
+    return _usable(_DIRS.user_state_dir)
+
+
 def aws_config_file(environ: Mapping[str, str]) -> Path:
     return Path(os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"))
 
@@ -44,6 +49,32 @@ def aws_credentials_file(environ: Mapping[str, str]) -> Path:
 
 def docker_config_file(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
+
+
+def podman_auth_file(environ: Mapping[str, str]) -> Path:
+    """Of podman, buildah and skopeo: the one that outlasts the session of the machine.
+
+    Source: containers/image, docs/containers-auth.json.5.md.
+    """
+    folder = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(environ.get("REGISTRY_AUTH_FILE") or os.path.join(folder, "containers/auth.json"))
+
+
+def podman_login_file(environ: Mapping[str, str]) -> Path | None:
+    """Where `podman login` writes, and podman looks first: it is gone with the session."""
+    folder = environ.get("XDG_RUNTIME_DIR")
+    named = environ.get("REGISTRY_AUTH_FILE")
+    return Path(folder, "containers/auth.json") if folder and not named else None
+
+
+def singularity_config_file(environ: Mapping[str, str]) -> Path:
+    folder = environ.get("SINGULARITY_CONFIGDIR") or os.path.expanduser("~/.singularity")
+    return Path(folder) / "docker-config.json"
+
+
+def apptainer_config_file(environ: Mapping[str, str]) -> Path:
+    folder = environ.get("APPTAINER_CONFIGDIR") or os.path.expanduser("~/.apptainer")
+    return Path(folder) / "docker-config.json"
 
 
 def sso_cache_folder() -> Path:

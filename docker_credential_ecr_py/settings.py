@@ -10,6 +10,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
 from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.whole_file import read_if_there
 
 OURSELVES = "ecr-py"
 # Not another helper's name: we keep those logins ourselves.
@@ -23,7 +24,7 @@ CHOICES = {
 }
 _DEFAULTS = (*CHOICES, "login_timeout", "fallback")
 _LOGIN_TIMEOUT = range(10, 3601)
-_REGISTRY = ("profile", "alias")
+REGISTRY = ("profile", "alias")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 
@@ -62,21 +63,30 @@ class Settings:
         return best, self.profiles[best]
 
 
+def defaults() -> dict[str, Any]:
+    """Each key that may stand under [defaults], and what holds where it does not."""
+    return {key: getattr(Settings, key) for key in _DEFAULTS}
+
+
 def load_settings(path: Path) -> Settings:
     """The settings in a file; the defaults where there is none. Raises SettingsError."""
+    text = read_text(path)
+    return Settings() if text is None else parse_settings(text, str(path))
+
+
+def read_text(path: Path) -> str | None:
+    """The file to the last byte, or None where there is none. Raises SettingsError."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return Settings()
+        content = read_if_there(path)
+        return None if content is None else content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {_cause(error)}") from None
-    return parse_settings(text, str(path))
 
 
 def parse_settings(text: str, name: str) -> Settings:
     """The settings in a TOML document called `name`. Raises SettingsError."""
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name} is not TOML: {_cause(error)}") from None
     return _Reader(text, name).settings(document)
@@ -120,7 +130,7 @@ class _Reader:
                 raise self._wrong(
                     host, 'is written [registries."HOST"], with profile or alias under it'
                 )
-            self._known(table, _REGISTRY, host)
+            self._known(table, REGISTRY, host)
             if "profile" in table:
                 profiles[glob] = self._text(table, "profile", host)
             if "alias" in table:

@@ -1,5 +1,6 @@
 """Makes files that are whole, and folders that are for their owner alone."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,8 +24,45 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     try:
         with open(file, "wb") as writer:
             writer.write(content)
+        beside.chmod(mode)  # whatever the umask took away
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
             beside.unlink()
         raise
+
+
+def read_if_there(file: Path) -> bytes | None:
+    """A file's content, or None where there is none. Raises OSError."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
+    """Makes `after` of a user's file that holds `before`; None stands for no file.
+
+    A link to it, its mode and its owner stay, and what is replaced is left beside it, with
+    ".bak". A new file is for its owner alone. Raises OSError, also where the file is read-only or
+    no longer holds `before`.
+    """
+    target = Path(os.path.realpath(file))
+    if read_if_there(target) != before:
+        raise OSError(errno.EBUSY, "something else has just changed it; try again")
+    found = None if before is None else target.stat()
+    mode = found.st_mode & 0o777 if found else 0o600
+    if not mode & 0o222:
+        raise PermissionError(errno.EACCES, "it is read-only")
+    make_private_folder(target.parent)
+    if after is None:
+        target.unlink(missing_ok=True)
+        return
+    backup = target.with_name(f"{target.name}.bak")
+    for path, content in ((backup, before), (target, after)):
+        if content is None:
+            continue
+        write_whole(path, content, mode=mode)
+        if found and os.name == "posix":
+            with suppress(OSError):
+                os.chown(path, found.st_uid, found.st_gid)  # sudo must not take it away

@@ -1,6 +1,5 @@
 """ecr-py daemon: run it, have the system run it, and see what it does."""
 
-import json
 import os
 import shutil
 import signal
@@ -19,9 +18,9 @@ from docker_credential_ecr_py.cli.shown import (
     show_json,
     table,
 )
+from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
 from docker_credential_ecr_py.errors import EcrPyError
-from docker_credential_ecr_py.store import client, entry
 
 # Neither the folder we are in nor PYTHON* variables may name another package.
 _DAEMON = [sys.executable, "-E", "-P", "-m", "docker_credential_ecr_py.daemon"]
@@ -84,7 +83,7 @@ def uninstall() -> None:
 @failing_in_one_line
 def start() -> None:
     """Start it in the background."""
-    if running := ask_status():
+    if running := ask_status(os.environ):
         click.echo(f"The daemon runs already: {_summary(running)}")
         return
     if (ours := _installed()) is not None:
@@ -101,7 +100,7 @@ def start() -> None:
 @failing_in_one_line
 def stop() -> None:
     """Stop it. Where it is installed, the next login starts it again."""
-    running = ask_status()
+    running = ask_status(os.environ)
     if running is None:
         click.echo(_NOT_RUNNING.capitalize())
         return
@@ -110,7 +109,7 @@ def stop() -> None:
     else:
         os.kill(running["pid"], signal.SIGTERM)
     deadline = time.monotonic() + _PATIENCE
-    while ask_status() is not None:
+    while ask_status(os.environ) is not None:
         if time.monotonic() > deadline:
             raise EcrPyError(f"the daemon (pid {running['pid']}) does not end")
         time.sleep(0.05)
@@ -122,7 +121,7 @@ def stop() -> None:
 @failing_in_one_line
 def status(as_json: bool) -> None:
     """What it keeps alive, and what failed. Exit 1 where it does not run."""
-    found = ask_status()
+    found = ask_status(os.environ)
     if as_json:
         show_json(found)
     elif found is not None:
@@ -143,16 +142,6 @@ def logs(lines: int, follow: bool) -> None:
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
 
-def ask_status() -> dict[str, Any] | None:
-    """What the daemon says of itself, or None where none runs that we could ask."""
-    path = entry.socket_path(paths.as_bytes(os.environ))
-    answer = client.ask(path, b"status") if path else None
-    try:
-        return dict(json.loads(answer or b""))
-    except (ValueError, TypeError):
-        return None
-
-
 def _service() -> Service:
     program = shutil.which(sys.argv[0]) or sys.argv[0]
     return service(os.path.abspath(program), os.environ)
@@ -170,7 +159,7 @@ def _installed() -> Service | None:
 def _wait_for_start() -> dict[str, Any]:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        if found := ask_status():
+        if found := ask_status(os.environ):
             return found
         time.sleep(0.05)
     raise EcrPyError("the daemon did not start", mend="see `ecr-py daemon logs`")

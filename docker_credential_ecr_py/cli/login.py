@@ -10,7 +10,7 @@ import click
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.registries import load_config
-from docker_credential_ecr_py.cli.shown import failing_in_one_line
+from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
@@ -131,7 +131,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
     if every or len(known) == 1:
         return known
     labels = [session.name or session.profile for session in known]
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):
         click.echo(f"{number:3}  {session.title}", err=True)

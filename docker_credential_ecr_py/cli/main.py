@@ -10,7 +10,10 @@ from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
 _COMMANDS = {
+    "cache": "cache:cache",
     "completion": "completion:completion",
+    "config": "config:config",
+    "configure": "configure:configure",
     "daemon": "daemon:daemon",
     "doctor": "doctor:doctor",
     "explain": "explain:explain",

@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import click
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.cli.shown import can_ask
 from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
 from docker_credential_ecr_py.sso.sessions import Sessions, Way
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import read_if_there, rewrite
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -60,7 +60,7 @@ def onboard(
     Raises EcrPyError.
     """
     check_region(region, "ecr", "ECR")
-    if not (every_role or role or _can_choose()):
+    if not (every_role or role or can_ask()):
         raise click.UsageError("nobody can choose here: use --all, or --role NAME")
     token = sessions.alive(session) or sessions.log_in(session, way)
     offered = assignments(session, token.access_token)
@@ -119,16 +119,11 @@ def append(file: Path, added: str) -> None:
 
     What was there is left beside it, with ".bak". Raises AwsConfigError.
     """
-    target = Path(os.path.realpath(file))  # a link stays a link
     try:
-        before = target.read_bytes() if target.exists() else b""
-        mode = target.stat().st_mode & 0o777 if before else 0o600
-        make_private_folder(target.parent)
-        if before:
-            write_whole(target.with_name(f"{target.name}.bak"), before, mode=mode)
-        end = b"\r\n" if b"\r\n" in before else b"\n"
+        before = read_if_there(file)
+        end = b"\r\n" if before and b"\r\n" in before else b"\n"
         gap = b"" if not before else end if before.endswith(b"\n") else end * 2
-        write_whole(target, before + gap + added.encode().replace(b"\n", end), mode=mode)
+        rewrite(file, before, (before or b"") + gap + added.encode().replace(b"\n", end))
     except OSError as error:
         raise AwsConfigError(f"{file} cannot be written: {error.strerror}") from None
 
@@ -155,10 +150,6 @@ def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list
         if picked:
             return [offered[number - 1] for number in picked]
         click.echo(f"numbers from 1 to {len(offered)}, or all", err=True)
-
-
-def _can_choose() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _picked(answer: str, most: int) -> list[int]:

@@ -38,16 +38,22 @@ def load_config() -> AwsConfig:
     )
 
 
-def known_registries(broker: Broker, aws: AwsConfig) -> list[Known]:
+def known_registries(
+    broker: Broker, aws: AwsConfig, more_regions: Iterable[str] = ()
+) -> list[Known]:
     """Accounts and regions of the AWS config, and hosts of the settings; each host once.
 
-    A profile without a region has no registry that could be named. In the order of the files.
+    A profile without a region has no registry that could be named, but in `more_regions`. In the
+    order of the files.
     """
+    regions = tuple(more_regions)
     found: dict[str, Known] = {}
     for name, values in aws.profiles.items():
-        for account in sorted(accounts_of(values)):
+        places = [(account, _region_of(values)) for account in sorted(accounts_of(values))]
+        places += [(account, region) for account, _ in places for region in regions]
+        for account, region in places:
             try:
-                registry = Registry.of_account(account, _region_of(values))
+                registry = Registry.of_account(account, region)
             except BadInput:
                 continue
             found.setdefault(registry.host, Known(registry.host, registry, name))
@@ -174,6 +180,16 @@ def registry_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 def _is_host(name: str, aws: AwsConfig) -> bool:
     return ("." in name or ":" in name) and name not in aws.profiles
+
+
+def named_host(broker: Broker, name: str) -> str:
+    """What docker calls the registry that is meant by `name`: an alias is its own host.
+
+    Raises as named_registry.
+    """
+    registry = named_registry(broker, name)
+    host = host_of(name) if "." in name else registry.host
+    return host if host in broker.settings.aliases else registry.host
 
 
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:

@@ -1,5 +1,6 @@
 """How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
+import difflib
 import json
 import os
 import shutil
@@ -56,6 +57,23 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
 
 def show_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def can_ask() -> bool:
+    """Whether a person sits at a terminal, to be asked on standard error."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def show_change(file: str, before: str, after: str) -> None:
+    """What `--dry-run` prints: a unified diff, on standard output."""
+    screen = console()
+    coloured = screen.color_system is not None and not screen.no_color
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
+    ):
+        # Not by rich, which makes blanks of tabs.
+        click.echo(click.style(line, colours.get(line[0])) if coloured else line)
 
 
 def console(*, stderr: bool = False) -> "Console":

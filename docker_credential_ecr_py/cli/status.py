@@ -25,11 +25,13 @@ from docker_credential_ecr_py.cli.shown import (
     table,
 )
 from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
+from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig, load_docker_config
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, LoginNeeded, NotEcr
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
+from docker_credential_ecr_py.store.kinds import NoStore
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,7 +113,13 @@ def status(check: bool, as_json: bool) -> None:
 
 def daemon_line() -> str:
     """What the daemon says of itself, in a few words; "" where there is none."""
-    return ""
+    found = ask_status(os.environ)
+    if found is None:
+        return ""
+    kept = len(found["registries"])
+    line = f"runs (pid {found['pid']}), registries kept alive: {kept}"
+    failed = sum(bool(one["failure"]) for one in (*found["registries"], *found["sessions"]))
+    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
 
 
 def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
@@ -327,11 +335,10 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
 
 
 def _store(broker: Broker) -> dict[str, str | None]:
-    from docker_credential_ecr_py.store.files import FileStore
-
-    store = broker.store
-    place = str(store.root) if isinstance(store, FileStore) else None
-    return {"kind": broker.settings.store if place else "none", "path": place}
+    if isinstance(broker.store, NoStore):
+        return {"kind": "none", "path": None}
+    kind = broker.settings.store
+    return {"kind": kind, "path": None if kind == "memory" else str(paths.cache_folder())}
 
 
 def _written(moment: float) -> str:

@@ -37,6 +37,9 @@ class Store(Protocol):
     def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
         """Likewise those that hold by a file: pairs of a host and the key that it named."""
 
+    def forget_all(self) -> set[str]:
+        """Drops all that is kept, whoever asked; returns the hosts that had a credential."""
+
     def discard(self, key: str) -> None: ...
 
     def remembered(self) -> Iterator[Remembered]:
@@ -60,6 +63,9 @@ class NoStore:
         return set()
 
     def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+        return set()
+
+    def forget_all(self) -> set[str]:
         return set()
 
     def discard(self, key: str) -> None: ...

@@ -71,6 +71,13 @@ class RecordStore:
     def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
         return self._forget(lambda name, fields: file in fields[5::2])
 
+    def forget_all(self) -> set[str]:
+        kept = set(self.shelf.names(CREDENTIALS))
+        found = self._forget(lambda name, fields: True)
+        for name in kept:
+            self.shelf.remove(name)
+        return {host for host, key in found if entry.credential_name(key.encode()) in kept}
+
     def discard(self, key: str) -> None:
         self.shelf.remove(entry.credential_name(key.encode()))
 

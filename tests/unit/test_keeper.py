@@ -54,11 +54,11 @@ class World:
             clock=lambda: self.now,
         )
 
-    def keeps(self, host: str = HOST, key: str = "key", **conditions: bytes) -> None:
+    def keeps(self, host: str = HOST, key: str = "key", token_file: str = "") -> None:
         """A registry that was used now, with a credential fresh from AWS."""
         fresh = Credential.from_aws("AWS", "p", now=self.now, expires=self.now + 12 * HOUR)
         self.store.save(key, fresh)
-        stamps = {os.fsencode(self.root / name): stamp for name, stamp in conditions.items()}
+        stamps = {os.fsencode(self.root / token_file): entry.PRESENT} if token_file else {}
         self.store.remember(Remembered(host, key, stamps, {"profile": "dev"}))
 
     def turns(self, end: Report | None = None) -> list[Report]:
@@ -78,7 +78,7 @@ class World:
             SESSION.start_url, "eu-west-1", "t", self.now + ends_in, registration, "r" * refresh
         )
         self.files.keep_token(SESSION, token)
-        self.keeps(**{SESSION.token_file: entry.PRESENT})
+        self.keeps(token_file=SESSION.token_file)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_fresh_credential_is_left_alone(world: World) -> None:
 def test_one_is_renewed_before_it_ages_and_once(world: World) -> None:
     world.keeps()
     world.now += 5.7 * HOUR
-    begun = []
+    begun: list[Report] = []
     while not begun:
         world.now += 60
         begun = world.turns()

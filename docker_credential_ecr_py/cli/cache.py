@@ -1,0 +1,86 @@
+"""ecr-py cache: what is kept on this machine, and forgetting it. No secret is shown."""
+
+import time
+from datetime import UTC, datetime
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.registries import named_host
+from docker_credential_ecr_py.cli.shown import (
+    console,
+    failing_in_one_line,
+    json_option,
+    show_json,
+    table,
+)
+
+_ALL_COLUMNS = 100
+_DETAILS = ("account", "region", "profile", "rule")
+
+
+@click.group()
+def cache() -> None:
+    """What is cached, and forgetting it.
+
+    \b
+    ecr-py cache ls            each registry that is answered from the cache
+    ecr-py cache rm dev        ask AWS anew for the registry of profile dev
+    ecr-py cache rm --all      ask anew for all
+    """
+
+
+@cache.command("ls")
+@json_option
+@failing_in_one_line
+def list_cached(as_json: bool) -> None:
+    """Each registry that can be answered from the cache, and until when."""
+    store = Broker().store
+    now = time.time()
+    found = []
+    for selection in store.remembered():
+        credential = store.load(selection.key) if selection.key else None
+        if credential is not None and credential.usable(now):
+            found.append((selection, credential))
+    if as_json:
+        show_json(
+            [
+                {
+                    "registry": selection.host,
+                    **selection.details,
+                    "until": datetime.fromtimestamp(credential.spent_at, UTC).isoformat(),
+                }
+                for selection, credential in found
+            ]
+        )
+        return
+    if not found:
+        click.echo("nothing is cached", err=True)
+        return
+    screen = console()
+    # Account and region stand in most hosts too.
+    details = _DETAILS if screen.width >= _ALL_COLUMNS else _DETAILS[2:]
+    shown = table("REGISTRY", *(name.upper() for name in details), "UNTIL")
+    for selection, credential in found:
+        until = datetime.fromtimestamp(credential.spent_at).astimezone()
+        seen = (selection.details.get(name) or "-" for name in details)
+        shown.add_row(selection.host, *seen, f"{until:%H:%M}")
+    screen.print(shown)
+
+
+@cache.command("rm")
+@click.argument("registries", nargs=-1, metavar="[REGISTRY | PROFILE]...")
+@click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
+@failing_in_one_line
+def remove(registries: tuple[str, ...], every: bool) -> None:
+    """Forget what is cached for a registry; the next pull asks AWS."""
+    if every == bool(registries):
+        raise click.UsageError("name registries, or --all")
+    broker = Broker()
+    if every:
+        hosts = broker.store.forget_all()
+        click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
+        return
+    for host in dict.fromkeys([named_host(broker, name) for name in registries]):
+        forgot = broker.forget(host)
+        click.echo(f"forgot {host}" if forgot else f"nothing was cached for {host}")

@@ -1,0 +1,78 @@
+"""What is to become of docker's config, so that docker asks us. Pure; docker_edit.py writes it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.registry import host_of
+from docker_credential_ecr_py.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to become of a client's config.
+
+    `helpers` are the hosts that get an entry of ours; `store` whether we answer for all hosts, and
+    `fallback` the helper that did so before. `stale` are auths with a password of ECR's, `unread`
+    those of other registries that docker no longer looks at; `kept` hosts that another helper
+    keeps.
+    """
+
+    helpers: tuple[str, ...] = ()
+    store: bool = False
+    fallback: str = ""
+    stale: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+def plan(
+    config: DockerConfig,
+    hosts: Iterable[str],
+    settings: Settings,
+    *,
+    every_registry: bool,
+    replace: str,
+) -> Plan:
+    """How a client comes to ask us for `hosts`, or for every registry. Asks nobody."""
+    others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
+    taken = [host for host in others if others[host] == replace and _is_ecr(host, settings)]
+    wanted = [] if every_registry else [host for host in hosts if host not in config.ours]
+    kept = {
+        host: helper
+        for host, helper in others.items()
+        if host not in taken and (host in wanted or (every_registry and _is_ecr(host, settings)))
+    }
+    helpers = [host for host in dict.fromkeys([*wanted, *taken]) if host not in kept]
+    theirs = bool(replace) and config.store == replace
+    store = config.store != OURSELVES and (every_registry or theirs)
+    asked_for_all = store or config.store == OURSELVES
+    stale, unread = [], []
+    for url in config.with_password:
+        host = host_of_auth(url)
+        if host in config.ours or host in helpers:
+            stale.append(url)
+        elif asked_for_all and host not in config.helpers:
+            if _is_ecr(host, settings):
+                stale.append(url)
+            elif store and not config.store:
+                unread.append(url)
+    fallback = config.store if store and not theirs else ""
+    return Plan(tuple(helpers), store, fallback, tuple(stale), tuple(unread), kept)
+
+
+def host_of_auth(url: str) -> str:
+    """The host of a key of auths, which may be a URL; "" where it is none."""
+    try:
+        return host_of(url)
+    except BadServerURL:
+        return ""
+
+
+def _is_ecr(host: str, settings: Settings) -> bool:
+    try:
+        settings.registry_for(host)
+    except NotEcr:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""What files were before `ecr-py configure` changed them, kept so that it can be put back.
+
+A record holds both texts, since a file may be edited after us: then only our changes are taken
+out. It may hold what docker's config does, so it lies in a file for its owner alone.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.whole_file import make_private_folder, rewrite, write_whole
+
+# The text of now, of before us (None: no file) and by us; returns it without our changes.
+TakeBack = Callable[[str, str | None, str], str | None]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A file as it was before us (None: there was none), and as we left it."""
+
+    original: str | None
+    written: str
+
+    def taken_back(self, now: str, take_back: TakeBack) -> str | None:
+        """The file without us, to the byte where nobody else has edited it since."""
+        return self.original if now == self.written else take_back(now, self.original, self.written)
+
+
+def change(file: Path, now: str | None, text: str, take_back: TakeBack) -> None:
+    """Writes `text` in place of `now`, and remembers how to put back what was before us.
+
+    Raises EcrPyError.
+    """
+    record = recall(file)
+    original = record.taken_back(now, take_back) if record and now is not None else now
+    _keep(file, Record(original, text))
+    write(file, now, text)
+
+
+def write(file: Path, now: str | None, text: str | None) -> None:
+    """As whole_file.rewrite. Raises EcrPyError."""
+    try:
+        rewrite(
+            file, None if now is None else now.encode(), None if text is None else text.encode()
+        )
+    except OSError as error:
+        raise EcrPyError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def recall(file: Path) -> Record | None:
+    """What was kept for a file, or None."""
+    place = _place(file)
+    try:
+        return Record(**json.loads(place.read_bytes())) if place else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def forget(file: Path) -> None:
+    if place := _place(file):
+        place.unlink(missing_ok=True)
+
+
+def _keep(file: Path, record: Record) -> None:
+    place = _place(file)
+    if place is None:
+        return
+    try:
+        make_private_folder(place.parent)
+        write_whole(place, json.dumps(asdict(record)).encode())
+    except OSError as error:
+        raise EcrPyError(
+            f"{place.parent}, where what was is kept for --undo, cannot be written: "
+            f"{error.strerror}"
+        ) from None
+
+
+def _place(file: Path) -> Path | None:
+    """Where a file's record lies; None where there is no place for any."""
+    name = hashlib.sha256(os.fsencode(file.absolute())).hexdigest()[:32]
+    folder = paths.state_folder()
+    return folder and folder / "undo" / f"{name}.json"

@@ -1,0 +1,18 @@
+"""What the daemon says of itself, for whoever shows it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.store import client, entry
+
+
+def ask_status(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """As Daemon's status; None where none runs that we could ask."""
+    path = entry.socket_path(paths.as_bytes(environ))
+    answer = client.ask(path, b"status") if path else None
+    try:
+        return dict(json.loads(answer or b""))
+    except (ValueError, TypeError):
+        return None

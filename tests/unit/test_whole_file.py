@@ -1,0 +1,76 @@
+"""A user's file is replaced as a whole, in its place, and what it was lies beside it."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from docker_credential_ecr_py.whole_file import read_if_there, rewrite
+
+
+def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "config"
+    assert read_if_there(file) is None
+    rewrite(file, None, b"mine")
+    assert file.read_bytes() == b"mine"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert os.listdir(file.parent) == ["config"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
+def test_mode_and_link_stay(tmp_path: Path, mode: int) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"before")
+    real.chmod(mode)
+    link.symlink_to(real)
+    rewrite(link, b"before", b"after")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"after"
+    assert (tmp_path / "real.bak").read_bytes() == b"before"
+    for file in (real, tmp_path / "real.bak"):
+        assert stat.S_IMODE(file.stat().st_mode) == mode
+
+
+def test_a_link_to_nothing_yet(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("elsewhere/real")
+    rewrite(link, None, b"mine")
+    assert (tmp_path / "elsewhere" / "real").read_bytes() == b"mine"
+
+
+def test_what_changed_since_it_was_read_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(b"theirs")
+    for before in (None, b"before"):
+        with pytest.raises(OSError, match="changed"):
+            rewrite(file, before, b"after")
+    assert file.read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["config"]
+
+
+def test_a_read_only_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(b"before")
+    file.chmod(0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        rewrite(file, b"before", b"after")
+    assert file.read_bytes() == b"before"
+
+
+def test_none_removes_it(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    rewrite(file, None, b"mine")
+    rewrite(file, b"mine", None)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to somebody")
+def test_root_does_not_take_a_file_away(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(b"before")
+    os.chown(file, 1234, 1234)
+    rewrite(file, b"before", b"after")
+    for path in (file, tmp_path / "config.bak"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
