@@ -5,7 +5,6 @@ once a minute, so a machine that slept, a clock that was set and files that chan
 same case. It asks nobody itself: workers do.
 """
 
-import json
 import os
 import time
 import zlib
@@ -21,6 +20,8 @@ from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.sso.files import Token, read_token
 from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.kinds import Remembered
+from docker_credential_ecr_py.store.records import selection_of
 from docker_credential_ecr_py.store.sealed import SEALED
 
 # Seconds.
@@ -64,50 +65,42 @@ class Failure:
         return self.at <= now < self.again and files == self.files
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Known:
-    """A selection: the name of its record, its fields, and when it was last used."""
+    """A selection, under which name its record is kept, who asked, and when it was last used."""
 
-    name: bytes
-    fields: list[bytes]
+    name: str
+    selection: Remembered
+    context: bytes
     used: float
 
     @property
     def host(self) -> str:
-        return os.fsdecode(self.fields[1])
+        return self.selection.host
 
     @property
-    def context(self) -> bytes:
-        return self.fields[2]
+    def key(self) -> str:
+        return self.selection.key
 
     @property
-    def key(self) -> bytes:
-        return self.fields[3]
+    def profile(self) -> str:
+        return self.selection.details.get("profile", "")
 
     @property
     def conditions(self) -> list[bytes]:
-        return self.fields[5:]
+        return [part for condition in self.selection.conditions.items() for part in condition]
 
     @property
     def token_file(self) -> bytes | None:
-        for path, stamp in zip(self.conditions[::2], self.conditions[1::2], strict=False):
-            if stamp == entry.PRESENT:
-                return path
-        return None
-
-    @property
-    def details(self) -> dict[str, str]:
-        try:
-            told = json.loads(self.fields[4])
-        except ValueError:
-            return {}
-        return told if isinstance(told, dict) else {}
+        """That of the SSO session which the credential comes from."""
+        conditions = self.selection.conditions.items()
+        return next((path for path, stamp in conditions if stamp == entry.PRESENT), None)
 
     @property
     def renewable(self) -> bool:
         """Not what docker login gave, nor what keys in somebody's environment open."""
         secret = b"AWS_SECRET_ACCESS_KEY" in self.context.split(b"\n")
-        return bool(self.key) and not self.key.startswith(b"login-") and not secret
+        return bool(self.key) and not self.key.startswith("login-") and not secret
 
 
 @dataclass
@@ -151,15 +144,15 @@ class Keeper:
         }
         registries = []
         for one in sorted(known, key=lambda one: one.host):
-            times = self.records.times(one.key, SEALED)
+            times = self.records.times(one.key.encode(), SEALED)
             registries.append(
                 {
                     "registry": one.host,
-                    **one.details,
+                    **one.selection.details,
                     "issued": times and times[0],
                     "renew_at": times and times[1],
                     "expires": times and times[3],
-                    "failure": failures.get(f"renew {one.key.decode()}"),
+                    "failure": failures.get(f"renew {one.key}"),
                 }
             )
         sessions = []
@@ -167,7 +160,7 @@ class Keeper:
             token = read_token(Path(os.fsdecode(path)))
             sessions.append(
                 {
-                    "profile": one.details.get("profile", ""),
+                    "profile": one.profile,
                     "expires": token and token.expires,
                     "refreshable": bool(token and token.refreshable(now)),
                     "failure": failures.get(f"refresh {os.fsdecode(path)}"),
@@ -190,8 +183,9 @@ class Keeper:
             if now - used > _UNUSED and host not in named:
                 continue
             fields = self.records.selection(name)
-            if fields is not None:
-                found.append(_Known(name, fields, used))
+            selection = selection_of(fields) if fields else None
+            if fields and selection:
+                found.append(_Known(os.fsdecode(name), selection, fields[2], used))
         return found
 
     def _renew(self, known: list[_Known], now: float) -> Iterable[float]:
@@ -200,12 +194,12 @@ class Keeper:
             if not one.renewable or self._lacks_token(one):
                 continue
             if self.records.holds(one.conditions):
-                holding[one.key.decode()] = one
+                holding[one.key] = one
             else:
                 # Chosen by files that have changed since: chosen anew.
-                yield self._do(f"renew {os.fsdecode(one.name)}", now, now, one)
+                yield self._do(f"renew {one.name}", now, now, one)
         for key, one in holding.items():
-            times = self.records.times(one.key, SEALED)
+            times = self.records.times(one.key.encode(), SEALED)
             when, ahead = now, 0.0
             if times is not None and times[0] <= now < times[2]:
                 ahead = (times[1] - times[0]) * _SPREAD * _share(key)
@@ -235,7 +229,7 @@ class Keeper:
         if now < when:
             return when
         self._told = {told for told in self._told if told[0] != path} | {ending}
-        profile = one.details.get("profile", "")
+        profile = one.profile
         self.tell(Ending(one.host, profile, path, token.expires, one.context))
         return now + LONGEST_SLEEP
 
@@ -292,7 +286,7 @@ class Keeper:
 
     def _files(self, one: "_Known | None") -> bytes:
         """Stamps of what a failed job may have failed by."""
-        of_one = one.conditions[::2] if one is not None else []
+        of_one = one.selection.conditions if one is not None else ()
         return b" ".join(entry.stamp(path) for path in [*self.watched, *of_one])
 
     def _sessions(self, known: list[_Known]) -> dict[bytes, _Known]:
@@ -305,7 +299,7 @@ class Keeper:
 
     def _unknown(self, host: str) -> _Known:
         here = entry.context(paths.as_bytes(self.environ))
-        return _Known(b"", [entry.SELECTION, os.fsencode(host), here, b"", b"{}"], 0.0)
+        return _Known(host, Remembered(host, "", {}, {}), here, 0.0)
 
 
 def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
@@ -321,7 +315,7 @@ def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
     }
     for line in context.split(b"\n"):
         name, is_told, value = line.partition(b"=")
-        if is_told and name in entry.CONTEXT:
+        if is_told and name in entry.CONTEXT and b"\0" not in value:
             environ[os.fsdecode(name)] = os.fsdecode(value)
     return environ
 

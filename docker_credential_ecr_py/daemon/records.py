@@ -9,6 +9,7 @@ from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS
 # A scan must not look like a use: when a selection was last read is how its use is known.
 _QUIETLY = getattr(os, "O_NOATIME", 0)
 MOST = 10_000
+_END_OF_TIME = 2**40
 _KINDS = {CREDENTIALS: entry.CREDENTIAL, SELECTIONS: entry.SELECTION}
 
 
@@ -122,4 +123,5 @@ def _times(fields: list[bytes]) -> tuple[int, int, int, int] | None:
         issued, renew_at, spent_at, expires = map(int, fields[2:6])
     except ValueError:
         return None
-    return issued, renew_at, spent_at, expires
+    times = issued, renew_at, spent_at, expires
+    return times if all(0 <= moment < _END_OF_TIME for moment in times) else None

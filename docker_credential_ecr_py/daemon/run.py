@@ -15,7 +15,7 @@ from typing import Any
 
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
-from docker_credential_ecr_py.daemon.keeper import Ending, Keeper, environment_of
+from docker_credential_ecr_py.daemon.keeper import LONGEST_SLEEP, Ending, Keeper, environment_of
 from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.records import Records
@@ -101,15 +101,24 @@ class Daemon:
         """Does what is due, waits for what happens next, and lets each deal with it."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._look_at_files()
-            self._records.drop_spent(time.time())
-            self._next_look = now + self._keeper.turn()
+            self._next_look = now + self._look()
         timers = [self._server.expire(), self._workers.expire(), self._ring()]
         waits = [self._next_look - now, *timers]
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
         for key, events in ready:
             key.data(events)
+
+    def _look(self) -> float:
+        """Files, records and sessions, and what is to be done. Seconds until the next look."""
+        try:
+            self._look_at_files()
+            self._records.drop_spent(time.time())
+            return self._keeper.turn()
+        except Exception:
+            # A file that nobody has thought of must not keep the daemon from running.
+            log.exception("unexpected")
+            return LONGEST_SLEEP
 
     def _serve(self, request: bytes, body: bytes, connection: Connection) -> None:
         verb, _, rest = request.partition(b" ")
@@ -138,7 +147,10 @@ class Daemon:
                     connection.answer(b"ok\n")
                 case _:
                     connection.answer(b"")
-        except (ValueError, KeyError, TypeError):
+        except Exception as error:
+            # Whatever a request may do, it ends with its connection.
+            log.info("a request that cannot be served: %s", type(error).__name__)
+            log.debug("where from", exc_info=True)
             connection.close()
 
     def _status(self) -> dict[str, Any]:

@@ -95,9 +95,9 @@ class Workers:
                 cwd="/",
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the environment
             os.close(ours)
-            worker.ends({"died": f"it cannot be started: {error.strerror}"})
+            worker.ends({"died": f"it cannot be started: {error}"})
             return
         finally:
             os.close(theirs)

@@ -151,7 +151,12 @@ def selection_for(
     selection = read(selection_name(host, here), SELECTION)
     if selection is None or selection[1:3] != [host, here] or not holds(selection[5:]):
         return None
-    return None if selection[3].translate(None, _KEY_CHARACTERS) else selection
+    return selection if is_key(selection[3]) else None
+
+
+def is_key(text: bytes) -> bool:
+    """Whether it can name a credential, or is empty."""
+    return not text.translate(None, _KEY_CHARACTERS)
 
 
 def selection_name(host: bytes, here: bytes) -> bytes:

@@ -45,6 +45,9 @@ class MemoryShelf:
             return None
         locks = Path(os.fsdecode(self._folder)) / "locks"
         try:
+            make_private_folder(locks.parent)
+            if not entry.is_private_folder(self._folder):
+                return None
             make_private_folder(locks)
         except OSError:
             return None

@@ -129,6 +129,9 @@ def credential_of(fields: list[bytes]) -> Credential | None:
 
 
 def selection_of(fields: list[bytes]) -> Remembered | None:
+    """The selection that a record's fields say, or None where they say none."""
+    if not entry.is_key(fields[3]):
+        return None
     conditions = dict(zip(fields[5::2], fields[6::2], strict=False))
     try:
         details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}

@@ -52,7 +52,8 @@ class SealedShelf:
             return self._files.read(name, kind)
         if (told := self._memory.read(name, kind)) and entry.holds(told[8:]):
             return told[:8]
-        if not (sealed := self._files.read(name, SEALED)):
+        sealed = self._files.read(name, SEALED)
+        if sealed is None or len(sealed) <= _TIMES_END:
             return None
         try:
             text = self._seal.open(_about(sealed), sealed[_TIMES_END])
