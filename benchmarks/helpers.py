@@ -12,14 +12,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.daemon import crowd, resident, secret_service
 from benchmarks.measure import Command, Ratio, Wrong, peak_memory, race, seconds
+from benchmarks.week import live
 from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 from tests.standin import control
 
@@ -54,6 +57,7 @@ class Bench:
     def __init__(self, folder: Path, runs: int, server: Mapping[str, Any]) -> None:
         self.folder = folder
         self.runs = runs
+        self.idle = 600 if runs >= 40 else 20  # seconds that the idle daemon is looked at
         self.hits = 5 * runs  # they take milliseconds: more of them cost little and tell more
         self.url: str = server["url"]
         self.endpoints: dict[str, str] = server["endpoints"]
@@ -107,6 +111,15 @@ def ratio_row(name: str, target: str, one: list[float], other: list[float]) -> R
         reached = ratio.value <= float(bound) if sign == "≤" else ratio.value >= float(bound)
     figure, spread = f"{ratio.value:.2f}", f"{ratio.low:.2f}-{ratio.high:.2f}"
     return Row(name, figure, spread, target, reached, f"{_ms(one)} / {_ms(other)} ms")
+
+
+def percentile_row(name: str, target: str, one: list[float], other: list[float]) -> Row:
+    """The ratio of the 99th percentiles."""
+    above, below = (statistics.quantiles(times, n=100)[98] for times in (one, other))
+    ratio = above / below
+    detail = f"{above * 1000:.1f} / {below * 1000:.1f} ms"
+    reached = ratio <= float(target.split()[1])
+    return Row(name, f"{ratio:.2f}", "", target, reached, detail)
 
 
 def _ms(times: list[float]) -> str:
@@ -282,12 +295,8 @@ def login_over_aws_cli(bench: Bench) -> Iterator[Row]:
 
 
 def many_profiles(bench: Bench) -> Iterator[Row]:
-    profile = THREE_ACCOUNTS[: THREE_ACCOUNTS.index("[profile stage]")]
-    more = [
-        profile.replace("profile dev", f"profile team-{n}").replace(DEV, f"{n:012}")
-        for n in range(2000 - len(ACCOUNTS))
-    ]
-    many, few = bench.home("2000", "".join([*more, THREE_ACCOUNTS])), bench.home("3")
+    config = _many_profiles(2000 - len(ACCOUNTS)) + THREE_ACCOUNTS
+    many, few = bench.home("2000", config), bench.home("3")
     yield compare(
         "hit with 2,000 profiles over hit with 3",
         "≤ 1.05",
@@ -321,6 +330,104 @@ def other_registry(bench: Bench) -> Iterator[Row]:
         hit.arguments, hit.environment, b"https://index.docker.io/v1/", code=1, answer=NOT_FOUND
     )
     yield compare("not found (a host that is not ECR) over a hit", "", other, hit, bench.hits)
+
+
+def socket_over_file(bench: Bench) -> Iterator[Row]:
+    """A hit that the daemon answers from its memory, over one from a file; also the 99th of 100."""
+    home = bench.home("memory-store")
+    with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
+        by_socket = bench.hit(home)
+        by_socket = replace(by_socket, environment=daemon.environment)
+        one, other = race(bench.hits, by_socket, bench.hit(bench.home("beside-socket")))
+    name = "hit by socket over hit by file"
+    yield ratio_row(f"{name}, p50", "≤ 1.10", one, other)
+    yield percentile_row(f"{name}, p99", "≤ 1.10", one, other)
+
+
+def sealed_over_file(bench: Bench) -> Iterator[Row]:
+    """With the daemon running, and a real Secret Service that seals."""
+    home = bench.home("sealed")
+    try:
+        with secret_service(home) as keyring:
+            environment = bench.environment(home, bench.endpoints, **keyring)
+            with resident(home, environment, "keyring") as daemon:
+                sealed = replace(bench.hit(home), environment=daemon.environment)
+                one, other = race(bench.hits, sealed, bench.hit(bench.home("beside-sealed")))
+    except FileNotFoundError as missing:
+        raise NotInstalled(str(missing)) from None
+    [record] = (home / ".cache" / "ecr-py" / "credentials").iterdir()
+    if b"ecr-py sealed" not in record.read_bytes():
+        raise Wrong("it was not sealed")
+    yield ratio_row("hit, sealed store, daemon running, over hit by file", "≤ 1.10", one, other)
+
+
+def idle_daemon(bench: Bench) -> Iterator[Row]:
+    """Fifty registries in its memory, and nobody who asks."""
+    home = bench.home("idle", _many_profiles(50))
+    accounts = [f"{number:012}" for number in range(50)]
+    for account in accounts:
+        control.call(bench.url, "assign", account=account, role=ROLE)
+    with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
+        for account in accounts:
+            command = replace(
+                bench.hit(home, host=registry(account)), environment=daemon.environment
+            )
+            seconds(command)
+        megabytes = daemon.memory()
+        before, began = daemon.processor(), time.monotonic()
+        time.sleep(bench.idle)
+        share = (daemon.processor() - before) / (time.monotonic() - began) * 100
+        grown = daemon.memory()
+    yield Row(
+        "resident memory of the idle daemon, 50 registries, MiB",
+        f"{megabytes:.1f}",
+        target="≤ 25",
+        reached=megabytes <= 25,
+        detail=f"{grown:.1f} MiB after {bench.idle} s",
+    )
+    yield Row(
+        "processor of the idle daemon, % of a core",
+        f"{share:.3f}",
+        target="≤ 0.1",
+        reached=share <= 0.1,
+        detail=f"{bench.idle} s of real time",
+    )
+
+
+def many_clients(bench: Bench) -> Iterator[Row]:
+    """All of them threads of one process, which takes turns from the daemon on the same machine."""
+    home = bench.home("crowd")
+    with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
+        seconds(replace(bench.hit(home), environment=daemon.environment))
+        found = crowd(daemon, registry(DEV), clients=200, requests=20_000)
+    p99 = statistics.quantiles(found.took, n=100)[98] * 1000
+    yield Row(
+        "200 clients at once, 20,000 requests: p99, ms",
+        f"{p99:.1f}",
+        target="≤ 20",
+        reached=p99 <= 20 and not found.lost and not found.wrong,
+        detail=f"{found.lost} lost, {found.wrong} wrong; median {_ms(found.took)} ms",
+    )
+
+
+def week(bench: Bench) -> Iterator[Row]:
+    lived = live(bench.folder / "week")
+    tokens = lived.calls["GetAuthorizationToken"]
+    yield Row(
+        "a simulated week: gets that waited for AWS outside the logins",
+        str(lived.waited),
+        target="= 0",
+        reached=lived.waited == 0,
+        detail=f"of {lived.gets}; 20 registries, 4 identities, {lived.logins} logins",
+    )
+    ratio = tokens / lived.least_tokens
+    yield Row(
+        "… its calls over the least possible",
+        f"{ratio:.2f}",
+        target="≤ 2",
+        reached=ratio <= 2,
+        detail=f"{tokens} / {lived.least_tokens} GetAuthorizationToken",
+    )
 
 
 def ways_to_start(bench: Bench) -> Iterator[Row]:
@@ -365,9 +472,22 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         many_profiles,
         memory,
         other_registry,
+        socket_over_file,
+        sealed_over_file,
+        idle_daemon,
+        many_clients,
+        week,
         ways_to_start,
     )
 }
+
+
+def _many_profiles(number: int) -> str:
+    profile = THREE_ACCOUNTS[: THREE_ACCOUNTS.index("[profile stage]")]
+    return "".join(
+        profile.replace("profile dev", f"profile team-{n}").replace(DEV, f"{n:012}")
+        for n in range(number)
+    )
 
 
 def _at_once(command: Command, number: int) -> list[bytes]:
