@@ -136,6 +136,7 @@ def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
             continue
     asked_for_all = docker.store == OURSELVES
     here = on_ec2(os.environ)
+    sessions: dict[str, Session] = {}
     rows = []
     for host, registry in registries.items():
         by_name = docker.helpers.get(host)
@@ -147,12 +148,14 @@ def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
             rows.append(row if registry.public else replace(row, wrong=error))
             continue
         sso = selection.identity.sso
+        if sso is not None and sso.token_file not in sessions:
+            sessions[sso.token_file] = _session(broker, sso)
         rows.append(
             replace(
                 row,
                 selection=selection,
                 kept=broker.kept(host, selection),
-                session=None if sso is None else _session(broker, sso),
+                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
             )
         )
     return rows
