@@ -1,10 +1,11 @@
 """The daemon's rows of `python -m benchmarks.helpers`: a resident process, and who asks it."""
 
 import os
+import selectors
 import shutil
+import socket
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,32 +77,40 @@ class Crowd:
 
 
 def crowd(daemon: Resident, host: str, clients: int, requests: int) -> Crowd:
-    """`clients` processes of threads ask for a host, each over a connection of its own."""
+    """`clients` ask for a host all the time, each request over a connection of its own.
+
+    One thread and one selector: threads would wait for each other, and not for the daemon.
+    """
     here = entry.context({os.fsencode(k): os.fsencode(v) for k, v in daemon.environment.items()})
     expected = client.hit(daemon.path, host.encode(), here)
+    request = b"%b get %b %b\n" % (client.PROTOCOL, host.encode(), here.hex().encode())
     found = Crowd()
-    lock = threading.Lock()
+    selector = selectors.DefaultSelector()
 
     def ask() -> None:
-        took, lost, wrong = [], 0, 0
-        for _ in range(requests // clients):
-            began = time.perf_counter()
-            answer = client.ask(
-                daemon.path, b"get %b %b" % (host.encode(), here.hex().encode()), limit=10
-            )
-            took.append(time.perf_counter() - began)
-            lost += answer is None
-            wrong += answer is not None and answer != expected
-        with lock:
-            found.took += took
-            found.lost += lost
-            found.wrong += wrong
+        wire = socket.socket(socket.AF_UNIX)
+        began = time.perf_counter()
+        wire.connect(daemon.path)
+        wire.sendall(request)
+        selector.register(wire, selectors.EVENT_READ, (began, bytearray()))
 
-    threads = [threading.Thread(target=ask) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for _ in range(clients):
+        ask()
+    while selector.get_map():
+        for key, _ in selector.select(timeout=10):
+            wire, (began, answer) = key.fileobj, key.data
+            assert isinstance(wire, socket.socket)
+            chunk = wire.recv(65536)
+            answer += chunk
+            if chunk:
+                continue
+            selector.unregister(wire)
+            wire.close()
+            found.took.append(time.perf_counter() - began)
+            found.lost += not answer
+            found.wrong += bool(answer) and answer != expected
+            if len(found.took) + len(selector.get_map()) < requests:
+                ask()
     return found
 
 

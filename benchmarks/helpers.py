@@ -395,7 +395,6 @@ def idle_daemon(bench: Bench) -> Iterator[Row]:
 
 
 def many_clients(bench: Bench) -> Iterator[Row]:
-    """All of them threads of one process, which takes turns from the daemon on the same machine."""
     home = bench.home("crowd")
     with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
         seconds(replace(bench.hit(home), environment=daemon.environment))
