@@ -476,7 +476,8 @@ class Broker:
         return kept
 
     def _remember_login(self, asked: Asked, key: str) -> None:
-        self._remember(asked, key, {}, profile="", rule="login")
+        # Another store is to be asked anew.
+        self._remember(asked, key, _stamps(self._settings_file), profile="", rule="login")
 
     @property
     def _settings_file(self) -> Path:

@@ -28,6 +28,7 @@ def start_log(path: Path | None, environ: Mapping[str, str]) -> None:
     ECR_PY_LOG=debug says more; a file over 1 MiB becomes `path` with ".1" first.
     """
     log.propagate = False
+    logging.lastResort = None  # what libraries warn of is no answer to a person
     log.setLevel(
         logging.DEBUG if environ.get("ECR_PY_LOG", "").lower() == "debug" else logging.INFO
     )

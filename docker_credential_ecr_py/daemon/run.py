@@ -168,21 +168,19 @@ class Daemon:
         if stamps == self._stamps and not self._reload:
             return
         began, self._stamps, self._reload = self._stamps is _NO_STAMPS, stamps, False
-        before = self._settings
-        try:
+        before = self._settings.store
+        with _logged():
             self._settings = load_settings(paths.settings_file(self._environ))
-            docker = load_docker_config(paths.docker_config_file(self._environ))
-        except EcrPyError as error:
-            log.warning("%s", error)
-            return
-        hosts = (*docker.ours, *self._settings.profiles, *self._settings.aliases)
-        self._named = {
-            host for host in hosts if self._settings.store != "none" and self._is_one(host)
-        }
-        if self._settings.store != before.store and not began:
+        store = self._settings.store
+        # What is given to us for store = "memory" may come before we know of it.
+        if store not in (before, "memory"):
             self._records.clear()
-        if self._settings.store == "keyring" and (began or before.store != "keyring"):
+        if store == "keyring" and (began or before != store):
             self._keeper.unseal()
+        with _logged():
+            docker = load_docker_config(paths.docker_config_file(self._environ))
+            hosts = (*docker.ours, *self._settings.profiles, *self._settings.aliases)
+            self._named = {host for host in hosts if store != "none" and self._is_one(host)}
 
     def _is_one(self, host: str) -> bool:
         """A registry that a credential could be kept for; no glob, nor one that needs none."""
@@ -262,6 +260,15 @@ class Daemon:
     def _look_now(self) -> None:
         """The keeper's next turn is at once."""
         self._next_look = 0.0
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """A file of the person's that is not as it should be: what it said before holds on."""
+    try:
+        yield
+    except EcrPyError as error:
+        log.warning("%s", error)
 
 
 @contextmanager

@@ -6,9 +6,13 @@ both are well kept, and neither is loaded where the daemon has the answer.
 """
 
 import base64
+import io
 import os
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
@@ -68,48 +72,60 @@ class Seal:
             marker = self._locks and self._locks / ".keyring"
             if marker and 0 <= time.time() - _last_change(marker) < _PAUSE:
                 raise KeyringUnavailable("the keyring did not answer a moment ago")
+            import keyring  # not on the time of the keyring itself
+
             too_late = KeyringUnavailable(f"the keyring gave no answer in {LIMIT} seconds")
             try:
-                self._key = within(LIMIT, lambda: self._from_keyring(make=make), too_late)
+                self._key = within(LIMIT, lambda: self._from(keyring, make=make), too_late)
             except KeyringUnavailable as error:
                 if error is too_late and marker:
                     marker.touch(mode=0o600)
                 raise
         return self._key
 
-    def _from_keyring(self, *, make: bool) -> bytes:
-        import keyring
+    def _from(self, keyring: ModuleType, *, make: bool) -> bytes:
         from keyring.errors import KeyringError
 
         try:
-            backend = keyring.get_keyring()
-            if type(backend).__module__.startswith(_UNFIT):
-                raise KeyringUnavailable(
-                    "there is no keyring here",
-                    mend='unlock one, or set store = "file" or "none"',
-                )
-            log.debug("keyring: %s", type(backend).__module__)
-            found = backend.get_password(SERVICE, NAME)
-            if found is None and make:
-                # Two that make one at once would lock each other out.
-                with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
-                    found = backend.get_password(SERVICE, NAME)
-                    if found is None:
-                        made = base64.b64encode(os.urandom(_KEY_BYTES)).decode()
-                        backend.set_password(SERVICE, NAME, made)
-                        found = backend.get_password(SERVICE, NAME)
+            # Some backends print, and standard output is the protocol's.
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                found = self._text_in(_fit(keyring.get_keyring()), make=make)
             key = base64.b64decode(found or "", validate=True)
         except KeyringUnavailable:
             raise
         except ValueError:
             key = b"?"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # Backends raise what their libraries do, and not all of it is a KeyringError.
             why = str(error) if isinstance(error, KeyringError) else type(error).__name__
             raise KeyringUnavailable(f"the keyring cannot be used: {why or 'locked'}") from None
         if (key and len(key) != _KEY_BYTES) or (make and not key):
             raise KeyringUnavailable(f"what the keyring has as {SERVICE}/{NAME} is no key of ours")
         return key
+
+    def _text_in(self, backend: Any, *, make: bool) -> str | None:
+        found: str | None = backend.get_password(SERVICE, NAME)
+        if found is not None or not make:
+            return found
+        # Two that make one at once would lock each other out.
+        with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
+            found = backend.get_password(SERVICE, NAME)
+            if found is None:
+                made = base64.b64encode(os.urandom(_KEY_BYTES)).decode()
+                backend.set_password(SERVICE, NAME, made)
+                found = backend.get_password(SERVICE, NAME)
+        return found
+
+
+def _fit(backend: Any) -> Any:
+    """A backend that seals; of several, the first that does. Raises KeyringUnavailable."""
+    for one in getattr(backend, "backends", [backend]):
+        if not type(one).__module__.startswith(_UNFIT):
+            log.debug("keyring: %s", type(one).__module__)
+            return one
+    raise KeyringUnavailable(
+        "there is no keyring here", mend='unlock one, or set store = "file" or "none"'
+    )
 
 
 def _last_change(path: Path) -> float:

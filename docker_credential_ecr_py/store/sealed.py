@@ -7,11 +7,13 @@ answers from its memory; the key it never has.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.files import FileShelf
+from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.memory import MemoryShelf
 from docker_credential_ecr_py.store.records import CREDENTIALS, RecordStore
 from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
@@ -30,7 +32,12 @@ class SealedStore(RecordStore):
         shelf = SealedShelf(files, Seal(files.locks()), MemoryShelf(environ), says)
         shelf.seal_what_is_clear()
         super().__init__(shelf, environ, files.locks)
+        self._sealed = shelf
         self.open_all = shelf.open_all
+
+    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+        self._sealed.have_key()
+        return super().lock(key, wait=wait)
 
 
 class SealedShelf:
@@ -98,10 +105,17 @@ class SealedShelf:
     def seal_what_is_clear(self) -> None:
         """Takes over what another store left, or wipes it: nothing readable stays."""
         for name in self.names(CREDENTIALS):
+            if self._files.read(name, SEALED):
+                continue
             if fields := self._files.read(name, entry.CREDENTIAL):
                 self.write(name, fields)
-                if self._files.read(name, entry.CREDENTIAL):  # the disk is full
-                    self._files.remove(name)
+            if not self._files.read(name, SEALED):  # damaged, or the disk is full
+                self._files.remove(name)
+
+    def have_key(self) -> None:
+        """Whoever is to lock fetches the key first: opening a keyring takes its time."""
+        with suppress(KeyringUnavailable):
+            self._seal.key(make=True)
 
     def _tell_daemon(self, name: bytes, fields: list[bytes]) -> None:
         path = self._files.path(name)
