@@ -232,6 +232,6 @@ def test_what_the_fallback_helper_refuses_is_passed_on_as_it_is(fallback_desk: D
 def test_login_to_another_registry_says_how_to_set_a_fallback(store_desk: Desk) -> None:
     document = b'{"ServerURL":"ghcr.io","Username":"octocat","Secret":"purr-purr"}'
     line = store_desk.home.call("store", stdin=document).line
-    assert 'fallback = "HELPER"' in line
+    assert 'fallback = "keyring"' in line
     assert str(store_desk.home.settings) in line
     assert "purr" not in line
