@@ -5,13 +5,16 @@ files: of the keys, only their IDs are taken.
 """
 
 import configparser
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import AwsConfigError
 
+_ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
 
 Sections = dict[str, dict[str, str]]
@@ -29,6 +32,26 @@ class AwsConfig:
     sso_sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     shared_keys: Mapping[str, str] = field(default_factory=dict)
     source: str = "~/.aws/config"
+
+    def for_account(self, account: str) -> list[str]:
+        """The profiles that are for an account, in the order of the files."""
+        return self._by_account.get(account, [])
+
+    @cached_property
+    def _by_account(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, values in self.profiles.items():
+            for account in accounts_of(values):
+                found.setdefault(account, []).append(name)
+        return found
+
+
+def accounts_of(values: Mapping[str, str]) -> set[str]:
+    """The accounts that a profile says it is for."""
+    accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
+    if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
+        accounts.add(role[1])
+    return accounts - {""}
 
 
 def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:

@@ -21,7 +21,6 @@ from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest, 
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.settings import Settings
 
-_ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
@@ -191,8 +190,10 @@ def _by_account(question: _Question) -> _Found | str:
     registry, profiles = question.registry, question.aws.profiles
     if registry.public:
         return "ECR Public belongs to no account"
-    candidates = [name for name in profiles if registry.account in accounts_of(profiles[name])]
-    candidates.sort(key=lambda name: profiles[name].get("region") != registry.region)
+    candidates = sorted(
+        question.aws.for_account(registry.account),
+        key=lambda name: profiles[name].get("region") != registry.region,
+    )
     incomplete: list[AwsConfigError] = []
     for name in candidates:
         try:
@@ -366,14 +367,6 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
 
 def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
     return AwsConfigError(f"{section} in {source} lacks {missing}")
-
-
-def accounts_of(values: Mapping[str, str]) -> set[str]:
-    """The accounts that a profile says it is for."""
-    accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
-    if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
-        accounts.add(role[1])
-    return accounts - {""}
 
 
 def _nobody(question: _Question) -> NoProfile:

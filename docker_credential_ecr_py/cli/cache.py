@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.completion import forget_repositories
 from docker_credential_ecr_py.cli.registries import named_host
 from docker_credential_ecr_py.cli.shown import (
     console,
@@ -79,6 +80,7 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
     broker = Broker()
     if every:
         hosts = broker.store.forget_all()
+        forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
     for host in dict.fromkeys([named_host(broker, name) for name in registries]):

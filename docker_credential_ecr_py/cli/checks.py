@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 from urllib.parse import urlsplit
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.aws_config import AwsConfig
+from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.status import ALIVE, ENDED, Row, Session, daemon_line, lasting
+from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
@@ -35,8 +35,8 @@ from docker_credential_ecr_py.errors import (
     NotEcr,
 )
 from docker_credential_ecr_py.registry import SUFFIXES, Registry, host_of
-from docker_credential_ecr_py.selection import accounts_of, identity_of
-from docker_credential_ecr_py.settings import Settings
+from docker_credential_ecr_py.selection import identity_of
+from docker_credential_ecr_py.settings import KEYRING, Settings
 
 HELPER = f"docker-credential-{OURSELVES}"
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
@@ -92,7 +92,6 @@ def executable(scene: Scene) -> Iterator[Finding]:
         what = f"{found} is found by a relative folder in the PATH, which docker refuses"
         yield Finding(name, WRONG, what, "name the folder in full")
         return
-    ours = version(HELPER)
     try:
         done = subprocess.run(
             [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
@@ -101,8 +100,8 @@ def executable(scene: Scene) -> Iterator[Finding]:
     except (OSError, subprocess.TimeoutExpired) as error:
         yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
         return
-    if told != ours:
-        what = f"{found} says {told}, and ecr-py is {ours}"
+    if told != __version__:
+        what = f"{found} says {told}, and ecr-py is {__version__}"
         yield Finding(name, WRONG, what, "put the folder of this ecr-py first in the PATH")
         return
     yield Finding(name, OK, f"{found} {told}")
@@ -136,7 +135,7 @@ def stale_auths(scene: Scene) -> Iterator[Finding]:
     name = "auths"
     for url in stale(scene):
         what = f"{scene.docker.source} holds a password for {url}"
-        yield Finding(name, NOTE, what, f"run `docker logout {quote(url)}`")
+        yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
 
 
 def stale(scene: Scene) -> list[str]:
@@ -273,9 +272,31 @@ def _is_open(folder: Path) -> bool:
     return os.name == "posix" and bool(folder.stat().st_mode & 0o077)
 
 
+def keyring(scene: Scene) -> Iterator[Finding]:
+    """Where something is to be sealed. It may ask the person to unlock it."""
+    if KEYRING not in (scene.settings.store, scene.settings.fallback):
+        return
+    from docker_credential_ecr_py.store.seal import Seal
+
+    try:
+        Seal(None).key()
+    except EcrPyError as error:
+        yield failed("keyring", error, NOTE)
+    else:
+        yield Finding("keyring", OK, "answers")
+
+
 def daemon(scene: Scene) -> Iterator[Finding]:
-    if line := daemon_line():
-        yield Finding("daemon", OK, line)
+    found = ask_status(scene.environ)
+    if found is None:
+        if scene.settings.store == "memory":
+            what = 'none runs, and store = "memory" keeps nothing without it'
+            yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
+    elif found["version"] != __version__:
+        what = f"is {found['version']}, and ecr-py {__version__}"
+        yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
+    else:
+        yield Finding("daemon", OK, daemon_line())
 
 
 # The network

@@ -7,6 +7,7 @@ person, within seconds. Whatever goes wrong goes to the log: somebody is in the 
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from click.shell_completion import (
 )
 
 from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import accounts_of
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.registries import (
     known_registries,
@@ -30,7 +32,6 @@ from docker_credential_ecr_py.cli.registries import (
 )
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.log import log, start_log
-from docker_credential_ecr_py.selection import accounts_of
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _SHELLS: Mapping[str, type[ShellComplete]] = {
@@ -204,3 +205,10 @@ def _keep(host: str, names: list[str]) -> None:
 def _file(host: str) -> Path | None:
     folder = paths.cache_folder()
     return folder and folder / "repositories" / f"{host}.json"
+
+
+def forget_repositories() -> None:
+    """What AWS said before is not suggested any more."""
+    folder = paths.cache_folder()
+    if folder is not None:
+        shutil.rmtree(folder / "repositories", ignore_errors=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.aws_config import accounts_of
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import docker_edit, settings_edit, undo
 from docker_credential_ecr_py.cli.docker_plan import Plan, host_of_auth, plan
@@ -40,7 +41,6 @@ from docker_credential_ecr_py.errors import (
     SettingsError,
 )
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
-from docker_credential_ecr_py.selection import accounts_of
 from docker_credential_ecr_py.settings import Settings, parse_settings
 from docker_credential_ecr_py.settings import read_text as read_settings
 

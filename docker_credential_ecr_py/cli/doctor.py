@@ -9,7 +9,7 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli import checks
+from docker_credential_ecr_py.cli import checks, docker_edit, undo
 from docker_credential_ecr_py.cli.checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.registries import load_config
 from docker_credential_ecr_py.cli.shown import (
@@ -21,7 +21,7 @@ from docker_credential_ecr_py.cli.shown import (
     show_json,
 )
 from docker_credential_ecr_py.cli.status import rows_of
-from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
+from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config, read_text
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.settings import Settings
 
@@ -34,6 +34,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.registries,
     checks.sessions,
     checks.folders,
+    checks.keyring,
     checks.daemon,
     checks.network,
 )
@@ -51,7 +52,7 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
     \b
     ecr-py doctor                 files, sessions, folders, endpoints, clock
     ecr-py doctor --deep          and a token from AWS for each identity
-    ecr-py doctor --fix           close folders that are open to others
+    ecr-py doctor --fix           close folders that are open to others, remove stale passwords
     ecr-py doctor --json          for programs
     """
     if fix:
@@ -95,7 +96,10 @@ def looked_at() -> Scene:
 
 
 def mended() -> Iterator[str]:
-    """Closes what is open to others; yields what was done."""
+    """Closes what is open to others, removes ECR's passwords from docker's config.
+
+    Yields what was done.
+    """
     for path in (*checks.open_folders(), *checks.open_token_files()):
         try:
             path.chmod(0o700 if path.is_dir() else 0o600)
@@ -103,6 +107,13 @@ def mended() -> Iterator[str]:
             yield f"ecr-py: {path} stays open to others: {error.strerror}"
         else:
             yield f"ecr-py: closed {path} to others"
+    scene = looked_at()
+    if stale := checks.stale(scene):
+        file = paths.docker_config_file(os.environ)
+        text = read_text(file) or ""
+        after = docker_edit.edited(text, helpers={}, drop_auths=stale)
+        undo.change(file, text, after, docker_edit.undone)
+        yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
 
 
 def _show(finding: Finding) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of, load_aws_config
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, nearest
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
-from docker_credential_ecr_py.selection import accounts_of
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.repositories import Repositories

@@ -17,7 +17,7 @@ from tests.programs import need
 from tests.standin.aws import Aws
 from tests.standin.image import Image
 from tests.standin.registry import RegistryFront
-from tests.token_.kubernetes import ApiServer
+from tests.tokens.kubernetes import ApiServer
 
 HOST = registry(DEV)
 TAGS = f"https://{HOST}/v2/{IMAGE}/tags/list"
