@@ -171,7 +171,14 @@ class Broker:
                 return
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
                 self._fetch_and_keep(asked, selection, key, lock)
-        self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
+        self._remember(
+            asked,
+            key,
+            conditions,
+            profile=selection.profile,
+            rule=selection.rule,
+            used=False,
+        )
         if self.store.load(key) is None:
             raise NotKept("a credential was fetched, and could not be kept", registry=asked.host)
 
@@ -451,6 +458,7 @@ class Broker:
         *,
         profile: str,
         rule: str,
+        used: bool = True,
     ) -> None:
         if self._profile:
             return  # named for this call alone
@@ -460,7 +468,7 @@ class Broker:
             "profile": profile,
             "rule": rule,
         }
-        self.store.remember(Remembered(asked.host, key, conditions, details))
+        self.store.remember(Remembered(asked.host, key, conditions, details), used=used)
 
     def _remember_nobody(self, host: str) -> None:
         """So that `credsStore` costs other registries no more than a hit."""

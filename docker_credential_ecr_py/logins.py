@@ -7,15 +7,18 @@ folder, and a key that is gone is said, not passed over.
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
-from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.seal import Seal
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+
+# A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class Unsealable(EcrPyError):
@@ -56,7 +59,8 @@ class Logins:
                 )
             case "store":
                 told = json.loads(given)
-                self._write(Login(told["ServerURL"], told["Username"], told.get("Secret", "")))
+                wanted = ("ServerURL", "Username", "Secret")
+                self._write(Login(*(str(told.get(name) or "") for name in wanted)))
             case "erase":
                 with suppress(OSError, CredentialsNotFound):
                     self._path(given.decode()).unlink()
@@ -66,7 +70,7 @@ class Logins:
 
     def _all(self) -> Iterator[Login]:
         """Each login that opens."""
-        if self._folder is None or not entry.is_private_folder(os.fsencode(self._folder)):
+        if self._folder is None or not self._folder.is_dir():
             return
         for path in sorted(self._folder.iterdir()):
             with suppress(Unsealable):
@@ -97,11 +101,13 @@ class Logins:
             ) from None
 
     def _read(self, path: Path) -> Login | None:
-        if not entry.is_private_folder(os.fsencode(path.parent)):
-            return None
         try:
-            sealed = path.read_bytes()
+            file = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
+            with open(file, "rb") as reader:
+                sealed = reader.read() if stat.S_ISREG(os.fstat(file).st_mode) else None
         except OSError:
+            return None
+        if sealed is None:
             return None
         text = self._seal.open(path.name.encode(), sealed)
         try:

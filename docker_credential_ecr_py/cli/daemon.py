@@ -190,11 +190,7 @@ def _show(found: dict[str, Any]) -> None:
     if found["sessions"]:
         show()
         show(sessions)
-    failures = [
-        one["failure"] for one in (*found["registries"], *found["sessions"]) if one["failure"]
-    ]
-    failures += [found["keyring"]] if found["keyring"] else []
-    for failure in {failure["what"]: failure for failure in failures}.values():
+    for failure in {failure["what"]: failure for failure in found["failures"]}.values():
         again = f"tried {failure['tries']} times, again {_moment(failure['again'])}"
         show(Text(f"\n{failure['what']}\n  {again}", style="red"))
 

@@ -118,7 +118,7 @@ def daemon_line() -> str:
         return ""
     kept = len(found["registries"])
     line = f"runs (pid {found['pid']}), registries kept alive: {kept}"
-    failed = sum(bool(one["failure"]) for one in (*found["registries"], *found["sessions"]))
+    failed = len(found["failures"])
     return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
 
 

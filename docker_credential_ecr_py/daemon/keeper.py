@@ -34,6 +34,8 @@ _SPREAD = 1 / 20
 _REFRESH_BEFORE_END = 15.5 * 60
 _TELL_BEFORE_END = 15 * 60
 _ENDED_LATELY = 86400
+_CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105
+_SECRETS = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", _CONTAINER_TOKEN)
 
 Start = Callable[[Report, Mapping[str, str], Callable[[Report], None]], None]
 Tell = Callable[["Ending"], None]
@@ -138,10 +140,6 @@ class Keeper:
         """For people: each registry and session that is kept alive, and what failed."""
         now = self.clock()
         known = self._known(now)
-        failures = {
-            job: {"what": failure.what, "tries": failure.tries, "again": failure.again}
-            for job, failure in self._failures.items()
-        }
         registries = []
         for one in sorted(known, key=lambda one: one.host):
             times = self.records.times(one.key.encode(), SEALED)
@@ -152,7 +150,6 @@ class Keeper:
                     "issued": times and times[0],
                     "renew_at": times and times[1],
                     "expires": times and times[3],
-                    "failure": failures.get(f"renew {one.key}"),
                 }
             )
         sessions = []
@@ -163,14 +160,16 @@ class Keeper:
                     "profile": one.profile,
                     "expires": token and token.expires,
                     "refreshable": bool(token and token.refreshable(now)),
-                    "failure": failures.get(f"refresh {os.fsdecode(path)}"),
                 }
             )
         return {
             "registries": registries,
             "sessions": sessions,
             "busy": sorted(self._busy),
-            "keyring": failures.get("unseal"),
+            "failures": [
+                {"job": job, "what": failure.what, "tries": failure.tries, "again": failure.again}
+                for job, failure in self._failures.items()
+            ],
         }
 
     def _known(self, now: float) -> list[_Known]:
@@ -305,14 +304,14 @@ class Keeper:
 def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
     """What a worker gets to see: our environment, with who asks as it was for the selection.
 
-    Without secrets: a worker finds its own.
+    Without secrets, save the one that container credentials cannot do without.
     """
     deciding = {os.fsdecode(name) for name in (*entry.CONTEXT, *entry.SECRETS)}
     environ = {
-        name: value
-        for name, value in ours.items()
-        if name not in deciding and name not in ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+        name: value for name, value in ours.items() if name not in deciding and name not in _SECRETS
     }
+    if b"AWS_CONTAINER_CREDENTIALS" in context and _CONTAINER_TOKEN in ours:
+        environ[_CONTAINER_TOKEN] = ours[_CONTAINER_TOKEN]
     for line in context.split(b"\n"):
         name, is_told, value = line.partition(b"=")
         if is_told and name in entry.CONTEXT and b"\0" not in value:

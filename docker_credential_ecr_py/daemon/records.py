@@ -4,10 +4,9 @@ import os
 import time
 
 from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store.files import QUIETLY
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS
 
-# A scan must not look like a use: when a selection was last read is how its use is known.
-_QUIETLY = getattr(os, "O_NOATIME", 0)
 MOST = 10_000
 _END_OF_TIME = 2**40
 _KINDS = {CREDENTIALS: entry.CREDENTIAL, SELECTIONS: entry.SELECTION}
@@ -29,11 +28,13 @@ class Records:
     def hit(self, server_url: bytes, here: bytes) -> bytes:
         """What goes to whoever asked: docker's document, client.NOBODY, or nothing."""
         host = entry.plain_host(server_url)
-        found = host and entry.answer(server_url, host, here, self.read, self.holds)
-        if not host or not found:
+        if host is None:
             return b""
-        self._used[entry.selection_name(host, here)] = time.time()
-        return found.answer or client.NOBODY
+        name = entry.selection_name(host, here)
+        if name in self._memory:
+            self._used[name] = time.time()
+        found = entry.answer(server_url, host, here, self.read, self.holds)
+        return (found.answer or client.NOBODY) if found else b""
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         fields = self._memory.get(name)
@@ -64,6 +65,8 @@ class Records:
         if fields[0] == entry.CREDENTIAL and (len(fields) < 8 or _times(fields) is None):
             return False
         self._memory[name] = fields
+        if fields[0] == entry.SELECTION:
+            self._used.setdefault(name, time.time())
         return True
 
     def remove(self, name: bytes) -> None:
@@ -91,7 +94,7 @@ class Records:
     def selection(self, name: bytes) -> list[bytes] | None:
         """A selection's fields, whether or not it still holds."""
         fields = self._memory.get(name)
-        return fields or self._from_disk(name, entry.SELECTION, _QUIETLY)
+        return fields or self._from_disk(name, entry.SELECTION, QUIETLY)
 
     def times(self, key: bytes, sealed: bytes) -> tuple[int, int, int, int] | None:
         """When a credential was issued, ages, is spent and ends; sealed ones say so in clear."""
@@ -100,7 +103,7 @@ class Records:
         if fields is not None and not self.holds(fields[8:]):
             fields = None
         for kind in (entry.CREDENTIAL, sealed):
-            fields = fields or self._from_disk(name, kind, _QUIETLY)
+            fields = fields or self._from_disk(name, kind, QUIETLY)
         return _times(fields) if fields else None
 
     def drop_spent(self, now: float) -> None:

@@ -80,7 +80,7 @@ def log_in(host: str, limit: float) -> None:
     session = broker.select(host).identity.sso
     browser = broker.person.browser
     if session is not None and browser is not None:
-        broker.sessions().log_in(session, Login(PlainScreen(), browser, limit))
+        broker.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 
 
 class _Reported:

@@ -17,6 +17,9 @@ _FOLDERS = ("selections", "credentials", "locks")
 _KEPT_UNUSED = 30 * 86400
 _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
+# When a selection was last read tells the daemon when it was last used, so that whoever merely
+# looks does not count.
+QUIETLY = getattr(os, "O_NOATIME", 0)
 
 
 class FileStore(RecordStore):
@@ -34,12 +37,18 @@ class FileShelf:
         self._kinds = kinds
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
-        return entry.read(self.path(name), kind) if self._is_sound(_folder_of(name)) else None
+        if not self._is_sound(_folder_of(name)):
+            return None
+        return entry.read(self.path(name), kind, QUIETLY)
 
-    def write(self, name: bytes, fields: list[bytes]) -> None:
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        path = Path(os.fsdecode(self.path(name)))
         try:
             self._make_folders()
-            write_whole(Path(os.fsdecode(self.path(name))), entry.record_of(fields))
+            before = None if used or not path.exists() else path.stat()
+            write_whole(path, entry.record_of(fields))
+            if before is not None:
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         except OSError as error:
             log.warning("not kept: %s", error)
         if _folder_of(name) == "credentials":

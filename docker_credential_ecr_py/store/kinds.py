@@ -29,7 +29,8 @@ class Store(Protocol):
 
     def save(self, key: str, credential: Credential) -> None: ...
 
-    def remember(self, selection: Remembered) -> None: ...
+    def remember(self, selection: Remembered, *, used: bool = True) -> None:
+        """`used` where a client asked; a renewal keeps what nobody asks for no longer alive."""
 
     def forget(self, host: str) -> set[str]:
         """Drops the selections for a host, whoever asked; returns the keys that they named."""
@@ -57,7 +58,7 @@ class NoStore:
 
     def save(self, key: str, credential: Credential) -> None: ...
 
-    def remember(self, selection: Remembered) -> None: ...
+    def remember(self, selection: Remembered, *, used: bool = True) -> None: ...
 
     def forget(self, host: str) -> set[str]:
         return set()

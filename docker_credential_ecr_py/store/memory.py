@@ -31,7 +31,8 @@ class MemoryShelf:
         answer = self._ask(b"read " + name)
         return entry.fields_of(answer, kind) if answer else None
 
-    def write(self, name: bytes, fields: list[bytes]) -> None:
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        # The daemon knows of each use, since it is asked first.
         self._ask(b"write " + name, entry.record_of(fields))
 
     def remove(self, name: bytes) -> None:

@@ -25,7 +25,8 @@ class Shelf(Protocol):
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         """The fields of a record, as entry.read has them."""
 
-    def write(self, name: bytes, fields: list[bytes]) -> None: ...
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        """Where it is not `used`, it keeps the time at which it last was."""
 
     def remove(self, name: bytes) -> None: ...
 
@@ -51,7 +52,7 @@ class RecordStore:
     def save(self, key: str, credential: Credential) -> None:
         self.shelf.write(entry.credential_name(key.encode()), fields_of(key, credential))
 
-    def remember(self, selection: Remembered) -> None:
+    def remember(self, selection: Remembered, *, used: bool = True) -> None:
         host = selection.host.encode()
         fields = [
             entry.SELECTION,
@@ -62,7 +63,9 @@ class RecordStore:
         ]
         for path, stamp in selection.conditions.items():
             fields += [path, stamp]
-        self.shelf.write(entry.selection_name(host, self._here), fields)
+        name = entry.selection_name(host, self._here)
+        if used or self.shelf.read(name, entry.SELECTION) != fields:
+            self.shelf.write(name, fields, used=used)
 
     def forget(self, host: str) -> set[str]:
         start = SELECTIONS + host.encode() + b"~"

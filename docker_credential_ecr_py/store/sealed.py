@@ -73,9 +73,9 @@ class SealedShelf:
         self._tell_daemon(name, fields)
         return fields
 
-    def write(self, name: bytes, fields: list[bytes]) -> None:
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
         if fields[0] != entry.CREDENTIAL:
-            self._files.write(name, fields)
+            self._files.write(name, fields, used=used)
             return
         sealed = [SEALED, *fields[1:_TIMES_END]]
         try:

@@ -163,8 +163,8 @@ def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
         pauses.append(world.now - began)
     assert pauses == sorted(pauses)
     assert pauses[-1] > 3 * pauses[0]
-    [shown] = world.keeper.status()["registries"]
-    assert "AWS is away" in shown["failure"]["what"]
+    [shown] = world.keeper.status()["failures"]
+    assert "AWS is away" in shown["what"]
 
 
 def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
