@@ -117,6 +117,7 @@ class Keeper:
     watched: list[bytes]
     clock: Callable[[], float] = time.time
     _busy: set[str] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
     _done: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, Failure] = field(default_factory=dict)
     _told: set[tuple[bytes, float]] = field(default_factory=set)
@@ -126,6 +127,7 @@ class Keeper:
         """Starts what is due. Seconds until the next turn."""
         now = self.clock()
         known = self._known(now)
+        self._seen.clear()
         due = [now + LONGEST_SLEEP]
         due += self._renew(known, now)
         due += self._refresh(known, now)
@@ -237,9 +239,11 @@ class Keeper:
     ) -> float:
         """Starts a job that is due. When it is to be looked at again."""
         if job in self._busy:
+            self._seen.add(job)
             return now + LONGEST_SLEEP
         if now < when:
             return when
+        self._seen.add(job)
         files = self._files(one)
         failure = self._failures.get(job)
         if failure is not None and failure.pauses(now, files):
@@ -279,8 +283,9 @@ class Keeper:
         log.warning("%s failed (%d): %s", job, tries, error)
 
     def _forget_old(self, now: float) -> None:
+        """Keeps the failures of what is due still."""
         failures, done = self._failures.items(), self._done.items()
-        self._failures = {job: failure for job, failure in failures if now - failure.at < _UNUSED}
+        self._failures = {job: failure for job, failure in failures if job in self._seen}
         self._done = {job: at for job, at in done if now - at < _FIRST_PAUSE}
 
     def _files(self, one: "_Known | None") -> bytes:

@@ -45,6 +45,7 @@ class Logins:
         job = {"do": "login", **told, "limit": float(job["limit"])}
         session = json.dumps([job["session"]["name"], job["session"]["start_url"]])
         client.hold()
+        self._tell(client, {}, opens=False)  # we are here
         client.gone = lambda: self._left(session, client)
         login = self._running.get(session)
         if login is not None:

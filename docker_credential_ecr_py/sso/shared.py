@@ -59,11 +59,11 @@ class SharedLogin:
                 if prompt := report.get("prompt"):
                     self._show(Prompt(**prompt), opens=report["opens"])
                 elif "result" in report:
-                    if report["result"]:
-                        raise revived(report["result"])
+                    if error := report["result"]:
+                        raise revived(dict(error))
                     return files.token(session)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            pass  # a daemon that talks nonsense is none
         finally:
             wire.close()
         return None
@@ -75,8 +75,11 @@ class SharedLogin:
 
 
 def _reports(wire: _socket.socket, login: Login) -> Iterator[dict[str, Any]]:
-    """What the daemon tells, line by line, until it ends or is silent for too long."""
-    deadline = time.monotonic() + _PATIENCE
+    """What the daemon tells, line by line, until it ends or is silent for too long.
+
+    Raises LoginExpired where it was the person who was.
+    """
+    deadline = time.monotonic() + client.LIMIT
     told, prompted = b"", False
     wire.settimeout(_TICK)
     while (left := deadline - time.monotonic()) > 0:
@@ -91,8 +94,13 @@ def _reports(wire: _socket.socket, login: Login) -> Iterator[dict[str, Any]]:
         *lines, told = (told + chunk).split(b"\n")
         for line in lines:
             report = json.loads(line)
+            if not isinstance(report, dict):
+                raise ValueError("no report")
+            if not prompted:
+                deadline = time.monotonic() + _PATIENCE
             if prompt := report.get("prompt"):
                 prompted = True
                 deadline = time.monotonic() + prompt["seconds"]
             yield report
-    raise LoginExpired("nobody allowed the login in time")
+    if prompted:
+        raise LoginExpired("nobody allowed the login in time")

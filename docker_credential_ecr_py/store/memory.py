@@ -58,9 +58,11 @@ class MemoryShelf:
         """Nothing stays on disk; what is in clear is given to the daemon first."""
         for folder, kind in ((CREDENTIALS, entry.CREDENTIAL), (SELECTIONS, entry.SELECTION)):
             for name in files.names(folder):
-                if fields := files.read(name, kind):
-                    self.write(name, fields)
+                # What was sealed the daemon may have, as long as its file is there.
+                fields = files.read(name, kind) or self.read(name, kind)
                 files.remove(name)
+                if fields:
+                    self.write(name, fields[:8] if kind == entry.CREDENTIAL else fields)
 
     def _ask(self, request: bytes, body: bytes = b"") -> bytes | None:
         """A daemon that did not answer once is not asked again by this process."""

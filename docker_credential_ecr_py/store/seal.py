@@ -38,6 +38,7 @@ class Seal:
     def __init__(self, locks: Path | None) -> None:
         self._locks = locks
         self._key: bytes | None = None
+        self._failure: KeyringUnavailable | None = None
 
     def close(self, about: bytes, text: bytes) -> bytes:
         """`text`, sealed: base64 of nonce and ciphertext. `about` must be the same to open it.
@@ -68,6 +69,8 @@ class Seal:
 
     def key(self, *, make: bool = False) -> bytes:
         """The key; b"" where there is none and none is to be made. Raises KeyringUnavailable."""
+        if self._failure is not None:
+            raise self._failure  # a person who was asked once has said what they want
         if not self._key:
             marker = self._locks and self._locks / ".keyring"
             if marker and 0 <= time.time() - _last_change(marker) < _PAUSE:
@@ -76,8 +79,11 @@ class Seal:
 
             too_late = KeyringUnavailable(f"the keyring gave no answer in {LIMIT} seconds")
             try:
-                self._key = within(LIMIT, lambda: self._from(keyring, make=make), too_late)
+                # Some backends print, and standard output is the protocol's.
+                with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                    self._key = within(LIMIT, lambda: self._from(keyring, make=make), too_late)
             except KeyringUnavailable as error:
+                self._failure = error
                 if error is too_late and marker:
                     marker.touch(mode=0o600)
                 raise
@@ -87,9 +93,7 @@ class Seal:
         from keyring.errors import KeyringError
 
         try:
-            # Some backends print, and standard output is the protocol's.
-            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                found = self._text_in(_fit(keyring.get_keyring()), make=make)
+            found = self._text_in(_fit(keyring.get_keyring()), make=make)
             key = base64.b64decode(found or "", validate=True)
         except KeyringUnavailable:
             raise
