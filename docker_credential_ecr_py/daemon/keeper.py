@@ -156,7 +156,7 @@ class Keeper:
             )
         sessions = []
         for path, one in self._sessions(known).items():
-            token = read_token(Path(os.fsdecode(path)))
+            token = _token(path)
             sessions.append(
                 {
                     "profile": one.profile,
@@ -213,7 +213,7 @@ class Keeper:
 
     def _refresh(self, known: list[_Known], now: float) -> Iterable[float]:
         for path, one in self._sessions(known).items():
-            token = read_token(Path(os.fsdecode(path)))
+            token = _token(path)
             if token is None:
                 continue
             job = f"refresh {os.fsdecode(path)}"
@@ -322,6 +322,11 @@ def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
         if is_told and name in entry.CONTEXT and b"\0" not in value:
             environ[os.fsdecode(name)] = os.fsdecode(value)
     return environ
+
+
+def _token(path: bytes) -> Token | None:
+    """Without waiting for one that is being written: the next look is soon enough."""
+    return read_token(Path(os.fsdecode(path)), more_looks=0)
 
 
 def _share(name: str) -> float:

@@ -162,13 +162,13 @@ def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
     return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", mend=mend)
 
 
-def read_token(path: Path) -> Token | None:
+def read_token(path: Path, *, more_looks: int = _MORE_LOOKS) -> Token | None:
     """The token in a file, live or not; None where there is none that can be read.
 
     botocore writes in place: what is not whole yet is looked at again.
     """
     found = _read(path)
-    for _ in range(_MORE_LOOKS):
+    for _ in range(more_looks):
         if found or not path.is_file():
             break
         time.sleep(_BETWEEN_LOOKS)
