@@ -25,7 +25,8 @@ def row(request: pytest.FixtureRequest) -> Row:
 @pytest.fixture
 def repositories(aws: object) -> None:
     """Those of the account dev, as the API shows them."""
-    there_is(IMAGE, *(an_image(tag) for tag in ("1.0.0", "1.0.1", "1.0.11", TAG)))
+    images = (an_image(tag) for tag in ("1.0.0", "1.0.1", "1.0.11"))
+    there_is(IMAGE, *images, an_image(TAG, "latest"))
     for name in ("lcm-backend", "nats"):
         there_is(name, an_image("1.0"), account=DEV)
 
