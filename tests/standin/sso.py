@@ -88,6 +88,7 @@ class IdentityCenter(Principals):
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)
         self.assigned: dict[str, list[str]] = {}
+        self.account_names: dict[str, str] = {}
         self.registrations: dict[str, Registration] = {}
         self.access_tokens: dict[str, Token] = {}
         self.refresh_tokens: dict[str, Token] = {}
@@ -186,7 +187,11 @@ class IdentityCenter(Principals):
     def list_accounts(self, request: Request) -> Reply:
         self._logged_in(request)
         accounts = [
-            {"accountId": a, "accountName": f"account-{a}", "emailAddress": f"{a}@example.com"}
+            {
+                "accountId": a,
+                "accountName": self.account_names.get(a, f"account-{a}"),
+                "emailAddress": f"{a}@example.com",
+            }
             for a in self.assigned
         ]
         return self._page(request, "accountList", accounts)

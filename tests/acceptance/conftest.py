@@ -1,0 +1,41 @@
+"""A desk with real clients, the three accounts, repositories and images, as README has them."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+import pytest
+
+from tests.acceptance.readme import Row, row_of
+from tests.clients.conftest import IMAGE, TAG, Desk, desk, docker, engine, front, images, proxy
+from tests.home import DEV
+from tests.login.conftest import cli
+from tests.login.terminal import Terminal
+from tests.repos.conftest import aws, moto
+from tests.repos.ecr import an_image, there_is
+
+__all__ = ["aws", "cli", "desk", "docker", "engine", "front", "images", "moto", "proxy"]
+
+
+@pytest.fixture
+def row(request: pytest.FixtureRequest) -> Row:
+    return row_of(request.param)
+
+
+@pytest.fixture
+def repositories(aws: object) -> None:
+    """Those of the account dev, as the API shows them."""
+    images = (an_image(tag) for tag in ("1.0.0", "1.0.1", "1.0.11"))
+    there_is(IMAGE, *images, an_image(TAG, "latest"))
+    for name in ("lcm-backend", "nats"):
+        there_is(name, an_image("1.0"), account=DEV)
+
+
+def shell(desk: Desk, command: str, **environment: str) -> str:
+    """What bash prints for a line that somebody types."""
+    variables = "".join(f"export {name}={quote(value)}; " for name, value in environment.items())
+    return desk.run("bash", "-c", f"set -eo pipefail; {variables}{command}").stdout
+
+
+def at_terminal(desk: Desk, command: str) -> Terminal:
+    return Terminal(command, {"TERM": "xterm-256color", **desk.environment}, desk.home.path)
