@@ -9,7 +9,7 @@ import base64
 import io
 import os
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,7 +85,8 @@ class Seal:
             except KeyringUnavailable as error:
                 self._failure = error
                 if error is too_late and marker:
-                    marker.touch(mode=0o600)
+                    with suppress(OSError):
+                        marker.touch(mode=0o600)
                 raise
         return self._key
 
