@@ -7,20 +7,23 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.completion import forget_repositories
-from docker_credential_ecr_py.cli.registries import named_host
+from docker_credential_ecr_py.cli.figures import lasting
+from docker_credential_ecr_py.cli.registries import meant
 from docker_credential_ecr_py.cli.shown import (
+    Group,
     console,
     failing_in_one_line,
     json_option,
     show_json,
+    show_table,
     table,
 )
 
-_ALL_COLUMNS = 100
+_ALL_COLUMNS, _HOST_FITS = 100, 80
 _DETAILS = ("account", "region", "profile", "rule")
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """What is cached, and forgetting it.
 
@@ -58,15 +61,17 @@ def list_cached(as_json: bool) -> None:
     if not found:
         click.echo("nothing is cached", err=True)
         return
-    screen = console()
-    # Account and region stand in most hosts too.
-    details = _DETAILS if screen.width >= _ALL_COLUMNS else _DETAILS[2:]
-    shown = table("REGISTRY", *(name.upper() for name in details), "UNTIL")
+    width = console().width
+    # Account and region stand in most hosts too; where there is no room they stand for it.
+    columns = ["registry", *_DETAILS] if width >= _ALL_COLUMNS else ["registry", *_DETAILS[2:]]
+    if width < _HOST_FITS:
+        columns = list(_DETAILS[:3])
+    shown = table(*(name.upper() for name in columns), "LEFT")
     for selection, credential in found:
-        until = datetime.fromtimestamp(credential.spent_at).astimezone()
-        seen = (selection.details.get(name) or "-" for name in details)
-        shown.add_row(selection.host, *seen, f"{until:%H:%M}")
-    screen.print(shown)
+        said = {"registry": selection.host, **selection.details}
+        left = lasting(credential.spent_at - now)
+        shown.add_row(*(said.get(name) or "-" for name in columns), left)
+    show_table(shown)
 
 
 @cache.command("rm")
@@ -83,6 +88,6 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
         forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
-    for host in dict.fromkeys([named_host(broker, name) for name in registries]):
+    for host in dict.fromkeys([meant(broker, name).host for name in registries]):
         forgot = broker.forget(host)
         click.echo(f"forgot {host}" if forgot else f"nothing was cached for {host}")

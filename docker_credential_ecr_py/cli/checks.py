@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
-from docker_credential_ecr_py.cli.status import ALIVE, ENDED, Row, Session, daemon_line, lasting
+from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
@@ -84,8 +85,8 @@ def executable(scene: Scene) -> Iterator[Finding]:
     name = "executable"
     found = shutil.which(HELPER, path=scene.environ.get("PATH"))
     if found is None:
-        here = Path(sys.executable).parent
-        mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`"
+        here = installed_in()
+        mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
         yield Finding(name, WRONG, f"{HELPER} is not on the PATH", mend)
         return
     if not os.path.isabs(found):
@@ -105,6 +106,12 @@ def executable(scene: Scene) -> Iterator[Finding]:
         yield Finding(name, WRONG, what, "put the folder of this ecr-py first in the PATH")
         return
     yield Finding(name, OK, f"{found} {told}")
+
+
+def installed_in() -> Path | None:
+    """The folder that our executable is in, as its person knows it: a link of pipx, say."""
+    folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
+    return next((folder for folder in folders if (folder / HELPER).exists()), None)
 
 
 def docker_config(scene: Scene) -> Iterator[Finding]:
@@ -175,7 +182,9 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
             if accounts_of(values) or profile != "default":
                 incomplete += 1
                 yield failed(name, error, NOTE)
-    if not incomplete:
+    if not profiles:
+        yield Finding(name, NOTE, f"there is none at {scene.aws.source}")
+    elif not incomplete:
         yield Finding(name, OK, f"{scene.aws.source}: {_counted(profiles, 'profile')}")
 
 
@@ -201,7 +210,7 @@ def sessions(scene: Scene) -> Iterator[Finding]:
         login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
         if session.state != ENDED:
             left = lasting(session.expires - time.time())
-            words = f"{left} left" if session.state == ALIVE else "is refreshed by the next pull"
+            words = "renewed by itself" if session.renews else f"{left} left"
             yield Finding("session", OK, f"{sso.title}: {words}")
         else:
             stops = any(row.needs_login and row.in_docker for row in rows)

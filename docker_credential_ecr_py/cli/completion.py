@@ -51,7 +51,7 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]+")
 Suggest = Callable[[click.Context, str], dict[str, str]]
 
 
-@click.command()
+@click.command(short_help="Print the script that completes what you type.")
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 @failing_in_one_line

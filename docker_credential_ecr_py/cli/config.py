@@ -10,16 +10,19 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.cli import settings_edit, undo
 from docker_credential_ecr_py.cli.shown import (
-    console,
+    Group,
     failing_in_one_line,
     json_option,
     show_change,
     show_json,
+    show_table,
     table,
 )
-from docker_credential_ecr_py.errors import BadInput, SettingsError, nearest
+from docker_credential_ecr_py.daemon.ask import ask_status
+from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
 from docker_credential_ecr_py.settings import (
     CHOICES,
+    KEYRING,
     REGISTRY,
     Settings,
     defaults,
@@ -32,7 +35,7 @@ _DRY_RUN = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Show and change the settings of ecr-py.
 
@@ -60,7 +63,7 @@ def show(as_json: bool) -> None:
     shown = table("SETTING", "VALUE", "FROM")
     for key, value, origin in rows:
         shown.add_row(key, str(value) if value != "" else "-", origin)
-    console().print(shown)
+    show_table(shown)
     click.echo(f"\n{file}{'' if text else ' (there is none)'}")
 
 
@@ -86,6 +89,8 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
     file, before = _file()
     after = settings_edit.with_value(before or "", path, chosen)
     _save(file, before, after, f"{key} is {value} in {file}", dry_run=dry_run)
+    if lack := _lack(path, chosen):
+        click.echo(f"ecr-py: {lack}", err=True)
 
 
 @config.command()
@@ -104,6 +109,20 @@ def unset(key: str, dry_run: bool) -> None:
 def show_path() -> None:
     """Where the settings are, whether or not there is a file yet."""
     click.echo(paths.settings_file(os.environ))
+
+
+def _lack(path: tuple[str, ...], value: object) -> str:
+    """What a value needs and is not here, or ""."""
+    if path == ("defaults", "store") and value == "memory" and ask_status(os.environ) is None:
+        return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
+    if value == KEYRING and path in (("defaults", "store"), ("defaults", "fallback")):
+        from docker_credential_ecr_py.store.seal import Seal
+
+        try:
+            Seal(None).key()
+        except EcrPyError as error:
+            return f"{error.what}, and nothing is kept without one"
+    return ""
 
 
 def _rows(settings: Settings, text: str) -> list[tuple[str, Any, str]]:

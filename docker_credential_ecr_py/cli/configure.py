@@ -6,7 +6,6 @@ back what was.
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,18 @@ from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import accounts_of
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import docker_edit, settings_edit, undo
+from docker_credential_ecr_py.cli.checks import installed_in
 from docker_credential_ecr_py.cli.docker_plan import Plan, host_of_auth, plan
 from docker_credential_ecr_py.cli.registries import (
     known_registries,
     load_config,
-    named_host,
+    meant,
 )
 from docker_credential_ecr_py.cli.shown import (
     can_ask,
-    console,
     failing_in_one_line,
     show_change,
+    show_table,
     table,
 )
 from docker_credential_ecr_py.docker_config import (
@@ -102,7 +102,7 @@ class _Change:
         return ", ".join(done)
 
 
-@click.command()
+@click.command(short_help="Set docker's config so that it asks ecr-py.")
 @click.option(
     "--for",
     "clients",
@@ -198,6 +198,8 @@ def configure(
     for file, kind, text, after in edits:
         _write(file, kind, text, after, dry_run=dry_run)
     if dry_run:
+        if all(after == (text or "") for _, _, text, after in edits):
+            click.echo("nothing would change", err=True)
         return
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
@@ -217,7 +219,7 @@ def _registries(
     aws = load_config()
     found = {known.host: known.profile for known in known_registries(broker, aws, regions)}
     if named:
-        hosts = [named_host(broker, name) for name in named]
+        hosts = [meant(broker, name).host for name in named]
         found = {host: found.get(host, "") for host in hosts}
     elif not regions:
         unplaced = [
@@ -254,7 +256,7 @@ def _show(known: Mapping[str, str]) -> None:
     shown = table("REGISTRY", "PROFILE")
     for host, profile in known.items():
         shown.add_row(host, profile or "-")
-    console().print(shown)
+    show_table(shown)
     click.echo()
 
 
@@ -329,8 +331,7 @@ def _check_path() -> None:
         problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
     else:
         problem = f"{_PROGRAM} is not on the PATH, so nobody will find it"
-    folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
-    ours = next((folder for folder in folders if (folder / _PROGRAM).exists()), None)
+    ours = installed_in()
     mend = f": add {ours} to it, or `ln -s {ours / _PROGRAM} /usr/local/bin/`" if ours else ""
     click.echo(f"ecr-py: {problem}{mend}", err=True)
 

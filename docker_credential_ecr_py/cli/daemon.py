@@ -11,11 +11,14 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.shown import (
+    Group,
     console,
     failing_in_one_line,
     json_option,
     show_json,
+    show_table,
     table,
 )
 from docker_credential_ecr_py.daemon.ask import ask_status
@@ -29,7 +32,7 @@ _PATIENCE = 10
 _NOT_RUNNING = "the daemon does not run"
 
 
-@click.group()
+@click.group(cls=Group)
 def daemon() -> None:
     """What keeps sessions and tokens alive in the background.
 
@@ -182,14 +185,14 @@ def _show(found: dict[str, Any]) -> None:
         registries.add_row(one["registry"], one.get("profile", ""), _life(one["expires"]))
     if found["registries"]:
         show()
-        show(registries)
+        show_table(registries)
     sessions = table("SESSION OF", "ENDS", "")
     for one in found["sessions"]:
         renewed = "renewed by itself" if one["refreshable"] else "needs you then"
         sessions.add_row(one["profile"], _life(one["expires"]), renewed)
     if found["sessions"]:
         show()
-        show(sessions)
+        show_table(sessions)
     for failure in {failure["what"]: failure for failure in found["failures"]}.values():
         again = f"tried {failure['tries']} times, again {_moment(failure['again'])}"
         show(Text(f"\n{failure['what']}\n  {again}", style="red"))
@@ -198,8 +201,8 @@ def _show(found: dict[str, Any]) -> None:
 def _life(expires: float | None) -> str:
     if not expires:
         return "none"
-    minutes = int((expires - time.time()) // 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 0 else "ended"
+    left = expires - time.time()
+    return lasting(left) if left > 0 else "ended"
 
 
 def _moment(when: float) -> str:

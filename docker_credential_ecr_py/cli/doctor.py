@@ -25,14 +25,15 @@ from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_con
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.settings import Settings
 
+# In the order in which they depend on each other: the first that is wrong is the first to mend.
 _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.executable,
-    checks.docker_config,
-    checks.stale_auths,
     checks.settings,
     checks.aws_config,
     checks.registries,
     checks.sessions,
+    checks.docker_config,
+    checks.stale_auths,
     checks.folders,
     checks.keyring,
     checks.daemon,

@@ -18,7 +18,17 @@ def size(count: int) -> str:
     while value >= 999.5 and len(units) > 1:
         value /= 1000
         units.pop()
-    return f"{value:.3g} {units[-1]}"
+    decimals = 0 if len(units) == 5 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{decimals}f} {units[-1]}"
+
+
+def lasting(seconds: float) -> str:
+    """`11h59m`, or `5m`; days from two on."""
+    minutes = max(0, int(seconds // 60))
+    if minutes >= 2 * 24 * 60:
+        return f"{minutes // (24 * 60)}d"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m"
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -12,6 +12,7 @@ import click
 from docker_credential_ecr_py.cli.figures import ago, counted, size
 from docker_credential_ecr_py.cli.registries import open_registry, registry_options
 from docker_credential_ecr_py.cli.shown import (
+    Group,
     confirm,
     counting,
     failing_in_one_line,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _UNTAGGED = "<untagged>"
 
 
-@click.group()
+@click.group(cls=Group)
 def image() -> None:
     """List and remove images.
 

@@ -9,6 +9,7 @@ import click
 
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
 from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line
 from docker_credential_ecr_py.errors import (
@@ -21,6 +22,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
+from docker_credential_ecr_py.sso.files import Token
 from docker_credential_ecr_py.sso.screen import PlainScreen, Screen
 
 
@@ -93,10 +95,10 @@ def login(
         if token is None:
             token = sessions.log_in(chosen, way, force=force)
             verb = "Logged in to"
-        click.echo(f"{verb} {chosen.title}, {_until(token.expires)}")
+        click.echo(f"{verb} {chosen.title}, {_how_long(token)}")
 
 
-@click.command()
+@click.command(short_help="End a session, and forget what came from it.")
 @click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
 @click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
 @failing_in_one_line
@@ -154,7 +156,8 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
             names = [*among.profiles, *(session.name for session in known if session.name)]
             raise EcrPyError(
                 f"{name} is no profile and no session in {among.source}, and no registry"
-                f"{nearest(name, names)}"
+                f"{nearest(name, names)}",
+                mend="" if names else "run `ecr-py login --start-url URL --sso-region REGION`",
             ) from None
         found = Broker().select(name).identity.sso
     if found is None:
@@ -162,10 +165,11 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     return found
 
 
-def _until(expires: float) -> str:
-    minutes = max(0, round((expires - time.time()) / 60))
-    hours, minutes = divmod(minutes, 60)
-    return f"for {hours} h {minutes} min" if hours else f"for {minutes} min"
+def _how_long(token: Token) -> str:
+    now = time.time()
+    if token.refreshable(now):
+        return "renewed by itself as long as the portal allows"
+    return f"for {lasting(token.expires - now)}"
 
 
 def _listed(removed: list[str]) -> str:

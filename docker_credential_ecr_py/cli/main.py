@@ -6,29 +6,31 @@ from importlib import import_module
 import click
 
 from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.cli.shown import Group
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
+# In the order in which people need them.
 _COMMANDS = {
-    "cache": "cache:cache",
-    "completion": "completion:completion",
-    "config": "config:config",
-    "configure": "configure:configure",
-    "daemon": "daemon:daemon",
-    "doctor": "doctor:doctor",
-    "explain": "explain:explain",
-    "image": "image:image",
     "login": "login:login",
     "logout": "login:logout",
-    "policy": "policy:policy",
-    "repo": "repo:repo",
+    "configure": "configure:configure",
     "status": "status:status",
+    "doctor": "doctor:doctor",
+    "explain": "explain:explain",
     "token": "token:token",
+    "repo": "repo:repo",
+    "image": "image:image",
+    "policy": "policy:policy",
+    "daemon": "daemon:daemon",
+    "cache": "cache:cache",
+    "config": "config:config",
+    "completion": "completion:completion",
     "version": "version:show_version",
 }
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -50,5 +52,14 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ecr-py")
 def main() -> None:
-    """Amazon ECR for docker, podman and skopeo, with nothing to type first."""
+    """Amazon ECR for docker, podman and skopeo, with nothing to type first.
+
+    \b
+    ecr-py login --start-url https://example.awsapps.com/start --sso-region eu-west-1
+                        your accounts, into ~/.aws/config; once
+    ecr-py configure    docker asks ecr-py for them; once
+    ecr-py status       what is live, and for how long
+    ecr-py doctor       what is wrong, and what mends it
+    ecr-py repo ls dev  the repositories of profile dev's account
+    """
     start_log(paths.log_file(), os.environ)

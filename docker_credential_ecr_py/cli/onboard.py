@@ -10,6 +10,7 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.cli.shown import can_ask
+from docker_credential_ecr_py.docker_config import OURSELVES, load_docker_config
 from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
@@ -24,11 +25,12 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
 
     Raises BadInput for what is no HTTPS address, no region, or a name that is taken.
     """
+    start_url = _plain(start_url)
     if not START_URL.fullmatch(start_url):
         raise BadInput(f"{start_url!r} is not the https:// address of a portal")
     check_region(region, "sso-oidc", "IAM Identity Center")
     for known in sso_sessions(aws):
-        if known.name and known.start_url == start_url and name in (None, known.name):
+        if known.name and _plain(known.start_url) == start_url and name in (None, known.name):
             return known
     name = name or _name_of(start_url)
     if not _NAME.fullmatch(name):
@@ -80,6 +82,9 @@ def onboard(
     append(config_file, added)
     profiles = ", ".join(re.findall(r"^\[profile (.+)\]$", added, re.MULTILINE))
     click.echo(f"Added to {config_file}: {profiles or f'[sso-session {session.name}]'}")
+    docker = load_docker_config(paths.docker_config_file(os.environ))
+    if not docker.ours and docker.store != OURSELVES:
+        click.echo("Now `ecr-py configure` has docker ask for them")
 
 
 def sections(
@@ -102,7 +107,7 @@ def sections(
     for assignment in chosen:
         if any(_is_for(values, session, assignment) for values in aws.profiles.values()):
             continue
-        name = _profile_name(assignment, offered, taken)
+        name = _profile_name(assignment, chosen, taken)
         taken.add(name)
         parts.append(
             f"[profile {name}]\n"
@@ -134,16 +139,15 @@ def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list
     if role:
         chosen = [assignment for assignment in offered if assignment.role == role]
         if not chosen:
-            roles = sorted({assignment.role for assignment in offered})
-            raise BadInput(f"you have no role {role} in any account{nearest(role, roles)}")
+            roles = ", ".join(sorted({assignment.role for assignment in offered}))
+            raise BadInput(f"you have no role {role} in any account; you have {roles}")
         return chosen
     if len(offered) == 1:
         return offered
+    widest = max(len(assignment.account_name) for assignment in offered)
     for number, assignment in enumerate(offered, 1):
-        click.echo(
-            f"{number:3}  {assignment.account}  {assignment.account_name}  {assignment.role}",
-            err=True,
-        )
+        name = assignment.account_name.ljust(widest)
+        click.echo(f"{number:3}  {assignment.account}  {name}  {assignment.role}", err=True)
     while True:
         answer = click.prompt("Which (numbers, or all)", default="all", err=True)
         picked = _picked(answer, len(offered))
@@ -171,17 +175,22 @@ def _is_for(values: Mapping[str, str], session: SsoSession, assignment: Assignme
     )
 
 
-def _profile_name(assignment: Assignment, offered: list[Assignment], taken: set[str]) -> str:
+def _profile_name(assignment: Assignment, chosen: list[Assignment], taken: set[str]) -> str:
     """The account's name; with the role where there are several, and the number if need be."""
     name = re.sub(r"[^a-z0-9._-]+", "-", assignment.account_name.lower()).strip("-")
     name = name or assignment.account
-    if sum(other.account == assignment.account for other in offered) > 1:
+    if sum(other.account == assignment.account for other in chosen) > 1:
         name = f"{name}-{assignment.role}"
     if name in taken:
         name = f"{name}-{assignment.account}"
     if name in taken:
         name = f"{name}-{assignment.role}"
     return name
+
+
+def _plain(start_url: str) -> str:
+    """What a browser's address line shows of a portal has a `#/` at its end, or a slash."""
+    return start_url.partition("#")[0].rstrip("/")
 
 
 def _name_of(start_url: str) -> str:

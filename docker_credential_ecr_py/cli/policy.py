@@ -15,7 +15,7 @@ from docker_credential_ecr_py.cli.registries import (
     registry_and_repository,
     registry_options,
 )
-from docker_credential_ecr_py.cli.shown import failing_in_one_line, show_json
+from docker_credential_ecr_py.cli.shown import Group, failing_in_one_line, show_json
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry
@@ -36,7 +36,7 @@ _repositories_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Print the least IAM policy for a task, as JSON.
 

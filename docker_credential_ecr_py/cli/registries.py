@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_NEWCOMER = "run `ecr-py login --start-url URL --sso-region REGION`"
+
 
 @dataclass(frozen=True)
 class Known:
@@ -27,6 +29,15 @@ class Known:
 
     host: str
     registry: Registry
+    profile: str
+
+
+@dataclass(frozen=True)
+class Meant:
+    """A registry, what its clients call it, and the profile that asks ("": the rules say)."""
+
+    registry: Registry
+    host: str
     profile: str
 
 
@@ -111,13 +122,24 @@ def named_registry(
     if not registries:
         raise BadInput(
             f"no profile in {aws.source} names an account and a region",
-            mend="name a registry by its host, or give a profile aws_account_id and region",
+            mend=_NEWCOMER
+            if not aws.profiles
+            else "name a registry by its host, or give a profile aws_account_id and region",
         )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
-        f"which of {len(registries)} registries? Name one by its profile or host: "
-        f"{', '.join(dict.fromkeys(profiles))}"
+        f"which of {len(registries)} registries? Name one of {', '.join(dict.fromkeys(profiles))}",
+        mend="add --registry NAME, or set AWS_PROFILE",
     )
+
+
+def meant(broker: Broker, name: str = "", *, profile: str = "", region: str = "") -> Meant:
+    """What `name` and the options mean. Raises as named_registry."""
+    aws = load_config()
+    registry = named_registry(broker, name, profile=profile, region=region)
+    host = host_of(name) if _is_host(name, aws) else registry.host
+    # Whoever names a registry by a profile means that one of all that are for the account.
+    return Meant(registry, host, profile or (name if name in aws.profiles else ""))
 
 
 def open_registry(
@@ -128,8 +150,8 @@ def open_registry(
     Raises BadInput for several, and for ECR Public; else as Broker.ask_as_selected.
     """
     name = one_of([*hosts, registry])
-    found = named_registry(Broker(), name, profile=profile, region=region)
-    if found.public:
+    found = meant(Broker(), name, profile=profile, region=region)
+    if found.registry.public:
         raise BadInput(
             "ECR Public has an API of its own, which ecr-py does not speak",
             mend="use `aws ecr-public --region us-east-1`",
@@ -137,11 +159,7 @@ def open_registry(
         )
     from docker_credential_ecr_py.repositories import connect
 
-    aws = load_config()
-    host = host_of(name) if _is_host(name, aws) else found.host
-    # Whoever names a registry by a profile means that one of all that are for the account.
-    asks = profile or (name if name in aws.profiles else "")
-    return Broker(profile=asks).ask_as_selected(host, connect)
+    return Broker(profile=found.profile).ask_as_selected(found.host, connect)
 
 
 def registry_and_repository(text: str) -> tuple[str, str]:
@@ -181,20 +199,13 @@ def _is_host(name: str, aws: AwsConfig) -> bool:
     return ("." in name or ":" in name) and name not in aws.profiles
 
 
-def named_host(broker: Broker, name: str) -> str:
-    """What docker calls the registry that is meant by `name`: an alias is its own host.
-
-    Raises as named_registry.
-    """
-    registry = named_registry(broker, name)
-    host = host_of(name) if "." in name else registry.host
-    return host if host in broker.settings.aliases else registry.host
-
-
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     values = aws.profiles.get(name)
     if values is None:
-        raise BadInput(f"{name} is no profile in {aws.source}{nearest(name, aws.profiles)}")
+        mend = "" if aws.profiles else _NEWCOMER
+        raise BadInput(
+            f"{name} is no profile in {aws.source}{nearest(name, aws.profiles)}", mend=mend
+        )
     accounts = accounts_of(values)
     if len(accounts) != 1:
         raise BadInput(

@@ -15,6 +15,7 @@ from docker_credential_ecr_py.cli.registries import (
     registry_options,
 )
 from docker_credential_ecr_py.cli.shown import (
+    Group,
     confirm,
     counting,
     failing_in_one_line,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from docker_credential_ecr_py.repositories import Image, Repositories, Repository
 
 
-@click.group()
+@click.group(cls=Group)
 def repo() -> None:
     """List, create and remove repositories.
 

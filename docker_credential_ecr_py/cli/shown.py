@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,20 @@ _NARROW = 16
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+class Group(click.Group):
+    """Commands under a name, with the nearest for one that is none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"no such command: {args[0]}{near}", ctx) from error
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
@@ -92,6 +107,30 @@ def table(*columns: str) -> "Table":
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def show_table(made: "Table") -> None:
+    """Without the blanks at the ends of lines where no terminal needs them."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(made)
+        return
+    with screen.capture() as captured:
+        screen.print(made)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_folded(line: str, *, indent: int) -> None:
+    """A line; on a terminal it is folded between words, under what stands at `indent`."""
+    if sys.stdout.isatty():
+        line = fill(
+            line,
+            shutil.get_terminal_size().columns,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    click.echo(line)
 
 
 def show_rows(

@@ -14,6 +14,7 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import known_registries, load_config
 from docker_credential_ecr_py.cli.shown import (
     FAILED,
@@ -22,6 +23,7 @@ from docker_credential_ecr_py.cli.shown import (
     failing_in_one_line,
     json_option,
     show_json,
+    show_table,
     table,
 )
 from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
@@ -50,11 +52,13 @@ class Session:
     """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
 
     `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
+    `renews` says that it does so as long as the portal allows, whenever its token ends.
     """
 
     sso: SsoSession
     state: str
     expires: float = 0
+    renews: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,10 +170,10 @@ def _session(broker: Broker, sso: SsoSession) -> Session:
     token = sessions.files.token(sso)
     if token is None:
         return Session(sso, ENDED)
+    renews = token.refreshable(time.time())
     if sessions.alive(sso):
-        return Session(sso, ALIVE, token.expires)
-    refreshes = token.refreshable(time.time())
-    return Session(sso, REFRESHES if refreshes else ENDED, token.expires)
+        return Session(sso, ALIVE, token.expires, renews)
+    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
 
 
 def checked(row: Row) -> Row:
@@ -207,7 +211,7 @@ def _show(
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
         click.echo("run `ecr-py login --start-url URL --sso-region REGION`")
         return
-    screen.print(_fitting(screen, [_cells(row, now, screen) for row in rows]))
+    show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
     click.echo()
     for line in _notes(rows, docker, broker):
         screen.print(line, soft_wrap=not screen.is_terminal)
@@ -226,6 +230,8 @@ def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
     for layout in _LAYOUTS:
         made = table(*layout)
         made.padding = (0, 2, 0, 0)
+        for column in made.columns:
+            column.no_wrap = column.header != "PROFILE"
         for row in cells:
             made.add_row(*(row[column] for column in layout))
         unfolded = screen.options.update(max_width=_UNFOLDED)
@@ -271,17 +277,8 @@ def _session_text(row: Row, now: float) -> "Text":
     if session is None:
         return Text("-")
     if session.state == ALIVE:
-        return Text(lasting(session.expires - now), "green")
+        return Text("renews" if session.renews else lasting(session.expires - now), "green")
     return Text(session.state, "yellow" if session.state == ENDED else "")
-
-
-def lasting(seconds: float) -> str:
-    """`11h59m`, or `5m`; days from two on."""
-    minutes = max(0, int(seconds // 60))
-    if minutes >= 2 * 24 * 60:
-        return f"{minutes // (24 * 60)}d"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m"
 
 
 def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
@@ -330,6 +327,7 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
             "startUrl": session.sso.start_url,
             "state": session.state,
             "expiresAt": _written(session.expires) if session.expires else None,
+            "renews": session.renews,
         },
         "needsLogin": row.needs_login,
         "docker": row.in_docker,

@@ -8,11 +8,11 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import formats
-from docker_credential_ecr_py.cli.registries import load_config, named_registry
+from docker_credential_ecr_py.cli.registries import meant
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError
-from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.registry import Registry
 
 
 @click.command()
@@ -62,10 +62,9 @@ def token(
     if registry == "":
         raise BadInput("the registry is empty: is a variable unset?")
     formats.check_kubernetes_names(name or "", namespace or "")
-    # Whoever names a registry by its profile means that one of all that are for the account.
-    asks = profile or (registry if registry and registry in load_config().profiles else "")
-    broker = Broker(profile=asks)
-    asked = _asked(broker, registry or "", profile or "", region or "")
+    found = meant(Broker(), registry or "", profile=profile or "", region=region or "")
+    broker = Broker(profile=found.profile)
+    asked = replace(found.registry, host=found.host)
     credential = _credential(broker, asked)
     if form == "kubernetes-secret":
         shown = formats.kubernetes_secret(
@@ -81,12 +80,6 @@ def token(
         until = time.strftime("%H:%M", time.localtime(credential.expires))
         click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
     click.echo(shown)
-
-
-def _asked(broker: Broker, name: str, profile: str, region: str) -> Registry:
-    """The registry under the host that its clients call it by, which may be an alias."""
-    registry = named_registry(broker, name, profile=profile, region=region)
-    return replace(registry, host=host_of(name)) if "." in name else registry
 
 
 def _credential(broker: Broker, asked: Registry) -> Credential:

@@ -21,7 +21,7 @@ from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.records import Records
 from docker_credential_ecr_py.daemon.server import Connection, Server
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
-from docker_credential_ecr_py.docker_config import load_docker_config
+from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
@@ -60,7 +60,7 @@ class Daemon:
             paths.docker_config_file(environ),
         ]
         self._stamps = _NO_STAMPS
-        self._settings = Settings()
+        self._settings, self._docker = Settings(), DockerConfig()
         self._named: set[str] = set()
         self._keeper = Keeper(
             self._records,
@@ -143,7 +143,9 @@ class Daemon:
                 case b"status":
                     connection.answer(json.dumps(self._status()).encode())
                 case b"reload":
-                    self._read_again()
+                    self._reload = True
+                    self._look_at_files()
+                    self._look_now()
                     connection.answer(b"ok\n")
                 case _:
                     connection.answer(b"")
@@ -178,9 +180,9 @@ class Daemon:
         if store == "keyring" and (began or before != store):
             self._keeper.unseal()
         with _logged():
-            docker = load_docker_config(paths.docker_config_file(self._environ))
-            hosts = (*docker.ours, *self._settings.profiles, *self._settings.aliases)
-            self._named = {host for host in hosts if store != "none" and self._is_one(host)}
+            self._docker = load_docker_config(paths.docker_config_file(self._environ))
+        hosts = (*self._docker.ours, *self._settings.profiles, *self._settings.aliases)
+        self._named = {host for host in hosts if store != "none" and self._is_one(host)}
 
     def _is_one(self, host: str) -> bool:
         """A registry that a credential could be kept for; no glob, nor one that needs none."""

@@ -265,7 +265,7 @@ def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: Person, a
     before, calls = file.read_text(), aws.count()
     done = approved.invokes("login", "dev")
     assert "You are logged in" in done.stdout
-    assert "8 h 0 min" in done.stdout
+    assert "for 7h59m" in done.stdout
     assert (file.read_text(), aws.count()) == (before, calls)
     assert approved.invokes("login", "dev", "--force").code == 0
     assert file.read_text() != before

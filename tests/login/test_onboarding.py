@@ -223,10 +223,10 @@ def test_every_role_of_an_account_gets_a_name_of_its_own(newcomer: Person, aws: 
     assert any(READER in name for name in names)
 
 
-def test_a_role_that_nobody_has_brings_the_nearest(newcomer: Person) -> None:
+def test_a_role_that_nobody_has_brings_those_there_are(newcomer: Person) -> None:
     done = newcomer.invokes("login", *PORTAL, "--role", "Administratr")
     assert done.code == 1
-    assert f"nearest: {ROLE}" in done.stderr
+    assert f"you have {ROLE}" in done.stderr
     assert not newcomer.home.aws_config.exists()
 
 

@@ -62,7 +62,7 @@ def test_all_is_well(well: Person, aws: Aws) -> None:
     found = findings(well)
     assert {one.state for every in found.values() for one in every} == {"ok"}
     assert list(found) == [
-        *("executable", "docker config", "settings", "AWS config", "registries", "session"),
+        *("executable", "settings", "AWS config", "registries", "session", "docker config"),
         *("cache", "log", "SSO cache", "endpoints", "clock"),
     ]
     assert aws.count("GetAuthorizationToken") == 0

@@ -246,6 +246,6 @@ def test_check_logs_in_nowhere(at_desk: Desk, aws: Aws) -> None:
     aws.end_session()
     done = at_desk.run(str(ECR_PY), "status", "--check", fails=True, BROWSER="touch browser-%s")
     assert done.code == 3
-    assert done.stdout.count("log in ") == 4
+    assert done.stdout.count("log in") == 4
     assert "run `ecr-py login dev`" in done.stdout
     assert aws.count("StartDeviceAuthorization") == 0
