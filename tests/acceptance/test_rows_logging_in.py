@@ -116,6 +116,13 @@ def test_no_aws_on_the_path(configured: Desk, row: Row, tmp_path: Path) -> None:
     pulls(configured)
 
 
+@instead_of("`python -m awscli help`")
+def test_help(desk: Desk, row: Row) -> None:
+    shown = shell(desk, row.command)
+    for command in ("login", "configure", "status", "doctor", "repo", "image", "token"):
+        assert f"\n  {command} " in shown
+
+
 @pytest.mark.usefixtures("images")
 @instead_of("`aws sso configure`")
 def test_profiles_by_the_address_of_the_portal(desk: Desk, aws: Aws, row: Row) -> None:

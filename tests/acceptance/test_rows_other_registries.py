@@ -11,10 +11,10 @@ import pytest
 from tests.acceptance.readme import Row, instead_of, row_of
 from tests.clients.conftest import secrets_in
 from tests.home import Home
+from tests.programs import need
 from tests.sealed.conftest import bus, home, keyring
 from tests.sealed.guarded import Guarded
 from tests.sealed.ours import readable
-from tests.programs import need
 
 __all__ = ["bus", "home", "keyring"]
 
