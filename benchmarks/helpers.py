@@ -294,6 +294,16 @@ def login_over_aws_cli(bench: Bench) -> Iterator[Row]:
     )
 
 
+def status_over_aws_version(bench: Bench) -> Iterator[Row]:
+    """Three registries, one of them with a token."""
+    home = bench.home("status")
+    seconds(bench.hit(home))
+    environment = bench.environment(home, bench.endpoints)
+    ours = Command([str(HELPER.parent / "ecr-py"), "status"], environment, answer=b"REGISTRY")
+    theirs = Command([aws_cli(), "--version"], environment, answer=b"aws-cli/2")
+    yield compare("`ecr-py status` over `aws --version`", "≤ 0.5", ours, theirs, bench.runs)
+
+
 def many_profiles(bench: Bench) -> Iterator[Row]:
     config = _many_profiles(2000 - len(ACCOUNTS)) + THREE_ACCOUNTS
     many, few = bench.home("2000", config), bench.home("3")
@@ -468,6 +478,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         many_at_once,
         cold_over_aws_cli,
         login_over_aws_cli,
+        status_over_aws_version,
         many_profiles,
         memory,
         other_registry,

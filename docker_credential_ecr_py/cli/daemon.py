@@ -47,6 +47,7 @@ def daemon() -> None:
 @failing_in_one_line
 def run() -> None:
     """Run in the foreground, until Ctrl-C."""
+    _check_system()
     # Not in this process: what draws help and tables would stay in memory.
     os.execv(sys.executable, _DAEMON)
 
@@ -86,6 +87,7 @@ def uninstall() -> None:
 @failing_in_one_line
 def start() -> None:
     """Start it in the background."""
+    _check_system()
     if running := ask_status(os.environ):
         click.echo(f"The daemon runs already: {_summary(running)}")
         return
@@ -143,6 +145,12 @@ def logs(lines: int, follow: bool) -> None:
     if file is None or not file.exists():
         raise EcrPyError(f"there is no log yet: {file}")
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
+
+
+def _check_system() -> None:
+    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names."""
+    if sys.platform == "win32":
+        raise EcrPyError("the daemon runs on Linux and macOS")
 
 
 def _service() -> Service:
