@@ -1,0 +1,56 @@
+"""ecr-py explain: the walk, and what AWS would be asked for. It asks nobody."""
+
+import json
+
+import pytest
+
+from docker_credential_ecr_py.cli.explain import calls
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import Identity
+from tests.home import DEV, registry
+from tests.login.person import Person
+from tests.standin.aws import Aws
+
+TOKEN = "GetAuthorizationToken of ECR in eu-west-1"
+
+
+@pytest.mark.parametrize("name", [registry(DEV), f"https://{registry(DEV)}/v2/", DEV, "dev"])
+def test_a_registry_by_any_name(person: Person, aws: Aws, name: str) -> None:
+    done = person.types("explain", name)
+    assert done.code == 0, done
+    assert f"profile dev is for account {DEV}" in done.stdout
+    assert "profile   dev" in done.stdout
+    assert f"GetRoleCredentials of the SSO portal in eu-west-1, then {TOKEN}" in " ".join(
+        done.stdout.split()
+    )
+    assert aws.calls == []
+
+
+def test_for_programs(person: Person) -> None:
+    done = person.types("explain", "dev", "--json")
+    told = json.loads(done.stdout)
+    assert told["registry"] == registry(DEV)
+    assert told["steps"][-1]["won"]
+    assert told["profile"] == "dev"
+    assert told["calls"][-1] == TOKEN
+
+
+def test_a_name_that_is_none(person: Person) -> None:
+    done = person.types("explain", "dve")
+    assert done.code == 1
+    assert "nearest: dev" in done.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("role", "AssumeRole of STS"),
+        ("web-identity", "AssumeRoleWithWebIdentity of STS"),
+        ("instance", "the metadata of this EC2 instance"),
+        ("keys", TOKEN),
+    ],
+)
+def test_what_comes_before_the_token(kind: str, first: str) -> None:
+    asked = calls(Identity(kind, ""), Registry.parse(registry(DEV)))
+    assert asked[0] == first
+    assert asked[-1] == TOKEN
