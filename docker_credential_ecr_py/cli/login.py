@@ -168,7 +168,7 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
 def _how_long(token: Token) -> str:
     now = time.time()
     if token.refreshable(now):
-        return "renewed by itself as long as the portal allows"
+        return "renewed by itself"
     return f"for {lasting(token.expires - now)}"
 
 

@@ -115,10 +115,9 @@ def test_any_answer_is_a_credential_or_one_line(answer: Any) -> None:
 def answer_of(
     code: str, operation: str = "GetAuthorizationToken", message: str = "", status: int = 400
 ) -> aws.ClientError:
-    date = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
     response: Any = {
         "Error": {"Code": code, "Message": message},
-        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {"date": date}},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}},
     }
     return aws.ClientError(response, operation)
 
