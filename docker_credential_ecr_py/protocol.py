@@ -144,7 +144,7 @@ class Protocol:
             raise ProtocolError(NO_SERVER_URL)
         if not username:
             raise ProtocolError(NO_USERNAME)
-        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true":
+        if self._is_to_be_ignored(url):
             return 0, b""
         try:
             self._broker.keep(url, username, secret)
@@ -159,7 +159,7 @@ class Protocol:
         return 0, b""
 
     def erase(self, url: str) -> tuple[int, bytes]:
-        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true":
+        if self._is_to_be_ignored(url):
             return 0, b""
         try:
             self._broker.forget(url)
@@ -173,6 +173,16 @@ class Protocol:
         if self._broker.settings.fallback:
             found = fallback.registries(*self._elsewhere("list", b""))
         return 0, _document(found | self._broker.answerable())
+
+    def _is_to_be_ignored(self, url: str) -> bool:
+        """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
+        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
+            return False
+        try:
+            self._broker.settings.registry_for(host_of(url))
+        except NotEcr:
+            return False
+        return True
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """What the settings name for registries that are not ECR's answers."""

@@ -163,6 +163,14 @@ def test_storage_that_is_to_be_ignored(
     assert HOST in call(home, "list")[1]
 
 
+def test_logins_of_others_are_not_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ECR_IGNORE_CREDS_STORAGE", "true")
+    document = {"ServerURL": "docker.io", "Username": "me", "Secret": "x"}
+    code, said = call(home, "store", stdin=json.dumps(document).encode())
+    assert code == 1
+    assert "no other helper is set" in said
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
