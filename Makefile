@@ -13,7 +13,6 @@ $(VENV)/installed: pyproject.toml $(shell find docker_credential_ecr_py packagin
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo 'apt install python3-venv' >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --group test --group lint
-	$(BIN)/python -m pip install -q --disable-pip-version-check --force-reinstall --no-deps .
 	$(BIN)/python -m pip install -q --disable-pip-version-check .
 	touch $@
 
