@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # Where a session stands.
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 _BAR = 6
-_UNFOLDED = 1000
+_GAP = 2
 _AT_ONCE = 8
 
 
@@ -228,15 +228,15 @@ _LAYOUTS = (
 
 def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
     for layout in _LAYOUTS:
-        made = table(*layout)
-        made.padding = (0, 2, 0, 0)
-        for column in made.columns:
-            column.no_wrap = column.header != "PROFILE"
-        for row in cells:
-            made.add_row(*(row[column] for column in layout))
-        unfolded = screen.options.update(max_width=_UNFOLDED)
-        if screen.measure(made, options=unfolded).maximum <= screen.width:
+        widths = [max(len(column), *(len(row[column]) for row in cells)) for column in layout]
+        if sum(widths) + _GAP * (len(widths) - 1) <= screen.width:
             break
+    made = table(*layout)
+    made.padding = (0, _GAP, 0, 0)
+    for column in made.columns:
+        column.no_wrap = column.header != "PROFILE"
+    for row in cells:
+        made.add_row(*(row[column] for column in layout))
     return made
 
 
