@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Wrong
+from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.store import client, entry
 from tests.home import HELPER
 
@@ -81,7 +82,7 @@ def crowd(daemon: Resident, host: str, clients: int, requests: int) -> Crowd:
 
     One thread and one selector: threads would wait for each other, and not for the daemon.
     """
-    here = entry.context({os.fsencode(k): os.fsencode(v) for k, v in daemon.environment.items()})
+    here = entry.context(paths.as_bytes(daemon.environment))
     expected = client.hit(daemon.path, host.encode(), here)
     request = b"%b get %b %b\n" % (client.PROTOCOL, host.encode(), here.hex().encode())
     found = Crowd()

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -224,13 +224,14 @@ class Broker:
 
     def answerable(self) -> dict[str, str]:
         """Each registry that can be answered for now without asking anyone: URL to username."""
-        now = self._clock()
-        found = {}
+        cached = self.cached()
+        return {f"https://{chosen.host}": credential.username for chosen, credential in cached}
+
+    def cached(self) -> Iterator[tuple[Remembered, Credential]]:
+        """Selections that hold here, each with its credential, where that still is good."""
         for selection in self.store.remembered():
-            credential = self.store.load(selection.key) if selection.key else None
-            if credential is not None and credential.usable(now):
-                found[f"https://{selection.host}"] = credential.username
-        return found
+            if selection.key and (credential := self._load_usable(selection.key)):
+                yield selection, credential
 
     def select(self, server_url: str) -> Selection:
         """Whose credentials answer for a registry; nobody is asked. Raises as credential_for."""
@@ -253,13 +254,11 @@ class Broker:
     def kept(self, server_url: str, selection: Selection) -> Credential | None:
         """What would be answered for a registry without asking anyone. Raises NotEcr."""
         asked = self._asked(server_url)
-        by_login = self.store.load(_key_of_login(asked.host))
-        if by_login is not None and by_login.usable(self._clock()):
+        if by_login := self._load_usable(_key_of_login(asked.host)):
             return by_login
         if not self._session_is_there(selection):
             return None
-        kept = self.store.load(self._key(asked.registry, selection))
-        return kept if kept is not None and kept.usable(self._clock()) else None
+        return self._load_usable(self._key(asked.registry, selection))
 
     def sessions(self, *, may_log_in: bool = True) -> Sessions:
         """The sessions at IAM Identity Center.
@@ -356,6 +355,9 @@ class Broker:
         if not self._session_is_there(selection):
             self.store.discard(key)
             return None
+        return self._load_usable(key)
+
+    def _load_usable(self, key: str) -> Credential | None:
         kept = self.store.load(key)
         return kept if kept is not None and kept.usable(self._clock()) else None
 
@@ -477,10 +479,9 @@ class Broker:
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
         key = _key_of_login(asked.host)
-        kept = self.store.load(key)
-        if kept is None or not kept.usable(self._clock()):
-            return None
-        self._remember_login(asked, key)
+        kept = self._load_usable(key)
+        if kept is not None:
+            self._remember_login(asked, key)
         return kept
 
     def _remember_login(self, asked: Asked, key: str) -> None:

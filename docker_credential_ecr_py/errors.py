@@ -8,6 +8,8 @@ from docker_credential_ecr_py.redact import redact
 NOT_FOUND = "credentials not found in native keychain"
 NO_SERVER_URL = "no credentials server URL"
 NO_USERNAME = "no credentials username"
+# What mends it where no profile is there yet.
+LOG_IN_FIRST = "run `ecr-py login --start-url URL --sso-region REGION`"
 _MOST_NAMED = 5
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from docker_credential_ecr_py.aws_config import AwsConfig
-from docker_credential_ecr_py.errors import AwsConfigError, NoProfile, nearest, some
+from docker_credential_ecr_py.errors import LOG_IN_FIRST, AwsConfigError, NoProfile, nearest, some
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.settings import Settings
 
@@ -377,5 +377,5 @@ def _nobody(question: _Question) -> NoProfile:
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
         "and the environment has no AWS credentials",
-        mend="run `ecr-py login --start-url URL --sso-region REGION`",
+        mend=LOG_IN_FIRST,
     )

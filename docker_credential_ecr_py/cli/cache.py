@@ -39,13 +39,8 @@ def cache() -> None:
 @failing_in_one_line
 def list_cached(as_json: bool) -> None:
     """Each registry that can be answered from the cache, and until when."""
-    store = Broker().store
     now = time.time()
-    found = []
-    for selection in store.remembered():
-        credential = store.load(selection.key) if selection.key else None
-        if credential is not None and credential.usable(now):
-            found.append((selection, credential))
+    found = list(Broker().cached())
     if as_json:
         show_json(
             [

@@ -27,6 +27,7 @@ from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
     AwsConfigError,
     BadServerURL,
     CredentialsNotFound,
@@ -192,7 +193,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
     """Whether somebody answers for each."""
     name = "registries"
     if not scene.rows and not scene.failures:
-        mend = "run `ecr-py login --start-url URL --sso-region REGION`"
+        mend = LOG_IN_FIRST
         yield Finding(name, WRONG, "nothing names one", mend)
         return
     answered = [row for row in scene.rows if row.wrong is None]
@@ -305,7 +306,7 @@ def daemon(scene: Scene) -> Iterator[Finding]:
         what = f"is {found['version']}, and ecr-py {__version__}"
         yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
     else:
-        yield Finding("daemon", OK, daemon_line())
+        yield Finding("daemon", OK, daemon_line(found))
 
 
 # The network

@@ -36,6 +36,7 @@ from docker_credential_ecr_py.docker_config import (
     read_text,
 )
 from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
     SettingsError,
@@ -174,7 +175,7 @@ def configure(
     if not known and not creds_store:
         raise AwsConfigError(
             f"no profile in {load_config().source} names an account and a region",
-            mend="run `ecr-py login --start-url URL --sso-region REGION`, or name a --registry",
+            mend=f"{LOG_IN_FIRST}, or name a --registry",
         )
     changes = []
     for client in dict.fromkeys(clients or [_DOCKER]):

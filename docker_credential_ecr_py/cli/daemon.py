@@ -21,12 +21,12 @@ from docker_credential_ecr_py.cli.shown import (
     show_table,
     table,
 )
+from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
 from docker_credential_ecr_py.errors import EcrPyError
 
-# Neither the folder we are in nor PYTHON* variables may name another package.
-_DAEMON = [sys.executable, "-E", "-P", "-m", "docker_credential_ecr_py.daemon"]
+_DAEMON = python_for("docker_credential_ecr_py.daemon")
 # Seconds that it may take to start or end.
 _PATIENCE = 10
 _NOT_RUNNING = "the daemon does not run"
@@ -49,7 +49,7 @@ def run() -> None:
     """Run in the foreground, until Ctrl-C."""
     _check_system()
     # Not in this process: what draws help and tables would stay in memory.
-    os.execv(sys.executable, _DAEMON)
+    os.execv(_DAEMON[0], _DAEMON)
 
 
 @daemon.command()

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from textwrap import fill
 
 import click
 
@@ -17,6 +16,7 @@ from docker_credential_ecr_py.cli.shown import (
     LOGIN_NEEDED,
     console,
     failing_in_one_line,
+    folded,
     json_option,
     show_json,
 )
@@ -125,14 +125,7 @@ def _show(finding: Finding) -> None:
     mend = f": {finding.mend}" if finding.mend else ""
     line = f"{finding.state:8}{finding.name:15}{finding.words}{mend}"
     if screen.is_terminal:
-        indent = 23 if screen.width >= 80 else 8
-        line = fill(
-            line,
-            screen.width,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        line = folded(line, screen.width, 23 if screen.width >= 80 else 8)
     text = Text(line)
     text.stylize(_COLOURS[finding.state], 0, len(finding.state))
     screen.print(text, soft_wrap=True)

@@ -13,6 +13,7 @@ from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
 from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line
 from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
     BadServerURL,
@@ -128,7 +129,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
     if not known:
         raise AwsConfigError(
             f"there is no SSO session in {among.source}",
-            mend="run `ecr-py login --start-url URL --sso-region REGION`",
+            mend=LOG_IN_FIRST,
         )
     if every or len(known) == 1:
         return known
@@ -157,7 +158,7 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
             raise EcrPyError(
                 f"{name} is no profile and no session in {among.source}, and no registry"
                 f"{nearest(name, names)}",
-                mend="" if names else "run `ecr-py login --start-url URL --sso-region REGION`",
+                mend="" if names else LOG_IN_FIRST,
             ) from None
         found = Broker().select(name).identity.sso
     if found is None:

@@ -10,7 +10,7 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of, load_aws_config
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, nearest
+from docker_credential_ecr_py.errors import LOG_IN_FIRST, BadInput, BadServerURL, NotEcr, nearest
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-_NEWCOMER = "run `ecr-py login --start-url URL --sso-region REGION`"
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def named_registry(
     if not registries:
         raise BadInput(
             f"no profile in {aws.source} names an account and a region",
-            mend=_NEWCOMER
+            mend=LOG_IN_FIRST
             if not aws.profiles
             else "name a registry by its host, or give a profile aws_account_id and region",
         )
@@ -202,7 +200,7 @@ def _is_host(name: str, aws: AwsConfig) -> bool:
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     values = aws.profiles.get(name)
     if values is None:
-        mend = "" if aws.profiles else _NEWCOMER
+        mend = "" if aws.profiles else LOG_IN_FIRST
         raise BadInput(
             f"{name} is no profile in {aws.source}{nearest(name, aws.profiles)}", mend=mend
         )

@@ -123,14 +123,18 @@ def show_table(made: "Table") -> None:
 def show_folded(line: str, *, indent: int) -> None:
     """A line; on a terminal it is folded between words, under what stands at `indent`."""
     if sys.stdout.isatty():
-        line = fill(
-            line,
-            shutil.get_terminal_size().columns,
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        line = folded(line, shutil.get_terminal_size().columns, indent)
     click.echo(line)
+
+
+def folded(line: str, width: int, indent: int) -> str:
+    return fill(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def show_rows(
@@ -171,7 +175,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise click.UsageError("nobody can be asked here: use --yes")
     try:
         agreed = click.confirm(question, err=True)

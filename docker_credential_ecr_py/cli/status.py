@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -30,7 +30,13 @@ from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig, load_docker_config
 from docker_credential_ecr_py.ec2 import on_ec2
-from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, LoginNeeded, NotEcr
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    NotEcr,
+)
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.store.kinds import NoStore
@@ -105,7 +111,7 @@ def status(check: bool, as_json: bool) -> None:
             {
                 "registries": [_as_json(row, now) for row in rows],
                 "store": _store(broker),
-                "daemon": daemon_line() or None,
+                "daemon": daemon_line(ask_status(os.environ)) or None,
             }
         )
     else:
@@ -115,9 +121,8 @@ def status(check: bool, as_json: bool) -> None:
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
 
 
-def daemon_line() -> str:
-    """What the daemon says of itself, in a few words; "" where there is none."""
-    found = ask_status(os.environ)
+def daemon_line(found: Mapping[str, Any] | None) -> str:
+    """What the daemon says of itself (ask_status), in a few words; "" where there is none."""
     if found is None:
         return ""
     kept = len(found["registries"])
@@ -209,7 +214,7 @@ def _show(
     screen = console()
     if not rows:
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
-        click.echo("run `ecr-py login --start-url URL --sso-region REGION`")
+        click.echo(LOG_IN_FIRST)
         return
     show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
     click.echo()
@@ -285,7 +290,7 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
     store = _store(broker)
     yield f"store   {store['kind']}" + (f" in {store['path']}" if store["path"] else "")
-    yield f"daemon  {daemon_line() or 'none'}"
+    yield f"daemon  {daemon_line(ask_status(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     mend = "" if asked == len(rows) else ": run `ecr-py configure`"
     yield f"docker  asks ecr-py for {asked} of {len(rows)}{mend}"

@@ -48,7 +48,7 @@ class Records:
             seen = self._stamps.get(path)
             if seen is None:
                 seen = self._stamps[path] = entry.stamp(path)
-            if seen != wanted and (wanted != entry.PRESENT or seen == entry.ABSENT):
+            if not entry.fits(seen, wanted):
                 return False
         return True
 

@@ -143,9 +143,8 @@ class Daemon:
                 case b"status":
                     connection.answer(json.dumps(self._status()).encode())
                 case b"reload":
-                    self._reload = True
+                    self._read_again()
                     self._look_at_files()
-                    self._look_now()
                     connection.answer(b"ok\n")
                 case _:
                     connection.answer(b"")

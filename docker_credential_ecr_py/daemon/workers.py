@@ -9,7 +9,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.log import log
 
 # Seconds that a job may take, and how many run at once.
@@ -86,8 +86,7 @@ class Workers:
         ours, theirs = os.pipe()
         try:
             worker.process = subprocess.Popen(
-                # Neither the folder we are in nor PYTHON* variables may name another package.
-                [sys.executable, "-E", "-P", "-m", f"{__package__}.worker", json.dumps(worker.job)],
+                [*python_for(f"{__package__}.worker"), json.dumps(worker.job)],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=subprocess.DEVNULL,

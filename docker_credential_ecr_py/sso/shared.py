@@ -2,12 +2,12 @@
 
 import _socket
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import LoginExpired, Unreachable, revived
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
@@ -40,7 +40,7 @@ class SharedLogin:
 
     def _by_daemon(self, session: SsoSession, files: SsoFiles) -> Token | None:
         """None where the daemon is not there, or broke off."""
-        environ = {os.fsencode(name): os.fsencode(value) for name, value in self.environ.items()}
+        environ = paths.as_bytes(self.environ)
         path = entry.socket_path(environ)
         wire = path and client.connect(path, client.LIMIT)
         if not wire:

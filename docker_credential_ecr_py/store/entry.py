@@ -219,10 +219,13 @@ def stamp(path: bytes) -> bytes:
 def holds(conditions: list[bytes]) -> bool:
     """Whether every file still is as it was, or is there at all where the stamp says PRESENT."""
     for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
-        seen = stamp(path)
-        if seen != wanted and (wanted != PRESENT or seen == ABSENT):
+        if not fits(stamp(path), wanted):
             return False
     return True
+
+
+def fits(seen: bytes, wanted: bytes) -> bool:
+    return seen == wanted or (wanted == PRESENT and seen != ABSENT)
 
 
 def read(path: bytes, kind: bytes, more_flags: int = 0) -> list[bytes] | None:

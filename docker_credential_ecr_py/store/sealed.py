@@ -33,7 +33,10 @@ class SealedStore(RecordStore):
         shelf.seal_what_is_clear()
         super().__init__(shelf, environ, files.locks)
         self._sealed = shelf
-        self.open_all = shelf.open_all
+
+    def open_all(self) -> None:
+        """As SealedShelf.open_all."""
+        self._sealed.open_all()
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         self._sealed.have_key()

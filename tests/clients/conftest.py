@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.home import DEV, PROD, STAGE, Home, registry
+from tests.login.person import Done
 from tests.programs import need
 from tests.standin.aws import Aws, Issued
 from tests.standin.engine import Engine
@@ -26,19 +27,6 @@ HELPER_NAME = "ecr-py"
 
 def image(account: str, tag: str = TAG) -> str:
     return f"{registry(account)}/{IMAGE}:{tag}"
-
-
-@dataclass
-class Done:
-    """What a program said."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def said(self) -> str:
-        return self.stdout + self.stderr
 
 
 @dataclass

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Done, secrets_in
+from tests.clients.conftest import secrets_in
 from tests.home import Home
+from tests.login.person import Done
 from tests.programs import need
 from tests.sealed.guarded import IMAGE, TAG, Guarded
 from tests.sealed.ours import readable, set_store
