@@ -52,7 +52,9 @@ class Connection:
             while self._unsent:
                 self._unsent = self._unsent[self.wire.send(self._unsent) :]
         except BlockingIOError:
-            self._server.watch(self, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            # Who is being answered has said all, and its end of input must not cut the answer.
+            reads = 0 if self._ends else selectors.EVENT_READ
+            self._server.watch(self, reads | selectors.EVENT_WRITE)
             return
         except OSError:
             self.close()

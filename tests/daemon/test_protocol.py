@@ -531,6 +531,29 @@ def test_it_takes_no_more_records_than_it_has_room_for(home: Home, resident: Res
     assert resident.status()["pid"] == resident.pid
 
 
+def test_a_long_answer_comes_whole_to_who_has_said_all_and_reads_late(
+    home: Home, resident: Resident
+) -> None:
+    """Longer than what the kernel takes at once: the end of the request comes meanwhile."""
+    name = b"selections/%d~" + b"x" * 200
+    body = record(entry.SELECTION, b"h", b"c", b"", b"{}")
+    written = [name % number for number in range(3000)]
+    assert {resident.ask(b"write " + one, body) for one in written} == {b"ok\n"}
+    with connected(home) as wire:
+        wire.sendall(HELLO + b"names selections/\n")
+        wire.shutdown(socket.SHUT_WR)
+        eventually(lambda: resident.answers)  # the daemon has seen the end of it
+        answer = rest_of(wire)
+    assert len(answer) > 2 * wire_room()
+    assert answer.split(b"\n") == sorted(written)
+
+
+def wire_room() -> int:
+    """Bytes that a socket takes before its other end reads."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        return wire.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+
 def test_the_log_tells_no_secret_of_what_was_said(home: Home, start: Start, aws: Aws) -> None:
     resident = start("memory", ECR_PY_LOG="debug")
     password = home.get(registry(DEV)).password
