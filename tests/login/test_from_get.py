@@ -461,7 +461,7 @@ def test_ctrl_c_in_a_crowd_ends_all(person: Person, aws: Aws) -> None:
         terminal.wait_for(CODE)
         time.sleep(0.5)
         terminal.type("\x03")
-        eventually(lambda: not helpers(person), seconds=3)
+        eventually(lambda: not helpers(person))
     assert aws.count("GetAuthorizationToken") == 0
     assert aws.count("StartDeviceAuthorization") == 1
 
@@ -471,7 +471,7 @@ def test_a_terminal_that_is_closed_ends_the_wait(person: Person) -> None:
     with person.at_terminal(GET) as terminal:
         terminal.wait_for(CODE)
         assert helpers(person)
-    eventually(lambda: not helpers(person), seconds=5)
+    eventually(lambda: not helpers(person))
 
 
 def test_the_lock_of_one_who_was_killed_is_free(person: Person, aws: Aws) -> None:
