@@ -4,6 +4,7 @@ Repeated sections are merged, a byte-order mark and CRLF are passed over. Secret
 files: of the keys, only their IDs are taken.
 """
 
+import base64
 import configparser
 import re
 import shlex
@@ -15,6 +16,8 @@ from pathlib import Path
 from docker_credential_ecr_py.errors import AwsConfigError
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
+# Of keys made since 2019: those before begin with I or J, and say nothing of the account.
+_TELLING_KEY = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
 
 Sections = dict[str, dict[str, str]]
@@ -34,24 +37,48 @@ class AwsConfig:
     source: str = "~/.aws/config"
 
     def for_account(self, account: str) -> list[str]:
-        """The profiles that are for an account, in the order of the files."""
-        return self._by_account.get(account, [])
+        """The profiles that are for an account, in the order of the files.
+
+        Where none says that it is, those whose access key does.
+        """
+        said, by_key = self._by_account
+        return said.get(account) or by_key.get(account, [])
 
     @cached_property
-    def _by_account(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def _by_account(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        said: dict[str, list[str]] = {}
+        by_key: dict[str, list[str]] = {}
         for name, values in self.profiles.items():
+            table = said if _said(values) else by_key
             for account in accounts_of(values):
-                found.setdefault(account, []).append(name)
-        return found
+                table.setdefault(account, []).append(name)
+        return said, by_key
 
 
 def accounts_of(values: Mapping[str, str]) -> set[str]:
-    """The accounts that a profile says it is for."""
+    """The accounts that a profile says it is for, or else that of its access key."""
+    return _said(values) or {_account_of_key(values.get("aws_access_key_id", ""))} - {""}
+
+
+def _said(values: Mapping[str, str]) -> set[str]:
     accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
     if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
         accounts.add(role[1])
     return accounts - {""}
+
+
+def _account_of_key(key_id: str) -> str:
+    """The account that an access key ID has in it, or "".
+
+    The second to the 41st bit of what follows the prefix. Not AWS's documentation but what
+    AWS's keys have been seen to be: https://awsteele.com/blog/2020/09/26/aws-access-key-format.html
+    and trufflesecurity/trufflehog#2305.
+    """
+    told = _TELLING_KEY.fullmatch(key_id)
+    if not told:
+        return ""
+    account = int.from_bytes(base64.b32decode(told[1])) >> 39 & (1 << 40) - 1
+    return f"{account:012}" if account < 10**12 else ""
 
 
 def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:

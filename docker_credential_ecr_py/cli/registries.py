@@ -60,6 +60,8 @@ def known_registries(
         places = [(account, _region_of(values)) for account in sorted(accounts_of(values))]
         places += [(account, region) for account, _ in places for region in regions]
         for account, region in places:
+            if name not in aws.for_account(account):
+                continue
             try:
                 registry = Registry.of_account(account, region)
             except BadInput:

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import at_terminal, shell
 from tests.acceptance.readme import Row, instead_of
 from tests.clients.conftest import IMAGE, TAG, Desk
-from tests.home import DEV, PROD, STAGE, START_URL, registry
+from tests.home import DEV, PROD, STAGE, START_URL, access_key_id, registry
 from tests.standin.aws import Aws, Issued
 from tests.standin.engine import Engine
 from tests.standin.registry import RegistryFront
@@ -145,9 +145,11 @@ def test_the_key_of_an_iam_user(desk: Desk, aws: Aws, row: Row, cli: str) -> Non
     """By the AWS CLI itself, as it asks."""
     assert row.new.startswith("the same")
     shutil.rmtree(desk.home.aws_config.parent)
-    secret = aws.add_key("AKIAIOSFODNN7EXAMPLE", f"arn:aws:iam::{DEV}:user/builder")
-    answers = f"AKIAIOSFODNN7EXAMPLE\n{secret}\neu-west-1\njson\n"
-    desk.run(cli, "configure", stdin=answers)
+    desk.docker_config.unlink()
+    key = access_key_id(DEV)
+    secret = aws.add_key(key, f"arn:aws:iam::{DEV}:user/builder")
+    desk.run(cli, "configure", stdin=f"{key}\n{secret}\neu-west-1\njson\n")
+    shell(desk, row.command)
     pulls(desk)
 
 

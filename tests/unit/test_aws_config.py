@@ -8,7 +8,12 @@ from botocore.exceptions import BotoCoreError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config, read_sections
+from docker_credential_ecr_py.aws_config import (
+    AwsConfig,
+    accounts_of,
+    load_aws_config,
+    read_sections,
+)
 from docker_credential_ecr_py.errors import AwsConfigError
 
 KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -155,3 +160,35 @@ def test_what_botocore_reads_we_read_alike(tmp_path: Path, text: str) -> None:
         flat = {key: value for key, value in values.items() if isinstance(value, str)}
         assert {key: ours.profiles[name][key] for key in flat} == flat
         assert ours.profiles[name].keys() == values.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "account"),
+    [
+        # Published with their accounts, by those who found out.
+        ("AKIASP2TPHJSQH3FJRUX", {"171436882533"}),
+        ("ASIAY34FZKBOKMUTVV7A", {"609629065308"}),
+        ("ASIAQNZGKIQY56JQ7WML", {"029608264753"}),
+        # From before 2019: its account is another than its bits say.
+        ("AKIAJWMRCSBBKQO4HQCQ", set()),
+        ("AKIAIOSFODNN7EXAMPLE", set()),
+        # No account has so many digits.
+        ("AKIA7777777777777777", set()),
+        ("AKIASP2TPHJSQH3FJRU", set()),
+        ("AKIASP2TPHJSQH3FJRU1", set()),
+        ("AROASP2TPHJSQH3FJRUX", set()),
+        ("", set()),
+    ],
+)
+def test_an_access_key_tells_its_account(key: str, account: set[str]) -> None:
+    assert accounts_of({"aws_access_key_id": key}) == account
+
+
+def test_what_a_profile_says_goes_before_its_access_key() -> None:
+    key = {"aws_access_key_id": "AKIASP2TPHJSQH3FJRUX"}
+    assert accounts_of(key | {"aws_account_id": "642976147714"}) == {"642976147714"}
+    role = {"role_arn": "arn:aws:iam::998135273239:role/deploy"}
+    assert accounts_of(key | role) == {"998135273239"}
+    sso = {"sso_account_id": "171436882533"}
+    assert AwsConfig({"default": key, "dev": sso}).for_account("171436882533") == ["dev"]
+    assert AwsConfig({"default": key, "ci": key}).for_account("171436882533") == ["default", "ci"]

@@ -13,7 +13,18 @@ import pytest
 from moto.server import ThreadedMotoServer
 from moto.sts.models import sts_backends
 
-from tests.home import DEV, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, Home, new_home, registry
+from tests.home import (
+    DEV,
+    PROD,
+    ROLE,
+    STAGE,
+    START_URL,
+    THREE_ACCOUNTS,
+    Home,
+    access_key_id,
+    new_home,
+    registry,
+)
 from tests.standin.aws import Aws, Issued
 from tests.standin.principals import Principal, Signature
 from tests.standin.proxy import Proxy
@@ -104,6 +115,18 @@ def test_a_profile_with_keys_for_an_account_that_it_names(bare: Home, aws: Aws) 
     )
     assert issued(aws, bare, registry(DEV)).principal_arn == user(DEV)
     assert issued(aws, bare, registry(STAGE)).principal_arn == user(STAGE)
+
+
+def test_each_profile_with_keys_for_the_account_of_its_keys(bare: Home, aws: Aws) -> None:
+    """As `aws configure --profile NAME` leaves them, and tools that get temporary keys."""
+    accounts = {"theirs": STAGE, "mine": DEV}
+    config(bare, *(section(f"profile {name}", region="eu-west-1") for name in accounts))
+    both = {
+        name: keys(aws, user(account), access_key_id(account)) for name, account in accounts.items()
+    }
+    credentials(bare, *(section(name, **as_values(its)) for name, its in both.items()))
+    for account in (DEV, STAGE):
+        assert issued(aws, bare, registry(account)).principal_arn == user(account)
 
 
 # Roles
