@@ -9,9 +9,12 @@ import pytest
 from tests.home import Home, new_home
 from tests.standin.aws import Aws
 
-# A shell that starts us in the background has SIGINT ignored, and every child would inherit that.
+# A shell that starts us in the background has SIGINT ignored, nohup SIGHUP, and every child would
+# inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

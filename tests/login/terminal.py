@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import re
-import signal
 import subprocess
 import tempfile
 import termios
@@ -19,11 +18,6 @@ from typing import Any, Self
 # Outlives the script: when a session's leader ends, the kernel resets the terminal, and what the
 # script did to it can no longer be seen.
 _LEADER = 'trap : INT; eval "$1"; echo $? >"$2.new"; mv "$2.new" "$2"; read -r _'
-
-
-def _as_a_terminal_does() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have started us
 
 
 class Terminal:
@@ -49,7 +43,7 @@ class Terminal:
             env=self._environment,
             cwd=self._folder,
             start_new_session=True,
-            preexec_fn=_as_a_terminal_does,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)
