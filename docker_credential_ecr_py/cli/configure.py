@@ -6,6 +6,7 @@ back what was.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from docker_credential_ecr_py.cli.shown import (
 )
 from docker_credential_ecr_py.docker_config import (
     OURSELVES,
+    DockerConfig,
     load_docker_config,
     read_text,
 )
@@ -87,7 +89,7 @@ class _Change:
         return docker_edit.edited(
             self.before or "",
             helpers=dict.fromkeys(plan.helpers, OURSELVES),
-            store=OURSELVES if plan.store else "",
+            store=OURSELVES if plan.store else plan.pinned,
             drop_auths=self.drop,
         )
 
@@ -97,6 +99,9 @@ class _Change:
         count = len(self.plan.helpers)
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
+        done += [f"credsStore is {self.plan.pinned}, which docker used unsaid"] * bool(
+            self.plan.pinned
+        )
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(docker_edit.BYTE_ORDER_MARK):
             done += ["no byte-order mark, which it does not take"]
@@ -183,7 +188,14 @@ def configure(
         before = read_text(file)
         config = docker_edit.check(before or "", file)
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
-        made = plan(config, known, broker.settings, every_registry=every, replace=replace)
+        made = plan(
+            config,
+            known,
+            broker.settings,
+            every_registry=every,
+            replace=replace,
+            implied=_implied_store(config) if client == _DOCKER else "",
+        )
         changes.append(_Change(client, file, before, made))
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
@@ -232,6 +244,18 @@ def _registries(
                 f"ecr-py: no region in {aws.source} for {some}: --region says which", err=True
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
+
+
+def _implied_store(config: DockerConfig) -> str:
+    """The store that docker takes of itself while its config names nobody; "" where it has none.
+
+    Source: docker/cli, cli/config/credentials/default_store_*.go.
+    """
+    if config.helpers or config.store or config.auths:
+        return ""
+    linux = "pass" if shutil.which("pass") else "secretservice"
+    store = {"darwin": "osxkeychain", "win32": "wincred"}.get(sys.platform, linux)
+    return store if shutil.which(f"docker-credential-{store}") else ""
 
 
 def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:

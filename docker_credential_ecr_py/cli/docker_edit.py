@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.docker_config import DockerConfig, parse_docker_config
+from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig, parse_docker_config
 from docker_credential_ecr_py.errors import DockerConfigError
 
 HELPERS, STORE, AUTHS = "credHelpers", "credsStore", "auths"
@@ -54,12 +54,15 @@ def edited(
 def undone(text: str, before: str | None, after: str) -> str | None:
     """`text` without what turned `before` into `after`; what has been changed since stays.
 
-    None where there was no file and nothing is left for one.
+    So does a store of others that configure wrote down: by now it may have logins. None where
+    there was no file and nothing is left for one.
     """
     was, made, now = (_document(document) for document in (before or "", after, text))
     for table in (_ROOT, HELPERS, AUTHS):
         old, new, current = (_table(document, table) for document in (was, made, now))
-        names = (STORE,) if table == _ROOT else {**old, **new}
+        names = {**old, **new}
+        if table == _ROOT:
+            names = {STORE: OURSELVES} if new.get(STORE) == OURSELVES else {}
         ours = [
             name
             for name in names

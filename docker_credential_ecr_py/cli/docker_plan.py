@@ -14,14 +14,16 @@ class Plan:
     """What is to become of a client's config.
 
     `helpers` are the hosts that get an entry of ours; `store` whether we answer for all hosts, and
-    `fallback` the helper that did so before. `stale` are auths with a password of ECR's, `unread`
-    those of other registries that docker no longer looks at; `kept` hosts that another helper
-    keeps.
+    `fallback` the helper that did so before. `pinned` is the store that docker took of itself, and
+    takes no more once its config names a helper. `stale` are auths with a password of ECR's,
+    `unread` those of other registries that docker no longer looks at; `kept` hosts that another
+    helper keeps.
     """
 
     helpers: tuple[str, ...] = ()
     store: bool = False
     fallback: str = ""
+    pinned: str = ""
     stale: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
@@ -34,8 +36,12 @@ def plan(
     *,
     every_registry: bool,
     replace: str,
+    implied: str = "",
 ) -> Plan:
-    """How a client comes to ask us for `hosts`, or for every registry. Asks nobody."""
+    """How a client comes to ask us for `hosts`, or for every registry. Asks nobody.
+
+    `implied` is the store that the client takes of itself while its config names nobody.
+    """
     others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
     taken = [host for host in others if others[host] == replace and _is_ecr(host, settings)]
     wanted = [] if every_registry else [host for host in hosts if host not in config.ours]
@@ -58,8 +64,9 @@ def plan(
                 stale.append(url)
             elif store and not config.store:
                 unread.append(url)
-    fallback = config.store if store and not theirs else ""
-    return Plan(tuple(helpers), store, fallback, tuple(stale), tuple(unread), kept)
+    fallback = (config.store or implied) if store and not theirs else ""
+    pinned = implied if helpers and not store else ""
+    return Plan(tuple(helpers), store, fallback, pinned, tuple(stale), tuple(unread), kept)
 
 
 def host_of_auth(url: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import IMAGE, TAG, Desk, image
+from tests.clients.conftest import IMAGE, TAG, Desk, image, secrets_in
 from tests.clients.test_containers import POLICY
 from tests.configure.conftest import THREE
 from tests.home import DEV, PROD, STAGE, registry
 from tests.programs import need
+from tests.sealed.guarded import Guarded
 from tests.standin.aws import Aws
 from tests.standin.engine import Engine
 
@@ -105,6 +106,31 @@ def test_as_creds_store_what_docker_had_goes_on_to_work(
     assert not desk.home.settings.exists()
     desk.run(docker, "pull", "ghcr.io/team/app:1", fails=True)
     assert engine.asked[-1].auth["password"] == "meow"
+
+
+@pytest.mark.parametrize("how", ["--cred-helpers", "--creds-store"])
+def test_the_store_that_docker_uses_unsaid_is_kept(desk: Desk, docker: str, how: str) -> None:
+    """Docker takes `pass` by itself, but not once its config has a helper: then it writes clear."""
+    folder, kept = desk.home.path / "bin", desk.home.path / "kept"
+    keeps = f'#!/bin/sh\n[ "$1" = store ] && cat >{kept} || exit 1\n'
+    for program in ("pass", "docker-credential-pass"):
+        desk.home.write(folder / program, keeps).chmod(0o755)
+    desk.environment["PATH"] = f"{folder}:{desk.environment['PATH']}"
+    desk.environment["DOCKER_HOST"] = f"unix://{desk.home.path}/no-engine"  # docker goes by itself
+    desk.docker_config.write_text("{}")
+
+    desk.run("ecr-py", "configure", how)
+    with Guarded() as guarded:
+        guarded.users["octocat"] = "meow-meow"
+        login = ("login", guarded.name, "--username", "octocat", "--password-stdin")
+        desk.run(docker, *login, stdin="meow-meow")
+    assert json.loads(kept.read_text())["Secret"] == "meow-meow"
+    assert secrets_in(desk.docker_config) == []
+
+    desk.run("ecr-py", "configure", "--undo")
+    after = json.loads(desk.docker_config.read_text())
+    assert after.get("credHelpers", {}) == {}
+    assert after.get("credsStore") == ("pass" if how == "--cred-helpers" else None)
 
 
 def test_what_is_said_of_passwords_in_clear_is_so(desk: Desk, docker: str, engine: Engine) -> None:
