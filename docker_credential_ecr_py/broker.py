@@ -364,7 +364,7 @@ class Broker:
     def _session_is_there(self, selection: Selection) -> bool:
         """Whoever logged out expects what came from the session to be gone with it."""
         sso = selection.identity.sso
-        return sso is None or (paths.sso_cache_folder() / sso.token_file).exists()
+        return sso is None or os.path.exists(paths.sso_cache_folder() / sso.token_file)
 
     def _fetch_and_keep(
         self, asked: Asked, selection: Selection, key: str, lock: Lock

@@ -70,9 +70,11 @@ class Logins:
 
     def _all(self) -> Iterator[Login]:
         """Each login that opens."""
-        if self._folder is None or not self._folder.is_dir():
-            return
-        for path in sorted(self._folder.iterdir()):
+        paths: list[Path] = []
+        if self._folder is not None:
+            with suppress(OSError):
+                paths = sorted(self._folder.iterdir())
+        for path in paths:
             with suppress(Unsealable):
                 if login := self._read(path):
                     yield login

@@ -112,7 +112,7 @@ def executable(scene: Scene) -> Iterator[Finding]:
 def installed_in() -> Path | None:
     """The folder that our executable is in, as its person knows it: a link of pipx, say."""
     folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
-    return next((folder for folder in folders if (folder / HELPER).exists()), None)
+    return next((folder for folder in folders if os.path.exists(folder / HELPER)), None)
 
 
 def docker_config(scene: Scene) -> Iterator[Finding]:
@@ -165,7 +165,7 @@ def settings(scene: Scene) -> Iterator[Finding]:
         yield failed(name, error)
     else:
         file = paths.settings_file(scene.environ)
-        yield Finding(name, OK, str(file) if file.exists() else "the defaults")
+        yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
 
 
 def aws_config(scene: Scene) -> Iterator[Finding]:
@@ -256,7 +256,7 @@ def open_folders() -> list[Path]:
     """Those of ours that others may enter."""
     log = paths.log_file()
     own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
-    return [folder for folder in own if folder.is_dir() and _is_open(folder)]
+    return [folder for folder in own if os.path.isdir(folder) and _is_open(folder)]
 
 
 def _folder(name: str, folder: Path, *, private: bool) -> Finding:

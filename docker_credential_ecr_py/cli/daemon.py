@@ -142,7 +142,7 @@ def status(as_json: bool) -> None:
 def logs(lines: int, follow: bool) -> None:
     """The log of the daemon, its workers and the helper."""
     file = paths.log_file()
-    if file is None or not file.exists():
+    if file is None or not os.path.exists(file):
         raise EcrPyError(f"there is no log yet: {file}")
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 

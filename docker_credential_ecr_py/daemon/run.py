@@ -283,10 +283,13 @@ def _only_one(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
+        except OSError as error:
+            raise CannotRun(f"{folder} cannot be locked: {error.strerror}") from None
         yield
-    except BlockingIOError:
-        raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
     finally:
         os.close(file)
 

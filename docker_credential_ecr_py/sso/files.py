@@ -158,7 +158,7 @@ class SsoFiles:
 
 def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
     folder = path.parent
-    mend = f"remove {path}" if path.is_dir() else f"make {folder} yours and writable"
+    mend = f"remove {path}" if os.path.isdir(path) else f"make {folder} yours and writable"
     return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", mend=mend)
 
 
@@ -169,7 +169,7 @@ def read_token(path: Path, *, more_looks: int = _MORE_LOOKS) -> Token | None:
     """
     found = _read(path)
     for _ in range(more_looks):
-        if found or not path.is_file():
+        if found or not os.path.isfile(path):
             break
         time.sleep(_BETWEEN_LOOKS)
         found = _read(path)

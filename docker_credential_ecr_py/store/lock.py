@@ -41,7 +41,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 @dataclass
 class Lock:
-    """What its holder may do with it. `file` is None where there is no folder to lock in."""
+    """What its holder may do with it. `file` is None where nothing could be locked."""
 
     file: int | None = None
     waited_since: float | None = None
@@ -73,8 +73,8 @@ def locked(
 ) -> Iterator[Lock | None]:
     """Holds the lock file at `path`, waiting up to `wait` seconds; None if it is still another's.
 
-    Where the file cannot be made (a disk that is full or read-only), or there is no path for it,
-    there is nobody to share with either, so the caller goes on with a Lock that holds nothing.
+    Where the file cannot be made or locked (a disk that is full or read-only, a file system without
+    locks), or there is no path for it, the caller goes on with a Lock that holds nothing.
     """
     if path is None:
         yield Lock()
@@ -85,17 +85,23 @@ def locked(
         yield Lock()
         return
     try:
-        began = time.time()
-        deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
-        waited = False
+        yield _take(file, wait, sleep)
+    finally:
+        os.close(file)
+
+
+def _take(file: int, wait: float, sleep: Callable[[float], None]) -> Lock | None:
+    began = time.time()
+    deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
+    waited = False
+    try:
         while not _try_lock(file):
             if time.monotonic() >= deadline:
-                yield None
-                return
+                return None
             waited = True
             sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
         os.utime(file)
-        yield Lock(file, began if waited else None)
-    finally:
-        os.close(file)
+    except OSError:  # a file system without locks, as Lustre's and NFS's may be
+        return Lock()
+    return Lock(file, began if waited else None)

@@ -307,6 +307,56 @@ def test_a_file_where_a_folder_belongs(home: Home, aws: Aws, place: str) -> None
     assert path.read_text() == "in the way"
 
 
+@pytest.mark.parametrize(
+    "place", [".", ".aws", ".aws/sso", ".aws/sso/cache", ".cache", ".local", ".config", ".docker"]
+)
+def test_a_folder_that_may_not_be_entered(home: Home, first: str, place: str) -> None:
+    """After `sudo aws sso login`, say."""
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        as_user = [need("setpriv"), "--bounding-set=-dac_override,-dac_read_search", "--"]
+    path = home.path / place
+    path.mkdir(exist_ok=True)
+    path.chmod(0)
+    ours = str(HELPER.with_name("ecr-py"))
+    for command in ([str(HELPER), "get"], *([ours, *words.split()] for words in COMMANDS)):
+        done = subprocess.run(
+            [*as_user, *command],
+            input=registry(DEV),
+            env=home.environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            start_new_session=True,
+        )
+        assert "Traceback" not in done.stderr, done
+        assert "unexpected" not in done.stdout + done.stderr, done
+    path.chmod(0o700)
+
+
+COMMANDS = (
+    "status", "doctor", "explain dev", "token dev", "login dev", "logout dev", "configure",
+    "config show", "cache ls", "daemon status", "daemon logs",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP"])
+def test_a_file_system_without_locks(home: Home, aws: Aws, error: str) -> None:
+    """Lustre's and NFS's may be so: everybody asks for themselves."""
+    without = ["-f", "-o", "/dev/null", "-e", "trace=flock", "-e", f"inject=flock:error={error}"]
+    done = subprocess.run(
+        [need("strace"), *without, HELPER, "get"],
+        input=registry(DEV).encode(),
+        env=home.environment,
+        capture_output=True,
+        timeout=60,
+        start_new_session=True,
+    )
+    first = right(aws, Answer(done.returncode, done.stdout, done.stderr))
+    assert right(aws, home.get(registry(DEV))) == first
+
+
 def test_leftovers_of_killed_processes_are_swept(home: Home, aws: Aws, first: str) -> None:
     leftover = home.cache / "credentials" / "x.0123.new"
     leftover.touch(mode=0o600)
