@@ -14,6 +14,8 @@ from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
 
 Browser = Callable[[str], None]
 
+# Isolated: a pull runs in the folder of somebody's project, which may have a webbrowser.py.
+_PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
 
@@ -74,7 +76,7 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
     would take the terminal for one of text. Under WSL the browser is the one of Windows.
     """
     if environ.get("BROWSER"):
-        return [sys.executable, "-m", "webbrowser"]
+        return list(_PYTHONS)
     if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
         return None
     if environ.get("WSL_DISTRO_NAME"):
@@ -86,7 +88,7 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
             if found := shutil.which(program, path=environ.get("PATH")):
                 return [found, *arguments]
     if sys.platform in ("darwin", "win32") or environ.get("DISPLAY") or _has_wayland(environ):
-        return [sys.executable, "-m", "webbrowser"]
+        return list(_PYTHONS)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from docker_credential_ecr_py.sso import person as sso_person
 from docker_credential_ecr_py.sso.person import browser_command
 from tests.login.person import Person, eventually
 
-PYTHONS = [sys.executable, "-m", "webbrowser"]
+PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have their own way")
 
 
@@ -112,3 +113,20 @@ def test_an_address_is_no_option(person: Person) -> None:
     opened_by(person, "https://example.com/after")
     eventually(lambda: person.addresses)
     assert "https://example.com/after" in person.addresses
+
+
+def test_a_project_cannot_stand_in_for_the_browser(tmp_path: Path) -> None:
+    """Docker runs us in its folder, with what its .envrc has set."""
+    project, opened = tmp_path / "project", tmp_path / "opened"
+    project.mkdir()
+    for name in ("webbrowser.py", "shlex.py", "sitecustomize.py"):
+        (project / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
+    browser.chmod(0o755)
+    environ = {"BROWSER": str(browser), "PYTHONPATH": str(project)}
+    command = browser_command(environ)
+    assert command is not None
+    subprocess.run([*command, "http://127.0.0.1/"], env=environ, cwd=project, check=True)
+    assert opened.read_text() == "http://127.0.0.1/\n"
+    assert not (tmp_path / "ran").exists()
