@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,16 +15,22 @@ def make_private_folder(folder: Path) -> None:
             folder.mkdir(mode=0o700)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_whole(
+    path: Path, content: bytes, *, mode: int = 0o600, outlasts_power: bool = False
+) -> None:
     """Makes `content` the file at `path`: a reader sees the old or the new, never half.
 
-    Where `path` is a link, the link is replaced. Raises OSError.
+    After a power cut too, where it `outlasts_power`, which takes the disk its time. Where `path`
+    is a link, the link is replaced. Raises OSError.
     """
     beside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(file, "wb") as writer:
             writer.write(content)
+            if outlasts_power:
+                writer.flush()
+                os.fsync(file)
         beside.chmod(mode)  # whatever the umask took away
         os.replace(beside, path)
     except BaseException:
@@ -32,10 +39,19 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         raise
 
 
+def without_waiting(path: str, flags: int) -> int:
+    """For open(): a FIFO that nobody writes to has an end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def read_if_there(file: Path) -> bytes | None:
-    """A file's content, or None where there is none. Raises OSError."""
+    """A file's content, or None where there is none. A FIFO does not make us wait.
+
+    Raises OSError.
+    """
     try:
-        return file.read_bytes()
+        with open(file, "rb", opener=without_waiting) as reader:
+            return reader.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -51,6 +67,8 @@ def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
     if read_if_there(target) != before:
         raise OSError(errno.EBUSY, "something else has just changed it; try again")
     found = None if before is None else target.stat()
+    if found and not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")  # /dev/null, say
     mode = found.st_mode & 0o777 if found else 0o600
     if not mode & 0o222:
         raise PermissionError(errno.EACCES, "it is read-only")
@@ -62,7 +80,7 @@ def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
     for path, content in ((backup, before), (target, after)):
         if content is None:
             continue
-        write_whole(path, content, mode=mode)
+        write_whole(path, content, mode=mode, outlasts_power=True)
         if found and os.name == "posix":
             with suppress(OSError):
                 os.chown(path, found.st_uid, found.st_gid)  # sudo must not take it away

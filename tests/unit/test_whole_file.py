@@ -74,3 +74,16 @@ def test_root_does_not_take_a_file_away(tmp_path: Path) -> None:
     rewrite(file, b"before", b"after")
     for path in (file, tmp_path / "config.bak"):
         assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
+
+
+def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
+    """As root, it would be everybody's /dev/null."""
+    special = tmp_path / "special"
+    os.mkfifo(special)
+    assert read_if_there(special) == b""
+    (tmp_path / "link").symlink_to(special)
+    for file in (special, tmp_path / "link"):
+        with pytest.raises(OSError, match="no regular file"):
+            rewrite(file, b"", b"after")
+    assert stat.S_ISFIFO(special.stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "special"]
