@@ -11,19 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
-import botocore.configloader
 import botocore.exceptions as aws_errors
 from botocore.config import Config
-from botocore.credentials import ConfigProvider, SharedCredentialProvider
-from botocore.session import Session
 from botocore.utils import JSONFileCache
 
-from docker_credential_ecr_py.aws import LIMITS, answer_error, network_error, tail
-from docker_credential_ecr_py.aws_config import read_sections
+from docker_credential_ecr_py.aws import Session, answer_error, network_error, tail
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
@@ -139,45 +134,9 @@ def decode(data: Any, *, now: float) -> Credential:
     return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
 
 
-class _ForgivingSession(Session):
-    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do."""
-
-    @property
-    def full_config(self) -> dict[str, Any]:
-        try:
-            return super().full_config
-        except aws_errors.ConfigParseError:
-            config = _profile_map(self.get_config_variable("config_file"))
-            credentials = _sections(self.get_config_variable("credentials_file"))
-            for name, values in credentials.items():
-                config["profiles"].setdefault(name, {}).update(values)
-            return config
-
-    def forgive_in_providers(self, profile: str) -> None:
-        """Lets the two providers that read the files for themselves read them as we do."""
-        config_file = self.get_config_variable("config_file")
-        credentials_file = self.get_config_variable("credentials_file")
-        chain = self.get_component("credential_provider")
-        for provider in (
-            SharedCredentialProvider(credentials_file, profile, ini_parser=_sections),
-            ConfigProvider(config_file, profile, config_parser=_profile_map),
-        ):
-            chain.insert_after(provider.METHOD, provider)
-            chain.remove(provider.METHOD)
-
-
-def _sections(path: str) -> dict[str, dict[str, str]]:
-    return read_sections(Path(os.path.expanduser(path)), with_secrets=True)
-
-
-def _profile_map(path: str) -> dict[str, Any]:
-    return botocore.configloader.build_profile_map(_sections(path))
-
-
-def _session(registry: Registry, selection: Selection) -> _ForgivingSession:
-    session = _ForgivingSession(profile=selection.profile or None)
-    session.set_default_client_config(LIMITS)
-    session.forgive_in_providers(selection.profile or "default")
+def _session(registry: Registry, selection: Selection) -> Session:
+    session = Session(profile=selection.profile or None)
+    session.settle_providers(selection.profile or "default")
     if not session.get_config_variable("region"):
         session.set_config_variable("region", registry.region)
     chain = session.get_component("credential_provider")

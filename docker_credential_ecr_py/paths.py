@@ -38,13 +38,16 @@ def state_folder() -> Path | None:
 
 
 def aws_config_file(environ: Mapping[str, str]) -> Path:
-    return Path(os.path.expanduser(environ.get("AWS_CONFIG_FILE") or "~/.aws/config"))
+    return aws_path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
 
 
 def aws_credentials_file(environ: Mapping[str, str]) -> Path:
-    return Path(
-        os.path.expanduser(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
-    )
+    return aws_path(environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials")
+
+
+def aws_path(name: str) -> Path:
+    """As botocore reads it (configloader.raw_config_parse): `$HOME/aws` is a file in HOME."""
+    return Path(os.path.expanduser(os.path.expandvars(name)))
 
 
 def docker_config_file(environ: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ Same names, same fields, same permissions: a login of theirs is one of ours, and
 What cannot be read as a token is none; a login replaces it.
 """
 
+import errno
 import json
 import os
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import make_private_folder, without_waiting, write_whole
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
@@ -85,6 +86,15 @@ class SsoFiles:
         if token.refresh_token:
             document["refreshToken"] = token.refresh_token
         self._write(self.token_path(session), document)
+
+    def check_writable(self, session: SsoSession) -> None:
+        """A refresh token may be good for one time: what comes of it must be kept.
+
+        Raises UnwritableSsoCache.
+        """
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise _unwritable(self.token_path(session), denied)
 
     def drop_token(self, session: SsoSession) -> bool:
         """Whether there was one. Raises UnwritableSsoCache."""
@@ -193,8 +203,7 @@ def read_token(path: Path, *, more_looks: int = _MORE_LOOKS) -> Token | None:
 def _read(path: Path) -> dict[str, Any]:
     """A JSON object in a file, or an empty one. A FIFO does not make us wait."""
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(file, "rb") as reader:
+        with open(path, "rb", opener=without_waiting) as reader:
             found = json.loads(reader.read(LARGEST_FILE))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -10,11 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import botocore.exceptions as aws_errors
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.session import Session
 
-from docker_credential_ecr_py.aws import LIMITS, network_error
+from docker_credential_ecr_py.aws import network_error, unsigned_client
 from docker_credential_ecr_py.errors import (
     BadAnswer,
     EcrPyError,
@@ -58,11 +55,7 @@ class Oidc:
 
     def __init__(self, session: SsoSession) -> None:
         self._session = session
-        unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
-        # Any: botocore makes the client's methods as it runs.
-        self._client: Any = Session(profile=None).create_client(
-            "sso-oidc", region_name=session.region, config=unsigned
-        )
+        self._client = unsigned_client("sso-oidc", session.region)
 
     @property
     def endpoint(self) -> str:

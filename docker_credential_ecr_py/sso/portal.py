@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions as aws_errors
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.session import Session
 
-from docker_credential_ecr_py.aws import LIMITS, network_error
+from docker_credential_ecr_py.aws import AnonymousSession, network_error, unsigned_client
 from docker_credential_ecr_py.selection import SsoSession
 
 
@@ -27,7 +24,7 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
 
     Raises as aws.network_error.
     """
-    client = _client(session)
+    client = unsigned_client("sso", session.region)
     try:
         return [
             Assignment(account["accountId"], account.get("accountName", ""), role["roleName"])
@@ -46,7 +43,7 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
 
 def regions(service: str = "sso-oidc") -> list[str]:
     """The regions that have a service, as far as the installed botocore knows."""
-    session = Session()
+    session = AnonymousSession()
     return [
         region
         for partition in session.get_available_partitions()
@@ -56,18 +53,13 @@ def regions(service: str = "sso-oidc") -> list[str]:
 
 def end_session(session: SsoSession, access_token: str) -> None:
     """Ends the session at the portal (Logout). Raises as aws.network_error."""
-    client = _client(session)
+    client = unsigned_client("sso", session.region)
     try:
         client.logout(accessToken=access_token)
     except client.exceptions.UnauthorizedException:
         return  # it has ended already
     except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
         raise network_error(error, session.start_url) from None
-
-
-def _client(session: SsoSession) -> Any:
-    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
-    return Session().create_client("sso", region_name=session.region, config=unsigned)
 
 
 def _pages(

@@ -98,6 +98,7 @@ class Sessions:
                 return
             if not token.refreshable(self._clock()):
                 raise login_needed(session)
+            self.files.check_writable(session)
             try:
                 refreshed = Oidc(session).refresh(token)
             except RefreshRefused:
@@ -167,7 +168,9 @@ class Sessions:
 
         alive = token.access_token != rejected and self._alive(token)
         try:
+            self.files.check_writable(session)
             refreshed = Oidc(session).refresh(token)
+            self.files.keep_token(session, refreshed)
         except RefreshRefused as error:
             log.info("%s: %s", session.start_url, error.what)
             return token if alive else None
@@ -175,7 +178,6 @@ class Sessions:
             if alive:
                 return token
             raise
-        self.files.keep_token(session, refreshed)
         log.info("%s: session refreshed", session.start_url)
         return refreshed
 

@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written(approved: Person, aws: Aws) -> None:
 
 
 def test_a_refresh_that_cannot_be_kept(approved: Person, aws: Aws) -> None:
-    """The refresh token is used up: whoever comes next needs a login. That must be told."""
+    """A refresh token may be good for one time: it is not used up for nothing."""
     approved.use_session_profiles()
     aws.write_sso_token(approved.home.path, START_URL, session=SESSION, lifetime=-60, refresh=True)
     folder = approved.sso_cache
@@ -165,9 +165,38 @@ def test_a_refresh_that_cannot_be_kept(approved: Person, aws: Aws) -> None:
     assert done.code == 1
     assert str(folder) in done.stderr
     assert done.stderr.count("\n") == 1
+    assert aws.count("CreateToken") == 0
+
+
+def test_a_live_session_goes_on_where_its_refresh_cannot_be_kept(
+    approved: Person, aws: Aws
+) -> None:
+    approved.use_session_profiles()
+    aws.write_sso_token(approved.home.path, START_URL, session=SESSION, lifetime=600, refresh=True)
+    done = approved.runs(*read_only(approved.sso_cache), "docker-credential-ecr-py", "get", HOST)
+    assert done.code == 0, done
+    assert aws.count("CreateToken") == 0
 
 
 # The AWS config
+
+
+@pytest.mark.parametrize("lifetime", [600, -60])
+@pytest.mark.parametrize("refused", ["\ufeff{}", "{}[profile dev]\noutput = json\n"])
+def test_a_config_that_botocore_refuses(
+    approved: Person, aws: Aws, refused: str, lifetime: float
+) -> None:
+    """A byte-order mark, a section that stands twice: for refreshes and logins too."""
+    approved.use_session_profiles()
+    config = approved.home.aws_config
+    config.write_text(refused.format(config.read_text()))
+    aws.write_sso_token(
+        approved.home.path, START_URL, session=SESSION, lifetime=lifetime, refresh=lifetime > 0
+    )
+    if lifetime < 0:
+        assert approved.invokes("login", "dev").code == 0
+    assert approved.home.get(HOST).password in aws.issued
+    assert aws.count("CreateToken") > 0
 
 
 def config(person: Person, **session: str) -> None:

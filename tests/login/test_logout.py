@@ -56,6 +56,13 @@ def test_no_credential_stays_on_disk(logged_in: Person, aws: Aws) -> None:
         assert not any(password in content for password in passwords), file
 
 
+def test_what_a_command_that_named_a_profile_brought_goes_too(person: Person, aws: Aws) -> None:
+    aws.write_sso_token(person.home.path, START_URL)
+    assert person.runs("ecr-py", "token", "dev").code == 0
+    assert person.runs("ecr-py", "token", registry(STAGE), "--profile", "prod").code == 0
+    test_no_credential_stays_on_disk(person, aws)
+
+
 @pytest.mark.parametrize("name", ["prod", registry(STAGE)])
 def test_by_profile_or_registry(logged_in: Person, name: str) -> None:
     assert "removed the session" in logged_in.invokes("logout", name).stdout

@@ -87,6 +87,12 @@ def test_the_aws_clis_own_reader_finds_the_same(newcomer: Person) -> None:
     assert len(config["sso_sessions"]) == 1
 
 
+def test_for_a_profile_that_is_still_to_come(newcomer: Person, aws: Aws) -> None:
+    """As a project's .envrc names it."""
+    onboards(newcomer, "--all", AWS_PROFILE="dev")
+    assert newcomer.home.get(registry(DEV)).password in aws.issued
+
+
 def test_a_second_run_adds_nothing(newcomer: Person, aws: Aws) -> None:
     onboards(newcomer, "--all")
     before = newcomer.home.aws_config.read_bytes()

@@ -277,6 +277,20 @@ def test_a_proxy_that_is_not_there(home: Home, closed_port: int) -> None:
     assert "HTTPS_PROXY" in line
 
 
+@pytest.mark.parametrize("password", ["hun/ter2", "hun#ter2"])
+def test_a_proxy_whose_password_is_not_encoded(home: Home, password: str) -> None:
+    """What comes before the / would be taken for host and port, and be in the error."""
+    del home.environment["AWS_ENDPOINT_URL_ECR"], home.environment["AWS_ENDPOINT_URL_SSO"]
+    line = explained(home, HTTPS_PROXY=f"http://bob:{password}@127.0.0.1:1")
+    assert "HTTPS_PROXY" in line
+    assert "hun" not in line + home.log.read_text()
+
+
+def test_an_endpoint_that_is_none(home: Home) -> None:
+    line = explained(home, AWS_ENDPOINT_URL_ECR="not a url")
+    assert "Invalid endpoint: not a url" in line
+
+
 def test_a_proxy_that_refuses(home: Home, aws: Aws) -> None:
     real_names(home)
     with Proxy(aws) as proxy:

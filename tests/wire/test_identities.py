@@ -20,6 +20,7 @@ from tests.home import (
     STAGE,
     START_URL,
     THREE_ACCOUNTS,
+    Answer,
     Home,
     access_key_id,
     new_home,
@@ -139,6 +140,44 @@ def test_a_role_by_way_of_keys(bare: Home, aws: Aws) -> None:
     found = issued(aws, bare, registry(OTHER))
     assert f":{OTHER}:assumed-role/deploy/" in found.principal_arn
     assert [call.operation for call in aws.calls] == ["AssumeRole", "GetAuthorizationToken"]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE", "AWS_METADATA_SERVICE_TIMEOUT"],
+)
+def test_a_variable_that_is_set_and_empty_is_unset(home: Home, aws: Aws, variable: str) -> None:
+    """As CI and compose leave those that nobody has given a value."""
+    assert issued(aws, home, registry(DEV), **{variable: ""}).account == DEV
+    environment = keys(aws, user(STAGE)) | {variable: ""}
+    assert issued(aws, home, registry(DEV), **environment).account == STAGE
+
+
+def test_files_that_variables_lead_to(home: Home, aws: Aws) -> None:
+    """As the AWS CLI reads them."""
+    home.aws_config.rename(home.path / "elsewhere")
+    assert issued(aws, home, registry(DEV), AWS_CONFIG_FILE="$HOME/elsewhere").account == DEV
+
+
+def test_a_relative_file_is_another_in_another_folder(home: Home, aws: Aws) -> None:
+    """Docker runs us in the folder of whoever asks."""
+    for account in (DEV, STAGE):
+        credentials = as_values(keys(aws, user(account), access_key_id(account)))
+        home.write(home.path / account / "aws", section("profile ci", **credentials))
+    for account in (DEV, STAGE, DEV):
+        home.environment |= {"AWS_CONFIG_FILE": "aws", "AWS_PROFILE": "ci"}
+        process = home.start("get", cwd=home.path / account)
+        answer = Answer(0, *process.communicate(registry(PROD).encode(), timeout=60))
+        assert aws.issued[answer.password].account == account
+
+
+@pytest.mark.parametrize("refused", ["\ufeff{}", "{}[profile dev]\noutput = json\n"])
+def test_services_in_a_config_that_botocore_refuses(home: Home, aws: Aws, refused: str) -> None:
+    url = home.environment.pop("AWS_ENDPOINT_URL_ECR")
+    services = f"[services local]\necr =\n  endpoint_url = {url}\n"
+    text = THREE_ACCOUNTS.replace("[profile dev]", "[profile dev]\nservices = local")
+    config(home, refused.format(text + services))
+    assert issued(aws, home, registry(DEV)).account == DEV
 
 
 def test_a_role_by_way_of_sso(home: Home, aws: Aws) -> None:
