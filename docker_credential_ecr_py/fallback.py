@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.log import log
 
 # Seconds. Long, because a keyring may ask a person to unlock it.
 _LIMIT = 120
@@ -35,9 +36,15 @@ def call(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
 
 
 def registries(code: int, listed: bytes) -> dict[str, str]:
-    """What an answer to `list` says: URL to username. Raises FallbackFailed."""
+    """What an answer to `list` says: URL to username; nothing where it failed.
+
+    Raises FallbackFailed.
+    """
+    if code:
+        log.warning("the fallback helper failed to list: exit code %d", code)
+        return {}
     try:
         found = json.loads(listed or b"{}")
-        return {str(url): str(username) for url, username in found.items()} if code == 0 else {}
+        return {str(url): str(username) for url, username in found.items()}
     except (ValueError, AttributeError):
         raise FallbackFailed("the fallback helper answered list with no JSON object") from None

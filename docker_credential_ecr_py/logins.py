@@ -62,8 +62,7 @@ class Logins:
                 wanted = ("ServerURL", "Username", "Secret")
                 self._write(Login(*(str(told.get(name) or "") for name in wanted)))
             case "erase":
-                with suppress(OSError, CredentialsNotFound):
-                    self._path(given.decode()).unlink()
+                self._remove(given.decode())
             case "list":
                 return 0, _document({login.server_url: login.username for login in self._all()})
         return 0, b""
@@ -99,6 +98,18 @@ class Logins:
         except OSError as error:
             raise EcrPyError(
                 f"the login for {login.server_url} cannot be kept in {self._folder}: "
+                f"{error.strerror}"
+            ) from None
+
+    def _remove(self, server_url: str) -> None:
+        try:
+            with suppress(CredentialsNotFound):
+                self._path(server_url).unlink(missing_ok=True)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            raise EcrPyError(
+                f"the login for {server_url} cannot be removed from {self._folder}: "
                 f"{error.strerror}"
             ) from None
 

@@ -129,7 +129,8 @@ def _fit(backend: Any) -> Any:
             log.debug("keyring: %s", type(one).__module__)
             return one
     raise KeyringUnavailable(
-        "there is no keyring here", mend='unlock one, or set store = "file" or "none"'
+        "there is no keyring here",
+        mend="unlock one, or have `ecr-py config` set another store, or another fallback",
     )
 
 

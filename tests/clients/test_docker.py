@@ -229,6 +229,13 @@ def test_what_the_fallback_helper_refuses_is_passed_on_as_it_is(fallback_desk: D
     assert answer.stderr == b""
 
 
+def test_a_fallback_helper_that_cannot_list_hides_none_of_ours(fallback_desk: Desk) -> None:
+    helper = fallback_desk.home.path / "bin" / "docker-credential-other"
+    helper.write_text("#!/bin/sh\necho no keychain here\nexit 1\n")
+    fallback_desk.home.get(registry(DEV))
+    assert list(fallback_desk.home.call("list").json) == [f"https://{registry(DEV)}"]
+
+
 def test_login_to_another_registry_says_how_to_set_a_fallback(store_desk: Desk) -> None:
     document = b'{"ServerURL":"ghcr.io","Username":"octocat","Secret":"purr-purr"}'
     line = store_desk.home.call("store", stdin=document).line

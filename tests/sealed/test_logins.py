@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.home import DEV, HELPER, Answer, Home, registry
+from tests.login.test_bad_input import read_only
 from tests.programs import need
 from tests.sealed.ours import docker_logs_in, erase, readable, right, set_store, store
 from tests.sealed.service import Keyring
@@ -364,3 +365,17 @@ def test_a_full_disk_refuses_a_login_and_leaves_nothing(home: Home, keyring: Key
     assert GHCR in line
     assert SECRET not in line
     assert (home.path / "left").read_text().split() == sorted([hub.name, "filled"])
+
+
+def test_a_login_that_cannot_be_removed_is_said(home: Home, keyring: Keyring) -> None:
+    store(home, HUB, "moby", "another")
+    done = subprocess.run(
+        [*read_only(folder(home)), HELPER, "erase"],
+        input=HUB.encode(),
+        env=home.environment,
+        capture_output=True,
+        timeout=60,
+    )
+    line = Answer(done.returncode, done.stdout, done.stderr).line
+    assert "cannot be removed" in line
+    assert HUB in line
