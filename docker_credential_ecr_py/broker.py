@@ -51,6 +51,14 @@ USERNAME = "AWS"
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
 _LONGEST_FETCH = 70
+# The variables by which a selection hangs on a file.
+_FILES = (
+    "HOME",
+    "ECR_PY_CONFIG",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 _WANT_OF_A_PERSON = (LoginNeeded, MfaCodeNeeded)
 
 _T = TypeVar("_T")
@@ -75,7 +83,7 @@ class Asked:
 
 
 class Broker:
-    """With a `profile`, that one answers whatever the rules say, and no selection is remembered."""
+    """With a `profile`, that one answers whatever the rules say."""
 
     def __init__(
         self,
@@ -87,7 +95,7 @@ class Broker:
         may_log_in: bool = True,
     ) -> None:
         self._environ = environ
-        self._fetch = fetch
+        self._ask = fetch
         self._clock = clock
         self._may_log_in = may_log_in
         self._profile = profile
@@ -170,7 +178,7 @@ class Broker:
             if lock is None:
                 return
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
-                self._fetch_and_keep(asked, selection, key, lock)
+                self._fetch(asked, selection, key, lock, keeps=True)
         self._remember(
             asked,
             key,
@@ -202,6 +210,7 @@ class Broker:
                 registry=asked.host,
             )
         self.store.forget(asked.host)
+        self.store.discard(_key_of_login(asked.host))
         expires = expiry_inside(secret)
         now = self._clock()
         if expires is None or expires <= now:
@@ -212,14 +221,19 @@ class Broker:
         self._remember_login(asked, key)
 
     def forget(self, server_url: str) -> bool:
-        """Drops what is cached for a registry; False where nothing was. Raises NotEcr."""
+        """Drops what is cached for a registry; False where nothing was.
+
+        Raises NotEcr, and EcrPyError where it stays.
+        """
         asked = self._asked(server_url)
         keys = self.store.forget(asked.host) | {_key_of_login(asked.host)}
         with suppress(EcrPyError):
             keys.add(self._key(asked.registry, self._select(asked)[0]))
-        kept = [key for key in keys if self.store.load(key) is not None]
+        kept = {key: found for key in keys if (found := self.store.load(key))}
         for key in keys:
             self.store.discard(key)
+        if any(self.store.load(key) == found for key, found in kept.items()):
+            raise EcrPyError("what is cached cannot be removed", registry=asked.host)
         return bool(kept)
 
     def answerable(self) -> dict[str, str]:
@@ -306,16 +320,33 @@ class Broker:
 
     def _credential_for(self, asked: Asked) -> Credential:
         selection, conditions = self._select(asked)
+        key = self._key(asked.registry, selection)
+        ruled: Selection | None = selection
+        if self._profile:
+            ruled, conditions = self._as_ruled(asked, key)
         try:
-            key = self._key(asked.registry, selection)
-            credential = self._shared(asked, selection, key)
+            credential = self._shared(asked, selection, key, keeps=ruled is not None)
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
             raise
-        self._remember(asked, key, conditions, profile=selection.profile, rule=selection.rule)
+        if ruled is not None:
+            self._remember(asked, key, conditions, profile=ruled.profile, rule=ruled.rule)
         return credential
 
-    def _select(self, asked: Asked) -> tuple[Selection, dict[bytes, bytes]]:
+    def _as_ruled(self, asked: Asked, key: str) -> tuple[Selection | None, dict[bytes, bytes]]:
+        """What the rules select, if it leads to the credential of the profile that was named.
+
+        Nothing else would: `logout` and `cache` find what is kept by its selections.
+        """
+        with suppress(EcrPyError):
+            selection, conditions = self._select(asked, profile="")
+            if self._key(asked.registry, selection) == key:
+                return selection, conditions
+        return None, {}
+
+    def _select(
+        self, asked: Asked, profile: str | None = None
+    ) -> tuple[Selection, dict[bytes, bytes]]:
         """The selection, and the stamps of the files that it was made from (taken before)."""
         config_file = paths.aws_config_file(self._environ)
         credentials_file = paths.aws_credentials_file(self._environ)
@@ -327,7 +358,7 @@ class Broker:
             load_aws_config(config_file, credentials_file),
             self._environ,
             on_ec2=on_ec2(self._environ),
-            profile=self._profile,
+            profile=self._profile if profile is None else profile,
         )
         for step in selection.steps:
             log.debug("%s: %s: %s%s", asked.host, step.rule, step.saw, " (won)" * step.won)
@@ -335,7 +366,7 @@ class Broker:
             conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = entry.PRESENT
         return selection, conditions
 
-    def _shared(self, asked: Asked, selection: Selection, key: str) -> Credential:
+    def _shared(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
         """The identity's credential for the region: the store's, or one fetch for all who wait."""
         if kept := self._usable(key, selection):
             return kept
@@ -349,7 +380,7 @@ class Broker:
             # Whoever failed for want of a person may have had none; we may have one.
             if failure and not (isinstance(failure, _WANT_OF_A_PERSON) and self.person.is_there):
                 raise failure
-            return self._fetch_and_keep(asked, selection, key, lock)
+            return self._fetch(asked, selection, key, lock, keeps=keeps)
 
     def _usable(self, key: str, selection: Selection) -> Credential | None:
         if not self._session_is_there(selection):
@@ -366,17 +397,18 @@ class Broker:
         sso = selection.identity.sso
         return sso is None or os.path.exists(paths.sso_cache_folder() / sso.token_file)
 
-    def _fetch_and_keep(
-        self, asked: Asked, selection: Selection, key: str, lock: Lock
+    def _fetch(
+        self, asked: Asked, selection: Selection, key: str, lock: Lock, *, keeps: bool
     ) -> Credential:
         try:
-            credential = self._ask_aws(asked.registry, selection, self._fetch)
+            credential = self._ask_aws(asked.registry, selection, self._ask)
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
             lock.leave(error)
             raise
         lock.leave(None)
-        self.store.save(key, credential)
+        if keeps:
+            self.store.save(key, credential)
         won = selection.steps[-1]
         log.info("%s: fetched by rule %s: %s", asked.host, won.rule, won.saw)
         return credential
@@ -462,8 +494,8 @@ class Broker:
         rule: str,
         used: bool = True,
     ) -> None:
-        if self._profile:
-            return  # named for this call alone
+        if any(_depends_on_folder(self._environ.get(name, "")) for name in _FILES):
+            return  # in another folder it would be somebody else's
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,
@@ -504,6 +536,10 @@ def expiry_inside(password: str) -> int | None:
 
 def _key_of_login(host: str) -> str:
     return f"login-{_digest(host)}"
+
+
+def _depends_on_folder(path: str) -> bool:
+    return bool(path) and not path.startswith("~/") and not os.path.isabs(path)
 
 
 def _digest(text: str) -> str:

@@ -37,6 +37,7 @@ class Credential:
     @classmethod
     def from_login(cls, username: str, secret: str, *, now: float, expires: int) -> "Credential":
         """A password that came in by `docker login`: it cannot be renewed, so it does not age."""
+        expires = min(expires, int(now) + LONGEST_LIFE)
         return cls(username, secret, int(now), expires, expires, expires)
 
     def usable(self, now: float) -> bool:

@@ -83,6 +83,6 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
         forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
-    for host in dict.fromkeys([meant(broker, name).host for name in registries]):
-        forgot = broker.forget(host)
-        click.echo(f"forgot {host}" if forgot else f"nothing was cached for {host}")
+    for found in dict.fromkeys([meant(broker, name) for name in registries]):
+        forgot = Broker(profile=found.profile).forget(found.host)
+        click.echo(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

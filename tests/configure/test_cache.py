@@ -106,3 +106,15 @@ def test_where_nothing_is_kept(owner: Owner) -> None:
     owner.home.get(registry(DEV))
     assert listed(owner) == []
     assert owner.does("cache", "rm", "dev").stdout.startswith("nothing was cached")
+
+
+def test_what_a_command_that_named_a_profile_brought(owner: Owner) -> None:
+    def token() -> str:
+        return owner.runs("ecr-py", "token", "stage", AWS_PROFILE="dev").stdout
+
+    first = token()
+    owner.does("cache", "rm", "stage", AWS_PROFILE="dev")
+    assert token() != first
+    assert owner.runs("ecr-py", "token", "prod").code == 0
+    assert [row["profile"] for row in listed(owner)] == ["prod"]
+    assert registry(PROD) in owner.does("cache", "rm", "--all").stdout

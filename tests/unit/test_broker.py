@@ -118,6 +118,16 @@ def test_a_profile_named_for_one_call_is_not_for_the_next(world: World) -> None:
     assert named.credential_for(host).secret.startswith("AKIASTAGE")
 
 
+def test_what_a_named_profile_brought_is_kept_where_its_turn_would_come(world: World) -> None:
+    """Or else nothing would lead to it, and no logout would find it."""
+    dev = world.broker(profile="dev")
+    assert dev.credential_for(registry(DEV)) == dev.credential_for(registry(DEV))
+    assert [chosen.details["profile"] for chosen, _ in dev.cached()] == ["dev"]
+    stage = world.broker(profile="stage")
+    assert stage.credential_for(registry(DEV)) != stage.credential_for(registry(DEV))
+    assert len(list(stage.cached())) == 1
+
+
 def test_anything_may_be_asked_as_the_one_selected(world: World) -> None:
     def who(place: Registry, selection: Selection, mfa_code: str) -> str:
         return f"{place.account} {selection.identity.name}{mfa_code}"
@@ -295,6 +305,17 @@ def test_erase(world: World) -> None:
     world.broker().forget(registry(PROD))
 
 
+def test_what_cannot_be_forgotten_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.get()
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(EcrPyError, match="cannot be removed"):
+        world.broker().forget(registry(DEV))
+
+
+def refuse(path: object) -> None:
+    raise PermissionError
+
+
 # docker login.
 
 
@@ -318,6 +339,18 @@ def test_it_comes_before_what_is_cached(world: World) -> None:
     assert world.get() == given_password
     world.broker().forget(registry(DEV))
     assert world.get() == "AKIADEV eu-west-1 2"
+
+
+def test_it_is_kept_no_longer_than_any_token_of_ecr_s_lives(world: World) -> None:
+    world.broker().keep(registry(DEV), "AWS", password(int(world.now) + 40 * 24 * HOUR))
+    world.now += 12 * HOUR
+    assert world.get() == "AKIADEV eu-west-1 1"
+
+
+def test_one_that_is_not_kept_takes_the_place_of_one_that_was(world: World) -> None:
+    world.broker().keep(registry(DEV), "AWS", password(int(world.now + HOUR)))
+    world.broker().keep(registry(DEV), "AWS", "opaque")
+    assert world.get() == "AKIADEV eu-west-1 1"
 
 
 @pytest.mark.parametrize("expires", [None, "x", 1, -(10**30), [], True, 1e400])
