@@ -9,7 +9,7 @@ WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 .DEFAULT_GOAL := test
 
 # The package is installed as users install it, not in place: the tests run what pip leaves behind.
-$(VENV)/installed: pyproject.toml $(shell find docker_credential_ecr_py packaging -type f -not -name '*.pyc')
+$(VENV)/installed: pyproject.toml $(shell find docker_credential_ecr_py packaging -not -name '*.pyc' -not -name __pycache__)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo 'apt install python3-venv' >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --group test --group lint

@@ -44,7 +44,7 @@ def registries(code: int, listed: bytes) -> dict[str, str]:
         log.warning("the fallback helper failed to list: exit code %d", code)
         return {}
     try:
-        found = json.loads(listed or b"{}")
+        found = json.loads(listed or b"{}") or {}
         return {str(url): str(username) for url, username in found.items()}
     except (ValueError, AttributeError):
         raise FallbackFailed("the fallback helper answered list with no JSON object") from None

@@ -4,13 +4,15 @@ import re
 
 _CUT = "[secret]"
 
-# A name that says its value is secret, then the value: INI, JSON, a query string, a header.
+# A name that says its value is secret, then the value: INI, JSON, a query string, a header. A
+# value in quotes goes to the quote that ends it; in JSON within JSON there is a backslash before.
 _NAMED = re.compile(
     r"""(?ix)
-    ( ["']? \b (?: \w*secret\w* | \w*password | \w*token | \w*authorization
+    ( \b (?: \w*secret\w* | \w*passw(?:or)?d | \w*token | \w*authorization | [\w-]*api[_-]?key
         | x-amz-security-token | x-amz-sso_bearer_token | code_?verifier | device_?code )
-      ["']? \s* [=:] \s* (?: b?["'] )? (?: (?:basic|bearer) \s+ )? )
-    (?! \[secret\] ) [^\s"',;&<>(){}]{6,}
+      \\*["']? \s* [=:] \s* )
+    (?: b? (?P<quote> \\*["'] ) (?! \[secret\] ) (?: (?! (?P=quote) ) . )+ (?P=quote)?
+      | (?: (?:basic|bearer) \s+ )? (?! \[secret\] ) [^\s"']{6,} )
     """
 )
 # AWS's tokens are hundreds of characters of base64, whatever they are called. So may a path be
@@ -25,7 +27,7 @@ _SECRET_KEY = re.compile(
     r"[A-Za-z0-9+/]{40}(?![\w+/=-]|\.\w)"
 )
 # What a URL carries before the host: https://user:password@proxy.
-_USERINFO = re.compile(r"(?<=://)(?:[^\s/@:]+|[^\s/@:]*:[^\s@]*)(?=@)")
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/@:]+|[^\s/@:]*:\S*)(?=@)")
 
 
 def redact(text: str) -> str:

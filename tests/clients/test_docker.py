@@ -229,9 +229,12 @@ def test_what_the_fallback_helper_refuses_is_passed_on_as_it_is(fallback_desk: D
     assert answer.stderr == b""
 
 
-def test_a_fallback_helper_that_cannot_list_hides_none_of_ours(fallback_desk: Desk) -> None:
+@pytest.mark.parametrize("says", ["echo no keychain here; exit 1", "echo null"])
+def test_a_fallback_helper_that_lists_nothing_hides_none_of_ours(
+    fallback_desk: Desk, says: str
+) -> None:
     helper = fallback_desk.home.path / "bin" / "docker-credential-other"
-    helper.write_text("#!/bin/sh\necho no keychain here\nexit 1\n")
+    helper.write_text(f"#!/bin/sh\n{says}\n")
     fallback_desk.home.get(registry(DEV))
     assert list(fallback_desk.home.call("list").json) == [f"https://{registry(DEV)}"]
 

@@ -153,7 +153,7 @@ def test_no_code_is_typed(deployer: Person) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("\n")
-        answer = answer_of(deployer, terminal, seconds=10)
+        answer = answer_of(deployer, terminal)
     assert "MFA code" in answer.line
     assert HOST in answer.line
 
@@ -162,7 +162,7 @@ def test_ctrl_c(deployer: Person) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("\x03")
-        assert terminal.wait(seconds=5) == 130
+        assert terminal.wait() == 130
         assert terminal.state == terminal.before
 
 
@@ -183,7 +183,7 @@ def test_two_regions_at_once_ask_once(deployer: Person, aws: Aws) -> None:
     with deployer.at_terminal(gets(hosts)) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
-        assert terminal.wait(seconds=8) == 0
+        assert terminal.wait() == 0
         assert terminal.shown.count("MFA code of") == 1
     assert [aws.issued[a.password].region for a in answers(deployer, 3)] == [
         "eu-west-1",
@@ -208,7 +208,7 @@ def test_by_way_of_a_session_that_has_ended(person: Person, aws: Aws) -> None:
 def test_a_cache_that_is_damaged_is_replaced(deployer: Person, aws: Aws) -> None:
     for code in ("111111", "222222"):
         with deployer.at_terminal(f"{GET.replace('get', 'erase')}; {GET}") as terminal:
-            terminal.wait_for(ASKED, seconds=5)
+            terminal.wait_for(ASKED)
             terminal.type(f"{code}\n")
             assert answer_of(deployer, terminal).code == 0
         [file] = cli_cache(deployer)

@@ -117,7 +117,7 @@ def test_all_that_is_needed_stands_on_the_screen(
     portal_answers(aws, address)
     with Tmux(waiting.home.environment, columns, rows) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
-        screen = tmux.wait_for(r"4:5\d left")
+        screen = tmux.wait_for(r"4:\d\d left")
         whole = tmux.screen("-J")
     assert SESSION in screen
     assert code_stands_on(screen) or re.search(rf"[│|] +{' *'.join(CODE)} +[│|]", screen), screen
@@ -132,7 +132,7 @@ def test_all_that_is_needed_stands_on_the_screen(
 def test_the_time_runs_in_one_line_and_nothing_else_moves(waiting: Person) -> None:
     with Tmux(waiting.home.environment, 80, 40) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
-        first = tmux.wait_for(r"4:5\d left").splitlines()
+        first = tmux.wait_for(r"4:\d\d left").splitlines()
         time.sleep(1.5)
         second = tmux.screen().splitlines()
         assert [a for a, b in zip(first, second, strict=True) if a != b] == [
@@ -153,7 +153,7 @@ def test_the_qr_code_can_be_scanned(
     portal_answers(aws, address)
     with Tmux(waiting.home.environment, columns, rows) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
-        tmux.wait_for(r"4:5\d left")
+        tmux.wait_for(r"4:\d\d left")
         screen = tmux.screen("-e", "-N")
     picture = tmp_path / "screen.pgm"
     picture.write_bytes(drawn(screen, columns))
@@ -194,7 +194,7 @@ def drawn(screen: str, columns: int, scale: int = 6) -> bytes:
 def test_no_qr_code_where_it_would_not_fit(waiting: Person, columns: int) -> None:
     with Tmux(waiting.home.environment, columns, 30) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
-        assert "▀" not in tmux.wait_for(r"4:5\d left")
+        assert "▀" not in tmux.wait_for(r"4:\d\d left")
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
@@ -226,7 +226,7 @@ def test_a_long_address_of_a_redirect_can_be_copied_whole(person: Person) -> Non
     for columns in (80, 40):
         with Tmux(person.home.environment, columns, 24) as tmux:
             tmux.start(str(ECR_PY), "login")
-            tmux.wait_for(r"4:5\d left")
+            tmux.wait_for(r"4:\d\d left")
             address = person.addresses[-1]
             assert address in tmux.screen("-J").splitlines()
             tmux.type("C-c")

@@ -36,7 +36,7 @@ def test_it_waits_no_longer_than_it_may(path: Path) -> None:
         began = time.monotonic()
         with locked(path, wait=0.5, sleep=sleep) as lock:
             assert lock is None
-        assert 0.5 <= time.monotonic() - began < 2
+        assert 0.5 <= time.monotonic() - began < 20
     assert pauses == sorted(pauses)
     assert max(pauses) <= 0.1
 
@@ -56,7 +56,7 @@ def test_it_gets_it_as_soon_as_it_is_free(path: Path) -> None:
         waiter.start()
         ended.wait()
         assert not got.is_set()
-    waiter.join(2)
+    waiter.join(20)
     assert got.is_set()
 
 
