@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import load_aws_config
-from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
     BadInput,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from docker_credential_ecr_py.logins import Logins
     from docker_credential_ecr_py.sso.screen import Screen
 
-USERNAME = "AWS"
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
 _LONGEST_FETCH = 70

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+# The one user that ECR knows.
+USERNAME = "AWS"
 LONGEST_LIFE = 12 * 3600
 SPENT_BEFORE_END = 5 * 60
 

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.aws import Session, answer_error, network_error, tail
-from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     AwsConfigError,
@@ -36,7 +36,6 @@ from docker_credential_ecr_py.selection import Selection
 from docker_credential_ecr_py.sso.sessions import login_needed
 from docker_credential_ecr_py.within import within
 
-USERNAME = "AWS"
 # Seconds for everything together, whatever still hangs then.
 OVERALL = 30
 _T = TypeVar("_T")
