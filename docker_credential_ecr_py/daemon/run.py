@@ -107,7 +107,11 @@ class Daemon:
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
         for key, events in ready:
-            key.data(events)
+            try:
+                key.data(events)
+            except Exception:
+                # Nor may what comes of one client or worker keep it from the others.
+                log.exception("unexpected")
 
     def _look(self) -> float:
         """Files, records and sessions, and what is to be done. Seconds until the next look."""

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -163,6 +164,28 @@ def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident
         assert resident.process.wait(10) == 0
         assert wire.recv(65536) == b""
     eventually(lambda: processes_of(home) == [])
+
+
+# Fails at what no test has thought of: a worker has ended, and its end cannot be dealt with.
+STUMBLES = """
+from docker_credential_ecr_py.daemon import __main__, keeper
+
+def ended(*_):
+    raise ZeroDivisionError
+
+keeper.Keeper._ended = ended
+__main__.main()
+"""
+
+
+def test_an_error_that_nobody_has_thought_of_does_not_end_it(
+    home: Home, aws: Aws, residents: Residents
+) -> None:
+    use_store(home, "memory", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
+    resident = residents.start(command=[sys.executable, "-c", STUMBLES])
+    eventually(lambda: home.log.exists() and "ZeroDivisionError" in home.log.read_text())
+    assert resident.answers
+    assert home.get(registry(DEV)).password in aws.issued
 
 
 # What it is told

@@ -167,6 +167,15 @@ def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
     assert "AWS is away" in shown["what"]
 
 
+def test_what_has_failed_for_months_is_still_tried_each_hour(world: World) -> None:
+    """2**1024, so many tries later, is too large for a float."""
+    world.named = {OTHER}
+    failed = {"result": Unreachable("AWS is away").as_note()}
+    for _ in range(1100):
+        assert len(world.turns(failed)) == 1
+        world.now += 1.5 * HOUR
+
+
 def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
