@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -43,10 +44,14 @@ class CannotInstall(EcrPyError):
 
 @dataclass(frozen=True)
 class Service:
-    """`files` are paths and what goes there; the commands are run after, or before they go."""
+    """`files` are paths and what goes there; the commands are run after, or before they go.
+
+    `to_make_way` ends what an earlier installation runs; it may fail, for there may be none.
+    """
 
     manager: str
     files: Mapping[Path, str]
+    to_make_way: tuple[tuple[str, ...], ...]
     to_start: tuple[tuple[str, ...], ...]
     to_stop: tuple[tuple[str, ...], ...]
     to_end: tuple[tuple[str, ...], ...]
@@ -56,7 +61,7 @@ class Service:
     def installed(self) -> bool:
         return all(file.exists() for file in self.files)
 
-    def install(self) -> None:
+    def write(self) -> None:
         """Raises CannotInstall."""
         for file in self.files:
             if file.exists() and _OURS not in file.read_text(errors="replace"):
@@ -68,6 +73,13 @@ class Service:
                 write_whole(file, text.encode())
         except OSError as error:
             raise CannotInstall(f"{error.filename} cannot be written: {error.strerror}") from None
+
+    def make_way(self) -> None:
+        with suppress(CannotInstall):
+            _run(self.to_make_way)
+
+    def enable(self) -> None:
+        """Runs it, now and at each login. Raises CannotInstall."""
         _run(self.to_start)
 
     def uninstall(self) -> list[Path]:
@@ -126,6 +138,7 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
             folder / "ecr-py.socket": _template("ecr-py.socket", "", []),
             folder / "ecr-py.service": text,
         },
+        to_make_way=((*systemctl, "stop", *units),),
         to_start=(
             (*systemctl, "daemon-reload"),
             (*systemctl, "enable", *units),
@@ -147,6 +160,8 @@ def _launchd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
     return Service(
         "launchd",
         {file: _template("ecr-py.plist", escape(program), lines)},
+        # What is loaded already cannot be bootstrapped.
+        to_make_way=(("launchctl", "bootout", f"{user}/ecr-py"),),
         to_start=(
             ("launchctl", "bootstrap", user, str(file)),
             ("launchctl", "kickstart", f"{user}/ecr-py"),

@@ -48,6 +48,25 @@ esac
 """
 
 
+# As launchd's, which takes no agent that it has already.
+LAUNCHCTL = """#!/bin/sh
+case "$1" in
+bootout) rm "$HOME/loaded" || exit 3 ;;
+bootstrap)
+    [ ! -e "$HOME/loaded" ] || { echo 'Bootstrap failed: 5: Input/output error' >&2; exit 5; }
+    touch "$HOME/loaded" ;;
+esac
+"""
+AS_ON_MACOS = """
+import os
+from docker_credential_ecr_py.daemon.service import service
+agent = service("/opt/ecr-py", os.environ, "darwin")
+agent.write()
+agent.make_way()
+agent.enable()
+"""
+
+
 # One daemon
 
 
@@ -437,6 +456,43 @@ def test_install_writes_starts_and_uninstall_takes_it_back(
     assert list(folder.iterdir()) == []
     assert "disable --now ecr-py.socket ecr-py.service" in systemd.read_text()
     assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
+
+
+def test_install_ends_a_daemon_that_was_started_by_hand(
+    home: Home, residents: Residents, systemd: Path
+) -> None:
+    by_hand = residents.start()
+    done = ecr_py(home, "daemon", "install")
+    assert done.code == 0, done
+    assert by_hand.process.wait(20) == 0
+    found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
+    assert found["pid"] != by_hand.pid
+    assert f"pid {found['pid']}" in done.stdout
+
+
+def test_a_daemon_started_by_hand_goes_on_where_install_writes_nothing(
+    home: Home, resident: Resident, systemd: Path
+) -> None:
+    home.write(home.path / ".config" / "systemd" / "user" / "ecr-py.socket", "[Socket]\n")
+    assert "is not ours" in ecr_py(home, "daemon", "install").line
+    assert resident.answers
+
+
+def test_an_agent_of_launchd_that_is_loaded_already_makes_way(home: Home) -> None:
+    script = home.write(home.path / "bin" / "launchctl", LAUNCHCTL)
+    script.chmod(0o755)
+    path = f"{script.parent}:{home.environment['PATH']}"
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", AS_ON_MACOS],
+            env=home.environment | {"PATH": path},
+            cwd="/",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert (home.path / "loaded").exists()
 
 
 def test_a_unit_that_is_not_ours_is_left_alone(home: Home, systemd: Path) -> None:
