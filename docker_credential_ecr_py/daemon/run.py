@@ -34,7 +34,7 @@ _NO_STAMPS: tuple[bytes, ...] = ()
 
 
 class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket."""
+    """Another daemon runs, or there is no place for its socket, or no longer."""
 
 
 class Daemon:
@@ -72,7 +72,7 @@ class Daemon:
         )
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT. Raises CannotRun."""
+        """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
         keep_to_ourselves()
         _allow_many_files()
         socket_path = entry.socket_path(paths.as_bytes(self._environ))
@@ -82,15 +82,19 @@ class Daemon:
             passed = _passed_sockets(self._environ)
             for listener in passed or [_bound(socket_path)]:
                 self._server.listen(listener)
+            ours = entry.stamp(socket_path)
             self._heed_signals()
             _tell_systemd(self._environ, "READY=1")
             log.info("daemon started, %s", os.fsdecode(socket_path))
             try:
                 while not self._ending:
                     self._turn()
+                    if entry.stamp(socket_path) != ours:
+                        # Its folder was removed, or another daemon is in our place.
+                        raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
             finally:
                 _tell_systemd(self._environ, "STOPPING=1")
-                if not passed:
+                if not passed and entry.stamp(socket_path) == ours:
                     with suppress(OSError):
                         os.unlink(socket_path)
                 self._workers.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -195,6 +196,27 @@ def ended(*_):
 keeper.Keeper._ended = ended
 __main__.main()
 """
+
+
+def test_one_that_nobody_reaches_any_more_ends(home: Home, resident: Resident) -> None:
+    """Where somebody logs out, the runtime folder goes."""
+    shutil.rmtree(socket_path(home).parent)
+    resident.process.send_signal(signal.SIGHUP)  # it looks now, not within the minute
+    assert resident.process.wait(20) == 1
+    assert f"nobody reaches {socket_path(home)}" in home.log.read_text()
+    assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_one_whose_place_was_taken_leaves_it_to_the_other(
+    home: Home, residents: Residents, number: signal.Signals
+) -> None:
+    first = residents.start()
+    shutil.rmtree(socket_path(home).parent)
+    second = residents.start()
+    first.process.send_signal(number)
+    first.process.wait(20)
+    assert second.status()["pid"] == second.pid
 
 
 def test_an_error_that_nobody_has_thought_of_does_not_end_it(
