@@ -2,9 +2,10 @@
 
 import os
 import time
+from contextlib import suppress
 
 from docker_credential_ecr_py.store import client, entry
-from docker_credential_ecr_py.store.files import QUIETLY
+from docker_credential_ecr_py.store.files import HALF_WRITTEN, QUIETLY
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS
 
 MOST = 10_000
@@ -86,9 +87,13 @@ class Records:
         if folder and entry.is_private_folder(folder):
             for file in os.scandir(folder):
                 name = SELECTIONS + file.name
-                seen = file.stat(follow_symlinks=False)
-                used = max(seen.st_atime, seen.st_mtime)
-                found[name] = max(used, self._used.get(name, 0.0))
+                # Others may be at it: what is listed may have its name, or be gone, by now.
+                if name.endswith(HALF_WRITTEN):
+                    continue
+                with suppress(FileNotFoundError):
+                    seen = file.stat(follow_symlinks=False)
+                    used = max(seen.st_atime, seen.st_mtime)
+                    found[name] = max(used, self._used.get(name, 0.0))
         return found
 
     def selection(self, name: bytes) -> list[bytes] | None:

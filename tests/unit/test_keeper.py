@@ -250,6 +250,29 @@ def test_a_session_that_ended_days_ago_is_old_news(world: World) -> None:
     assert world.told == []
 
 
+def test_what_is_half_written_is_no_selection(world: World) -> None:
+    world.keeps()
+    (file,) = (world.root / "cache" / "selections").iterdir()
+    file.with_name(f"{file.name}.0123.new").write_bytes(file.read_bytes())
+    assert list(world.records.selections()) == [b"selections/" + os.fsencode(file.name)]
+
+
+def test_a_selection_that_goes_while_it_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keeps(HOST)
+    world.keeps(OTHER)
+    listed = os.scandir
+
+    def scandir(folder: bytes) -> list[os.DirEntry[bytes]]:
+        found = list(listed(folder))
+        os.unlink(found[0])
+        return found
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(world.records.selections()) == 1
+
+
 def test_a_context_becomes_an_environment() -> None:
     here = entry.context({b"AWS_PROFILE": b"dev", b"HOME": b"/home/me", b"LANG": b"C"})
     ours = {"AWS_PROFILE": "x", "AWS_SESSION_TOKEN": "t", "LANG": "de", "AWS_ACCESS_KEY_ID": "k"}
