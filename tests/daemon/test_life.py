@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.log import LARGEST
 from tests.breaking.entries import HALF_LIFE, files, let_pass
 from tests.daemon.resident import (
     ECR_PY,
@@ -600,6 +601,26 @@ def test_logs_are_those_of_daemon_and_helper(home: Home, start: Start) -> None:
     assert "daemon started" in shown.stdout
     assert "fetched by rule" in shown.stdout
     assert ecr_py(home, "daemon", "logs", "-n", "1").stdout.count("\n") == 1
+
+
+def test_the_daemon_writes_on_where_the_log_is_after_others_renamed_it(
+    home: Home, resident: Resident
+) -> None:
+    for _ in range(2):
+        with home.log.open("a") as log:
+            log.write("x" * (LARGEST + 1) + "\n")
+        home.call("get", stdin=b"no server URL")
+        assert home.log.stat().st_size < LARGEST
+    resident.process.terminate()
+    assert resident.process.wait(20) == 0
+    assert "daemon ended" in home.log.read_text()
+
+
+def test_a_log_that_somebody_removed_is_begun_anew(home: Home, resident: Resident) -> None:
+    home.log.unlink()
+    resident.process.terminate()
+    assert resident.process.wait(20) == 0
+    assert "daemon ended" in home.log.read_text()
 
 
 def test_help_tells_of_each_command(home: Home) -> None:
