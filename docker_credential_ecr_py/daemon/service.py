@@ -19,8 +19,10 @@ _UNITS = Path(__file__).parent / "units"
 _OURS = "Written by `ecr-py daemon install`"
 # Seconds.
 _LIMIT = 30
-# What leads to AWS from here, and where things are, which a service does not inherit from a shell.
+# What leads to AWS from here, and where things are (on PATH what credential_process names), which a
+# service does not inherit from a shell.
 _PASSED_ON = (
+    "PATH",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
@@ -28,6 +30,7 @@ _PASSED_ON = (
     "http_proxy",
     "no_proxy",
     "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "DOCKER_CONFIG",
@@ -106,9 +109,11 @@ class Service:
 
 def service(program: str, environ: Mapping[str, str], platform: str = sys.platform) -> Service:
     """How this system runs the daemon. Raises CannotInstall where it has no way."""
-    passed = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
+    # launchd knows no runtime folder; the helper asks where the shell says.
+    names = (*_PASSED_ON, "XDG_RUNTIME_DIR") if platform == "darwin" else _PASSED_ON
+    passed = {name: environ[name] for name in names if environ.get(name)}
     if platform == "darwin":
-        return _launchd(program, passed, environ)
+        return _launchd(program, passed)
     if platform == "linux":
         return _systemd(program, passed, environ)
     raise CannotInstall("the daemon runs on Linux and macOS")
@@ -150,7 +155,7 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
     )
 
 
-def _launchd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]) -> Service:
+def _launchd(program: str, passed: Mapping[str, str]) -> Service:
     file = Path(os.path.expanduser("~/Library/LaunchAgents/ecr-py.plist"))
     lines = [
         f"    <key>{escape(name)}</key>\n    <string>{escape(value)}</string>"

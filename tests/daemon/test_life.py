@@ -59,13 +59,10 @@ bootstrap)
     touch "$HOME/loaded" ;;
 esac
 """
-AS_ON_MACOS = """
+AGENT = """
 import os
 from docker_credential_ecr_py.daemon.service import service
 agent = service("/opt/ecr-py", os.environ, "darwin")
-agent.write()
-agent.make_way()
-agent.enable()
 """
 
 
@@ -430,6 +427,47 @@ def test_no_key_of_the_shell_gets_into_the_unit(home: Home, aws: Aws) -> None:
     assert 'Environment="DOCKER_CONFIG=/somewhere"' in text
 
 
+def test_the_service_finds_the_programs_that_the_shell_finds(
+    home: Home, aws: Aws, residents: Residents
+) -> None:
+    """systemd's own PATH has neither ~/.local/bin nor Homebrew's."""
+    secret = aws.add_key("AKIADEV", f"arn:aws:iam::{DEV}:user/dev")
+    keys = {"Version": 1, "AccessKeyId": "AKIADEV", "SecretAccessKey": secret}
+    tool = home.write(home.path / "opt" / "our-keys", f"#!/bin/sh\necho '{json.dumps(keys)}'\n")
+    tool.chmod(0o755)
+    home.write(
+        home.aws_config,
+        f"[profile dev]\naws_account_id = {DEV}\ncredential_process = our-keys\n",
+    )
+    use_store(home, "file", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
+    unit = units(home, PATH=f"{tool.parent}:{home.environment['PATH']}")["ecr-py.service"]
+    passed = dict(re.findall(r'^Environment="(\w+)=(.*)"$', unit, re.MULTILINE))
+    resident = residents.start({"PATH": "/usr/local/bin:/usr/bin:/bin"} | passed)
+    resident.looks()
+    assert resident.failures == []
+    assert aws.count(TOKEN) == 1
+
+
+def test_the_service_trusts_whom_the_shell_trusts(home: Home) -> None:
+    unit = units(home, REQUESTS_CA_BUNDLE="/etc/ours.pem")["ecr-py.service"]
+    assert 'Environment="REQUESTS_CA_BUNDLE=/etc/ours.pem"' in unit
+
+
+def test_an_agent_of_launchd_listens_where_the_helper_asks(home: Home) -> None:
+    show = "print(*agent.files.values())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", AGENT + show],
+        env=home.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    runtime = home.environment["XDG_RUNTIME_DIR"]
+    assert f"<key>XDG_RUNTIME_DIR</key>\n    <string>{runtime}</string>" in done.stdout
+
+
 def test_where_systemd_does_not_answer_nothing_is_written(home: Home) -> None:
     broken = home.write(home.path / "bin" / "systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -507,7 +545,7 @@ def test_an_agent_of_launchd_that_is_loaded_already_makes_way(home: Home) -> Non
     path = f"{script.parent}:{home.environment['PATH']}"
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-P", "-c", AS_ON_MACOS],
+            [sys.executable, "-P", "-c", f"{AGENT}agent.write(); agent.make_way(); agent.enable()"],
             env=home.environment | {"PATH": path},
             cwd="/",
             capture_output=True,
