@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -209,14 +210,15 @@ class Daemon:
 
     def _tell_person(self, ending: Ending) -> None:
         """Once for each end of a session; a click on it logs in."""
-        command = f"ecr-py login {ending.profile}".rstrip()
+        command = f"ecr-py login {quote(ending.profile)}" if ending.profile else "ecr-py login"
         log.info("a session ends soon: %s", command)
         if self._settings.notify == "never":
             return
         minutes = max(0, round((ending.expires - time.time()) / 60))
         when = f"ends in {minutes} minutes" if minutes else "has ended"
         title = f"Your AWS session {when}"
-        pipe = notify(self._environ, title, f"{command} renews it.", "Log in")
+        environ = environment_of(ending.context, self._environ)
+        pipe = notify(environ, title, f"{command} renews it.", "Log in")
         if pipe is not None:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
