@@ -61,9 +61,11 @@ class Records:
     def write(self, name: bytes, record: bytes) -> bool:
         folder, slash, _ = name.partition(b"/")
         fields = entry.fields_of(record, _KINDS.get(folder + slash, b""))
-        if fields is None or (len(self._memory) >= MOST and name not in self._memory):
+        if fields is None:
             return False
         if fields[0] == entry.CREDENTIAL and (len(fields) < 8 or _times(fields) is None):
+            return False
+        if name not in self._memory and not self._has_room():
             return False
         self._memory[name] = fields
         if fields[0] == entry.SELECTION:
@@ -119,6 +121,17 @@ class Records:
 
     def clear(self) -> None:
         self._memory.clear()
+        self._used.clear()
+
+    def _has_room(self) -> bool:
+        """Where all is taken, the selection goes that was used least recently.
+
+        Credentials go when they are spent. Each access key in somebody's environment brings a
+        selection of its own, and most of them never come again.
+        """
+        if len(self._memory) >= MOST and self._used:
+            self.remove(min(self._used, key=lambda name: self._used[name]))
+        return len(self._memory) < MOST
 
     def _from_disk(self, name: bytes, kind: bytes, flags: int = 0) -> list[bytes] | None:
         if self._root is None:
