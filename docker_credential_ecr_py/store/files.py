@@ -136,11 +136,11 @@ class FileShelf:
                         path.unlink(missing_ok=True)
 
     def _useless(self, path: Path, now: float) -> bool:
-        unused = now - path.lstat().st_mtime
+        found = path.lstat()
         if os.fsencode(path.name).endswith(HALF_WRITTEN):
-            return unused > _AT_WORK
+            return now - found.st_mtime > _AT_WORK
         if path.parent.name != "credentials":
-            return unused > _KEPT_UNUSED
+            return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
         for kind in self._kinds:
             fields = entry.read(os.fsencode(path), kind)
             if fields and fields[1] == os.fsencode(path.name):

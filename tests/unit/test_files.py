@@ -157,6 +157,16 @@ def test_the_sweep_drops_what_is_of_no_use(root: Path, store: FileStore) -> None
     assert left == {"kept", "new", "at-work.1.new", ".swept"}
 
 
+def test_the_sweep_leaves_a_selection_that_is_old_and_in_use(root: Path, store: FileStore) -> None:
+    store.remember(remembered())
+    (path,) = (root / "selections").iterdir()
+    used = path.stat().st_mtime
+    os.utime(path, (used, used - 40 * 86400))
+    store.save("key", CREDENTIAL)
+    assert (root / "locks" / ".swept").exists()
+    assert path.exists()
+
+
 def test_what_is_half_written_is_no_record_and_goes_later(root: Path, store: FileStore) -> None:
     store.save("key", CREDENTIAL)
     shelf = FileShelf(root)
