@@ -49,7 +49,6 @@ class Ending:
 
     host: str
     profile: str
-    token_file: bytes
     expires: float
     context: bytes
 
@@ -232,8 +231,7 @@ class Keeper:
         if now < when:
             return when
         self._told = {told for told in self._told if told[0] != path} | {ending}
-        profile = one.profile
-        self.tell(Ending(one.host, profile, path, token.expires, one.context))
+        self.tell(Ending(one.host, one.profile, token.expires, one.context))
         return now + LONGEST_SLEEP
 
     def _do(
