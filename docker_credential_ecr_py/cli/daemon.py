@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -61,12 +62,17 @@ def install(dry_run: bool) -> None:
     if dry_run:
         for file, text in ours.files.items():
             click.echo(f"# {file}\n{text}")
-        for command in ours.to_start:
+        for command in (*ours.to_make_way, *ours.to_start):
             click.echo(f"# then: {' '.join(command)}")
         return
     if ours.manager == "systemd":
         check_systemd()
-    ours.install()
+    ours.write()
+    ours.make_way()
+    # The system puts its socket where that of one which was started by hand is.
+    if running := ask_status(os.environ):
+        _end(running)
+    ours.enable()
     for file in ours.files:
         click.echo(f"Wrote {file}")
     click.echo(f"The daemon runs, and will at each login: {_summary(_wait_for_start())}")
@@ -111,13 +117,9 @@ def stop() -> None:
         return
     if (ours := _installed()) is not None:
         ours.stop()
+        _wait_for_end(running)
     else:
-        os.kill(running["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
-    while ask_status(os.environ) is not None:
-        if time.monotonic() > deadline:
-            raise EcrPyError(f"the daemon (pid {running['pid']}) does not end")
-        time.sleep(0.05)
+        _end(running)
     click.echo("Stopped")
 
 
@@ -165,6 +167,20 @@ def _installed() -> Service | None:
     except EcrPyError:
         return None
     return ours if ours.installed else None
+
+
+def _end(running: dict[str, Any]) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(running["pid"], signal.SIGTERM)
+    _wait_for_end(running)
+
+
+def _wait_for_end(running: dict[str, Any]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while ask_status(os.environ) is not None:
+        if time.monotonic() > deadline:
+            raise EcrPyError(f"the daemon (pid {running['pid']}) does not end")
+        time.sleep(0.05)
 
 
 def _wait_for_start() -> dict[str, Any]:

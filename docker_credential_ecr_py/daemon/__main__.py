@@ -6,7 +6,7 @@ import sys
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.daemon.run import Daemon
 from docker_credential_ecr_py.errors import EcrPyError
-from docker_credential_ecr_py.log import start_log
+from docker_credential_ecr_py.log import log, start_log
 
 
 def main() -> int:
@@ -14,6 +14,7 @@ def main() -> int:
     try:
         Daemon().run()
     except EcrPyError as error:
+        log.warning("%s", error)  # `ecr-py daemon start` shows nobody what we say
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

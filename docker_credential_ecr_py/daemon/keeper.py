@@ -28,6 +28,8 @@ from docker_credential_ecr_py.store.sealed import SEALED
 LONGEST_SLEEP = 60.0
 _UNUSED = 7 * 86400
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
+# More than it takes from the first to the longest: 2**1024 is no float any more.
+_DOUBLINGS = 10
 # Renewals are spread over the last twentieth of the fresh half of a token's life.
 _SPREAD = 1 / 20
 # A little before sso/sessions.py would, and before botocore does.
@@ -47,7 +49,6 @@ class Ending:
 
     host: str
     profile: str
-    token_file: bytes
     expires: float
     context: bytes
 
@@ -230,8 +231,7 @@ class Keeper:
         if now < when:
             return when
         self._told = {told for told in self._told if told[0] != path} | {ending}
-        profile = one.profile
-        self.tell(Ending(one.host, profile, path, token.expires, one.context))
+        self.tell(Ending(one.host, one.profile, token.expires, one.context))
         return now + LONGEST_SLEEP
 
     def _do(
@@ -275,7 +275,7 @@ class Keeper:
                 self._to_unseal = False
             return
         tries = self._failures[job].tries + 1 if job in self._failures else 1
-        pause = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE)
+        pause = min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE)
         if isinstance(error, LoginNeeded):
             pause = _LONGEST_PAUSE  # until the token file changes
         pause *= 0.9 + 0.2 * _share(f"{job} {tries}")

@@ -19,6 +19,7 @@ class _Login:
     worker: Worker
     waiting: list[Connection] = field(default_factory=list)
     prompt: Report | None = None
+    opened: bool = False
 
 
 class Logins:
@@ -44,31 +45,31 @@ class Logins:
         told = {name: job[name] for name in ("session", "device", "browser")}
         job = {"do": "login", **told, "limit": float(job["limit"])}
         session = json.dumps([job["session"]["name"], job["session"]["start_url"]])
-        client.hold()
-        self._tell(client, {}, opens=False)  # we are here
-        client.gone = lambda: self._left(session, client)
         login = self._running.get(session)
-        if login is not None:
-            login.waiting.append(client)
-            if login.prompt is not None:
-                self._tell(client, login.prompt, opens=False)
-            return
-        worker = Worker(
-            job,
-            environ,
-            ends=lambda result: self._ended(session, result),
-            reports=lambda report: self._reported(session, report),
-            limit=job["limit"] + _OVERHEAD,
-        )
-        self._running[session] = _Login(worker, [client])
-        self._workers.start(worker, at_once=True)
+        is_new = login is None
+        if login is None:
+            worker = Worker(
+                job,
+                environ,
+                ends=lambda result: self._ended(session, result),
+                reports=lambda report: self._reported(session, report),
+                limit=job["limit"] + _OVERHEAD,
+            )
+            login = self._running[session] = _Login(worker)
+        # Who has gone already is found out by telling.
+        client.hold()
+        client.gone = lambda: self._left(session, client)
+        login.waiting.append(client)
+        self._tell(client, {}, opens=False)  # we are here
+        self._show(login, client)
+        if is_new:
+            self._workers.start(login.worker, at_once=True)
 
     def _reported(self, session: str, report: Report) -> None:
         login = self._running[session]
-        first = login.prompt is None
         login.prompt = report
-        for number, client in enumerate(list(login.waiting)):
-            self._tell(client, report, opens=first and number == 0)
+        for client in list(login.waiting):
+            self._show(login, client)
 
     def _ended(self, session: str, result: Report) -> None:
         login = self._running.pop(session)
@@ -90,6 +91,12 @@ class Logins:
     def _give_up(self, session: str, login: _Login) -> None:
         if self._running.get(session) is login and not login.waiting:
             login.worker.kill()
+
+    def _show(self, login: _Login, client: Connection) -> None:
+        """The first that is there to see the prompt is the one to open a browser."""
+        if login.prompt is not None and client in login.waiting:
+            self._tell(client, login.prompt, opens=not login.opened)
+            login.opened = login.opened or client in login.waiting
 
     def _tell(self, client: Connection, report: Report, *, opens: bool) -> None:
         client.tell(json.dumps({**report, "opens": opens}).encode() + b"\n")

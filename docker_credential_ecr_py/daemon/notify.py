@@ -14,6 +14,8 @@ from contextlib import suppress
 # What notify-send prints when the button is clicked.
 CLICKED = b"login"
 _SHOWN_MS = "60000"
+# It knows buttons since libnotify 0.8; an older one refuses, and shows it without.
+_IF_NEED_BE_WITHOUT = 'send=$1 button=$2; shift 2; "$send" "$button" "$@" || exec "$send" "$@"'
 
 
 def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> int | None:
@@ -31,8 +33,10 @@ def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> in
     if program is None or sys.platform == "win32":
         return None
     ours, theirs = os.pipe()
-    command = [program, "--app-name=ecr-py", "--icon=dialog-password", f"--expire-time={_SHOWN_MS}"]
-    _start([*command, f"--action={CLICKED.decode()}={button}", title, text], environ, theirs)
+    command = ["/bin/sh", "-c", _IF_NEED_BE_WITHOUT, "sh", program]
+    command += [f"--action={CLICKED.decode()}={button}", f"--expire-time={_SHOWN_MS}"]
+    command += ["--app-name=ecr-py", "--icon=dialog-password", title, text]
+    _start(command, environ, theirs)
     os.close(theirs)
     os.set_blocking(ours, False)
     return ours

@@ -2,9 +2,10 @@
 
 import os
 import time
+from contextlib import suppress
 
 from docker_credential_ecr_py.store import client, entry
-from docker_credential_ecr_py.store.files import QUIETLY
+from docker_credential_ecr_py.store.files import HALF_WRITTEN, QUIETLY
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS
 
 MOST = 10_000
@@ -60,9 +61,11 @@ class Records:
     def write(self, name: bytes, record: bytes) -> bool:
         folder, slash, _ = name.partition(b"/")
         fields = entry.fields_of(record, _KINDS.get(folder + slash, b""))
-        if fields is None or (len(self._memory) >= MOST and name not in self._memory):
+        if fields is None:
             return False
         if fields[0] == entry.CREDENTIAL and (len(fields) < 8 or _times(fields) is None):
+            return False
+        if name not in self._memory and not self._has_room():
             return False
         self._memory[name] = fields
         if fields[0] == entry.SELECTION:
@@ -86,9 +89,13 @@ class Records:
         if folder and entry.is_private_folder(folder):
             for file in os.scandir(folder):
                 name = SELECTIONS + file.name
-                seen = file.stat(follow_symlinks=False)
-                used = max(seen.st_atime, seen.st_mtime)
-                found[name] = max(used, self._used.get(name, 0.0))
+                # Others may be at it: what is listed may have its name, or be gone, by now.
+                if name.endswith(HALF_WRITTEN):
+                    continue
+                with suppress(FileNotFoundError):
+                    seen = file.stat(follow_symlinks=False)
+                    used = max(seen.st_atime, seen.st_mtime)
+                    found[name] = max(used, self._used.get(name, 0.0))
         return found
 
     def selection(self, name: bytes) -> list[bytes] | None:
@@ -114,6 +121,17 @@ class Records:
 
     def clear(self) -> None:
         self._memory.clear()
+        self._used.clear()
+
+    def _has_room(self) -> bool:
+        """Where all is taken, the selection goes that was used least recently.
+
+        Credentials go when they are spent. Each access key in somebody's environment brings a
+        selection of its own, and most of them never come again.
+        """
+        if len(self._memory) >= MOST and self._used:
+            self.remove(min(self._used, key=lambda name: self._used[name]))
+        return len(self._memory) < MOST
 
     def _from_disk(self, name: bytes, kind: bytes, flags: int = 0) -> list[bytes] | None:
         if self._root is None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -34,7 +35,7 @@ _NO_STAMPS: tuple[bytes, ...] = ()
 
 
 class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket."""
+    """Another daemon runs, or there is no place for its socket, or no longer."""
 
 
 class Daemon:
@@ -72,7 +73,7 @@ class Daemon:
         )
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT. Raises CannotRun."""
+        """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
         keep_to_ourselves()
         _allow_many_files()
         socket_path = entry.socket_path(paths.as_bytes(self._environ))
@@ -82,15 +83,19 @@ class Daemon:
             passed = _passed_sockets(self._environ)
             for listener in passed or [_bound(socket_path)]:
                 self._server.listen(listener)
+            ours = entry.stamp(socket_path)
             self._heed_signals()
             _tell_systemd(self._environ, "READY=1")
             log.info("daemon started, %s", os.fsdecode(socket_path))
             try:
                 while not self._ending:
                     self._turn()
+                    if entry.stamp(socket_path) != ours:
+                        # Its folder was removed, or another daemon is in our place.
+                        raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
             finally:
                 _tell_systemd(self._environ, "STOPPING=1")
-                if not passed:
+                if not passed and entry.stamp(socket_path) == ours:
                     with suppress(OSError):
                         os.unlink(socket_path)
                 self._workers.stop()
@@ -107,7 +112,11 @@ class Daemon:
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
         for key, events in ready:
-            key.data(events)
+            try:
+                key.data(events)
+            except Exception:
+                # Nor may what comes of one client or worker keep it from the others.
+                log.exception("unexpected")
 
     def _look(self) -> float:
         """Files, records and sessions, and what is to be done. Seconds until the next look."""
@@ -201,14 +210,15 @@ class Daemon:
 
     def _tell_person(self, ending: Ending) -> None:
         """Once for each end of a session; a click on it logs in."""
-        command = f"ecr-py login {ending.profile}".rstrip()
+        command = f"ecr-py login {quote(ending.profile)}" if ending.profile else "ecr-py login"
         log.info("a session ends soon: %s", command)
         if self._settings.notify == "never":
             return
         minutes = max(0, round((ending.expires - time.time()) / 60))
         when = f"ends in {minutes} minutes" if minutes else "has ended"
         title = f"Your AWS session {when}"
-        pipe = notify(self._environ, title, f"{command} renews it.", "Log in")
+        environ = environment_of(ending.context, self._environ)
+        pipe = notify(environ, title, f"{command} renews it.", "Log in")
         if pipe is not None:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)

@@ -20,6 +20,7 @@ MOST_CONNECTIONS = 800
 _CHUNK = 65536
 _LONGEST_LINE = 16 * 1024
 _BACKLOG = 512
+_PAUSE = 0.05
 
 
 class Connection:
@@ -153,6 +154,8 @@ class Server:
                 return
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._connections:
+                    # Who knocks is still there: we would be called again at once, on and on.
+                    time.sleep(_PAUSE)
                     return
                 self._close_oldest()
                 continue

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -18,8 +19,10 @@ _UNITS = Path(__file__).parent / "units"
 _OURS = "Written by `ecr-py daemon install`"
 # Seconds.
 _LIMIT = 30
-# What leads to AWS from here, and where things are, which a service does not inherit from a shell.
+# What leads to AWS from here, and where things are (on PATH what credential_process names), which a
+# service does not inherit from a shell.
 _PASSED_ON = (
+    "PATH",
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
@@ -27,6 +30,7 @@ _PASSED_ON = (
     "http_proxy",
     "no_proxy",
     "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "DOCKER_CONFIG",
@@ -43,10 +47,14 @@ class CannotInstall(EcrPyError):
 
 @dataclass(frozen=True)
 class Service:
-    """`files` are paths and what goes there; the commands are run after, or before they go."""
+    """`files` are paths and what goes there; the commands are run after, or before they go.
+
+    `to_make_way` ends what an earlier installation runs; it may fail, for there may be none.
+    """
 
     manager: str
     files: Mapping[Path, str]
+    to_make_way: tuple[tuple[str, ...], ...]
     to_start: tuple[tuple[str, ...], ...]
     to_stop: tuple[tuple[str, ...], ...]
     to_end: tuple[tuple[str, ...], ...]
@@ -56,7 +64,7 @@ class Service:
     def installed(self) -> bool:
         return all(file.exists() for file in self.files)
 
-    def install(self) -> None:
+    def write(self) -> None:
         """Raises CannotInstall."""
         for file in self.files:
             if file.exists() and _OURS not in file.read_text(errors="replace"):
@@ -68,6 +76,13 @@ class Service:
                 write_whole(file, text.encode())
         except OSError as error:
             raise CannotInstall(f"{error.filename} cannot be written: {error.strerror}") from None
+
+    def make_way(self) -> None:
+        with suppress(CannotInstall):
+            _run(self.to_make_way)
+
+    def enable(self) -> None:
+        """Runs it, now and at each login. Raises CannotInstall."""
         _run(self.to_start)
 
     def uninstall(self) -> list[Path]:
@@ -94,9 +109,11 @@ class Service:
 
 def service(program: str, environ: Mapping[str, str], platform: str = sys.platform) -> Service:
     """How this system runs the daemon. Raises CannotInstall where it has no way."""
-    passed = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
+    # launchd knows no runtime folder; the helper asks where the shell says.
+    names = (*_PASSED_ON, "XDG_RUNTIME_DIR") if platform == "darwin" else _PASSED_ON
+    passed = {name: environ[name] for name in names if environ.get(name)}
     if platform == "darwin":
-        return _launchd(program, passed, environ)
+        return _launchd(program, passed)
     if platform == "linux":
         return _systemd(program, passed, environ)
     raise CannotInstall("the daemon runs on Linux and macOS")
@@ -126,6 +143,7 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
             folder / "ecr-py.socket": _template("ecr-py.socket", "", []),
             folder / "ecr-py.service": text,
         },
+        to_make_way=((*systemctl, "stop", *units),),
         to_start=(
             (*systemctl, "daemon-reload"),
             (*systemctl, "enable", *units),
@@ -137,7 +155,7 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
     )
 
 
-def _launchd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]) -> Service:
+def _launchd(program: str, passed: Mapping[str, str]) -> Service:
     file = Path(os.path.expanduser("~/Library/LaunchAgents/ecr-py.plist"))
     lines = [
         f"    <key>{escape(name)}</key>\n    <string>{escape(value)}</string>"
@@ -147,6 +165,8 @@ def _launchd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
     return Service(
         "launchd",
         {file: _template("ecr-py.plist", escape(program), lines)},
+        # What is loaded already cannot be bootstrapped.
+        to_make_way=(("launchctl", "bootout", f"{user}/ecr-py"),),
         to_start=(
             ("launchctl", "bootstrap", user, str(file)),
             ("launchctl", "kickstart", f"{user}/ecr-py"),

@@ -12,6 +12,7 @@ ever in a report: what a worker brings is in the files that it wrote, or in the 
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,12 +21,17 @@ from typing import Any
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.login import Login
+from docker_credential_ecr_py.sso.person import browser_command
 from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt
+
+_DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
+# Seconds that systemd's user manager has to answer.
+_LIMIT = 10
 
 
 def main() -> None:
@@ -76,10 +82,14 @@ def login(session: dict[str, Any], device: bool, browser: bool, limit: float) ->
 
 
 def log_in(host: str, limit: float) -> None:
+    if browser_command(os.environ) is None:
+        os.environ.update(_display())
     broker = Broker()
     session = broker.select(host).identity.sso
     browser = broker.person.browser
-    if session is not None and browser is not None:
+    if browser is None:
+        raise LoginNeeded("the daemon knows no way to a browser")
+    if session is not None:
         broker.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 
 
@@ -96,6 +106,19 @@ class _Reported:
 
 def _opened_elsewhere(address: str) -> None:
     """Whoever asked for the login has the person's browser; the prompt has the address."""
+
+
+def _display() -> dict[str, str]:
+    """The way to the person's screen: a service that began before it is not told."""
+    show = ("systemctl", "--user", "show-environment")
+    try:
+        done = subprocess.run(
+            show, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    told = dict(line.partition("=")[::2] for line in os.fsdecode(done.stdout).splitlines())
+    return {name: told[name] for name in _DISPLAY if told.get(name)}
 
 
 _JOBS: dict[str, Callable[..., None]] = {

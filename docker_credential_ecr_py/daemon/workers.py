@@ -63,9 +63,6 @@ class Workers:
         else:
             self._waiting.append(worker)
 
-    def running(self) -> list[Report]:
-        return [worker.job for worker in self._running]
-
     def expire(self) -> float | None:
         """Kills who took too long. Seconds until the next one would, or None."""
         now = time.monotonic()
@@ -83,23 +80,11 @@ class Workers:
             worker.kill()
 
     def _run(self, worker: Worker) -> None:
-        ours, theirs = os.pipe()
         try:
-            worker.process = subprocess.Popen(
-                [*python_for(f"{__package__}.worker"), json.dumps(worker.job)],
-                stdin=subprocess.DEVNULL,
-                stdout=theirs,
-                stderr=subprocess.DEVNULL,
-                env=dict(worker.environ),
-                cwd="/",
-                start_new_session=True,
-            )
+            ours = _begin(worker)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the environment
-            os.close(ours)
             worker.ends({"died": f"it cannot be started: {error}"})
             return
-        finally:
-            os.close(theirs)
         worker.deadline = time.monotonic() + worker.limit
         os.set_blocking(ours, False)
         self._running.append(worker)
@@ -126,7 +111,8 @@ class Workers:
         if not worker.last.keys() & {"result", "died"}:
             worker.last = {"died": f"it ended with {code}"}
         worker.ends(worker.last)
-        if self._waiting and len(self._running) < MOST_AT_ONCE:
+        # Where one cannot be started, it is the next one's turn.
+        while self._waiting and len(self._running) < MOST_AT_ONCE:
             self._run(self._waiting.popleft())
 
     def _take(self, worker: Worker, line: bytes) -> None:
@@ -139,3 +125,24 @@ class Workers:
         worker.last = report
         if "result" not in report:
             worker.reports(report)
+
+
+def _begin(worker: Worker) -> int:
+    """Starts its process. What it reports comes out of the pipe; raises OSError and ValueError."""
+    ours, theirs = os.pipe()
+    try:
+        worker.process = subprocess.Popen(
+            [*python_for(f"{__package__}.worker"), json.dumps(worker.job)],
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=subprocess.DEVNULL,
+            env=dict(worker.environ),
+            cwd="/",
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return ours

@@ -46,7 +46,6 @@ class SharedLogin:
         if not wire:
             return None
         job = {
-            "do": "login",
             "session": asdict(session),
             "device": self.own.device,
             "browser": self.own.browser is not None,

@@ -43,7 +43,10 @@ def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT)
     try:
         connection.settimeout(max(0.001, deadline - time.monotonic()))
         connection.sendall(b"%b %b\n%b" % (PROTOCOL, request, body))
-        connection.shutdown(_socket.SHUT_WR)
+        try:  # noqa: SIM105 -- contextlib is not loaded yet
+            connection.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # macOS, where the daemon has answered and closed already
         answer = b""
         while len(answer) <= LARGEST_ANSWER:
             left = deadline - time.monotonic()

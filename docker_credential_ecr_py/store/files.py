@@ -17,6 +17,9 @@ _FOLDERS = ("selections", "credentials", "locks")
 _KEPT_UNUSED = 30 * 86400
 _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
+# How write_whole names what it is at, and how many seconds later nobody is at it any more.
+HALF_WRITTEN = b".new"
+_AT_WORK = 60
 # When a selection was last read tells the daemon when it was last used, so that whoever merely
 # looks does not count.
 QUIETLY = getattr(os, "O_NOATIME", 0)
@@ -60,17 +63,23 @@ class FileShelf:
                 os.unlink(self.path(name))
 
     def names(self, folder: bytes) -> list[bytes]:
-        if not self._is_sound(_folder_of(folder)):
-            return []
-        try:
-            return [folder + found for found in os.listdir(self.path(folder))]
-        except OSError:
-            return []
+        return [name for name in self._names(folder) if not name.endswith(HALF_WRITTEN)]
 
     def wipe(self) -> None:
         for folder in (CREDENTIALS, SELECTIONS):
             for name in self.names(folder):
                 self.remove(name)
+        self.drop_half_written()
+
+    def drop_half_written(self) -> None:
+        """What killed processes left, which may be in clear."""
+        now = time.time()
+        for folder in (CREDENTIALS, SELECTIONS):
+            for name in self._names(folder):
+                with suppress(OSError):
+                    path = Path(os.fsdecode(self.path(name)))
+                    if name.endswith(HALF_WRITTEN) and self._useless(path, now):
+                        path.unlink()
 
     def path(self, name: bytes) -> bytes:
         return b"%b/%b" % (self._root, name)
@@ -82,6 +91,14 @@ class FileShelf:
         except OSError:
             return None
         return self.root / "locks"
+
+    def _names(self, folder: bytes) -> list[bytes]:
+        if not self._is_sound(_folder_of(folder)):
+            return []
+        try:
+            return [folder + found for found in os.listdir(self.path(folder))]
+        except OSError:
+            return []
 
     def _is_sound(self, folder: str) -> bool:
         """Neither a link nor anybody else's: what is in it may be read, and removed."""
@@ -119,11 +136,11 @@ class FileShelf:
                         path.unlink(missing_ok=True)
 
     def _useless(self, path: Path, now: float) -> bool:
-        unused = now - path.lstat().st_mtime
-        if path.name.endswith(".new"):
-            return unused > 3600
+        found = path.lstat()
+        if os.fsencode(path.name).endswith(HALF_WRITTEN):
+            return now - found.st_mtime > _AT_WORK
         if path.parent.name != "credentials":
-            return unused > _KEPT_UNUSED
+            return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
         for kind in self._kinds:
             fields = entry.read(os.fsencode(path), kind)
             if fields and fields[1] == os.fsencode(path.name):

@@ -63,6 +63,7 @@ class MemoryShelf:
                 files.remove(name)
                 if fields:
                     self.write(name, fields[:8] if kind == entry.CREDENTIAL else fields)
+        files.drop_half_written()
 
     def _ask(self, request: bytes, body: bytes = b"") -> bytes | None:
         """A daemon that did not answer once is not asked again by this process."""

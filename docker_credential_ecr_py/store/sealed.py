@@ -114,6 +114,7 @@ class SealedShelf:
                 self.write(name, fields)
             if not self._files.read(name, SEALED):  # damaged, or the disk is full
                 self._files.remove(name)
+        self._files.drop_half_written()
 
     def have_key(self) -> None:
         """Whoever is to lock fetches the key first: opening a keyring takes its time."""

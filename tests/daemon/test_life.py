@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.log import LARGEST
 from tests.breaking.entries import HALF_LIFE, files, let_pass
 from tests.daemon.resident import (
     ECR_PY,
@@ -44,6 +47,22 @@ case "$*" in
 *restart*) setsid ecr-py daemon run >/dev/null 2>&1 </dev/null & echo $! >"$HOME/systemctl.pid" ;;
 *stop*|*disable*) kill "$(cat "$HOME/systemctl.pid")" ;;
 esac
+"""
+
+
+# As launchd's, which takes no agent that it has already.
+LAUNCHCTL = """#!/bin/sh
+case "$1" in
+bootout) rm "$HOME/loaded" || exit 3 ;;
+bootstrap)
+    [ ! -e "$HOME/loaded" ] || { echo 'Bootstrap failed: 5: Input/output error' >&2; exit 5; }
+    touch "$HOME/loaded" ;;
+esac
+"""
+AGENT = """
+import os
+from docker_credential_ecr_py.daemon.service import service
+agent = service("/opt/ecr-py", os.environ, "darwin")
 """
 
 
@@ -163,6 +182,49 @@ def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident
         assert resident.process.wait(10) == 0
         assert wire.recv(65536) == b""
     eventually(lambda: processes_of(home) == [])
+
+
+# Fails at what no test has thought of: a worker has ended, and its end cannot be dealt with.
+STUMBLES = """
+from docker_credential_ecr_py.daemon import __main__, keeper
+
+def ended(*_):
+    raise ZeroDivisionError
+
+keeper.Keeper._ended = ended
+__main__.main()
+"""
+
+
+def test_one_that_nobody_reaches_any_more_ends(home: Home, resident: Resident) -> None:
+    """Where somebody logs out, the runtime folder goes."""
+    shutil.rmtree(socket_path(home).parent)
+    resident.process.send_signal(signal.SIGHUP)  # it looks now, not within the minute
+    assert resident.process.wait(20) == 1
+    assert f"nobody reaches {socket_path(home)}" in home.log.read_text()
+    assert processes_of(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_one_whose_place_was_taken_leaves_it_to_the_other(
+    home: Home, residents: Residents, number: signal.Signals
+) -> None:
+    first = residents.start()
+    shutil.rmtree(socket_path(home).parent)
+    second = residents.start()
+    first.process.send_signal(number)
+    first.process.wait(20)
+    assert second.status()["pid"] == second.pid
+
+
+def test_an_error_that_nobody_has_thought_of_does_not_end_it(
+    home: Home, aws: Aws, residents: Residents
+) -> None:
+    use_store(home, "memory", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
+    resident = residents.start(command=[sys.executable, "-c", STUMBLES])
+    eventually(lambda: home.log.exists() and "ZeroDivisionError" in home.log.read_text())
+    assert resident.answers
+    assert home.get(registry(DEV)).password in aws.issued
 
 
 # What it is told
@@ -365,6 +427,47 @@ def test_no_key_of_the_shell_gets_into_the_unit(home: Home, aws: Aws) -> None:
     assert 'Environment="DOCKER_CONFIG=/somewhere"' in text
 
 
+def test_the_service_finds_the_programs_that_the_shell_finds(
+    home: Home, aws: Aws, residents: Residents
+) -> None:
+    """systemd's own PATH has neither ~/.local/bin nor Homebrew's."""
+    secret = aws.add_key("AKIADEV", f"arn:aws:iam::{DEV}:user/dev")
+    keys = {"Version": 1, "AccessKeyId": "AKIADEV", "SecretAccessKey": secret}
+    tool = home.write(home.path / "opt" / "our-keys", f"#!/bin/sh\necho '{json.dumps(keys)}'\n")
+    tool.chmod(0o755)
+    home.write(
+        home.aws_config,
+        f"[profile dev]\naws_account_id = {DEV}\ncredential_process = our-keys\n",
+    )
+    use_store(home, "file", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
+    unit = units(home, PATH=f"{tool.parent}:{home.environment['PATH']}")["ecr-py.service"]
+    passed = dict(re.findall(r'^Environment="(\w+)=(.*)"$', unit, re.MULTILINE))
+    resident = residents.start({"PATH": "/usr/local/bin:/usr/bin:/bin"} | passed)
+    resident.looks()
+    assert resident.failures == []
+    assert aws.count(TOKEN) == 1
+
+
+def test_the_service_trusts_whom_the_shell_trusts(home: Home) -> None:
+    unit = units(home, REQUESTS_CA_BUNDLE="/etc/ours.pem")["ecr-py.service"]
+    assert 'Environment="REQUESTS_CA_BUNDLE=/etc/ours.pem"' in unit
+
+
+def test_an_agent_of_launchd_listens_where_the_helper_asks(home: Home) -> None:
+    show = "print(*agent.files.values())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", AGENT + show],
+        env=home.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    runtime = home.environment["XDG_RUNTIME_DIR"]
+    assert f"<key>XDG_RUNTIME_DIR</key>\n    <string>{runtime}</string>" in done.stdout
+
+
 def test_where_systemd_does_not_answer_nothing_is_written(home: Home) -> None:
     broken = home.write(home.path / "bin" / "systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
     broken.chmod(0o755)
@@ -414,6 +517,43 @@ def test_install_writes_starts_and_uninstall_takes_it_back(
     assert list(folder.iterdir()) == []
     assert "disable --now ecr-py.socket ecr-py.service" in systemd.read_text()
     assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
+
+
+def test_install_ends_a_daemon_that_was_started_by_hand(
+    home: Home, residents: Residents, systemd: Path
+) -> None:
+    by_hand = residents.start()
+    done = ecr_py(home, "daemon", "install")
+    assert done.code == 0, done
+    assert by_hand.process.wait(20) == 0
+    found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
+    assert found["pid"] != by_hand.pid
+    assert f"pid {found['pid']}" in done.stdout
+
+
+def test_a_daemon_started_by_hand_goes_on_where_install_writes_nothing(
+    home: Home, resident: Resident, systemd: Path
+) -> None:
+    home.write(home.path / ".config" / "systemd" / "user" / "ecr-py.socket", "[Socket]\n")
+    assert "is not ours" in ecr_py(home, "daemon", "install").line
+    assert resident.answers
+
+
+def test_an_agent_of_launchd_that_is_loaded_already_makes_way(home: Home) -> None:
+    script = home.write(home.path / "bin" / "launchctl", LAUNCHCTL)
+    script.chmod(0o755)
+    path = f"{script.parent}:{home.environment['PATH']}"
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", f"{AGENT}agent.write(); agent.make_way(); agent.enable()"],
+            env=home.environment | {"PATH": path},
+            cwd="/",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert (home.path / "loaded").exists()
 
 
 def test_a_unit_that_is_not_ours_is_left_alone(home: Home, systemd: Path) -> None:
@@ -499,6 +639,26 @@ def test_logs_are_those_of_daemon_and_helper(home: Home, start: Start) -> None:
     assert "daemon started" in shown.stdout
     assert "fetched by rule" in shown.stdout
     assert ecr_py(home, "daemon", "logs", "-n", "1").stdout.count("\n") == 1
+
+
+def test_the_daemon_writes_on_where_the_log_is_after_others_renamed_it(
+    home: Home, resident: Resident
+) -> None:
+    for _ in range(2):
+        with home.log.open("a") as log:
+            log.write("x" * (LARGEST + 1) + "\n")
+        home.call("get", stdin=b"no server URL")
+        assert home.log.stat().st_size < LARGEST
+    resident.process.terminate()
+    assert resident.process.wait(20) == 0
+    assert "daemon ended" in home.log.read_text()
+
+
+def test_a_log_that_somebody_removed_is_begun_anew(home: Home, resident: Resident) -> None:
+    home.log.unlink()
+    resident.process.terminate()
+    assert resident.process.wait(20) == 0
+    assert "daemon ended" in home.log.read_text()
 
 
 def test_help_tells_of_each_command(home: Home) -> None:

@@ -22,7 +22,6 @@ from tests.daemon.resident import (
     Resident,
     as_bytes,
     as_nobody,
-    memory_of,
     names,
     record,
     socket_path,
@@ -517,17 +516,26 @@ def test_socket_and_folders_are_for_their_owner_alone(home: Home, resident: Resi
     assert {path.name for path in top.iterdir()} == {"daemon.sock", "daemon.lock", "locks"}
 
 
-def test_it_takes_no_more_records_than_it_has_room_for(home: Home, resident: Resident) -> None:
+def test_it_keeps_no_more_records_than_it_has_room_for_and_drops_the_longest_unused(
+    home: Home, aws: Aws, resident: Resident
+) -> None:
     """Each is small, so that ten thousand stay a matter of megabytes."""
     body = record(entry.SELECTION, b"h", b"c", b"", b"{}")
 
     def write(number: int) -> bytes | None:
         return resident.ask(b"write selections/%d~x" % number, body)
 
+    assert write(0) == b"ok\n"
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(write, range(10_100)))
-    assert answers.count(b"ok\n") == 10_000
-    assert memory_of(home).load("0") is None
+        assert set(pool.map(write, range(1, 10_100))) == {b"ok\n"}
+    password = home.get(registry(DEV)).password
+    calls = aws.count()
+    assert home.get(registry(DEV)).password == password
+    assert aws.count() == calls
+    kept = names(resident, "selections/")
+    assert len(kept) + len(names(resident, "credentials/")) == 10_000
+    assert b"selections/0~x" not in kept
+    assert b"selections/10099~x" in kept
     assert resident.status()["pid"] == resident.pid
 
 

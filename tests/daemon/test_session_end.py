@@ -14,7 +14,7 @@ from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.breaking.test_secrets import Secrets
 from tests.daemon.resident import TOKEN, Resident
 from tests.home import DEV, STAGE, START_URL, Home, registry
-from tests.login.person import SESSION, Person, eventually, visit
+from tests.login.person import BROWSER, SESSION, Person, eventually, visit
 from tests.standin.aws import Aws
 
 Start = Callable[..., Resident]
@@ -24,6 +24,16 @@ printf '%s\\n' "$@" -- >>"$HOME/notified"
 cat "$HOME/click" 2>/dev/null
 exit 0
 """
+# As before libnotify 0.8.
+WITHOUT_BUTTONS = """#!/bin/sh
+case "$*" in *--action*) echo 'Unknown option --action' >&2; exit 1 ;; esac
+"""
+# As systemd's user manager knows it, and as webbrowser opens a page where there is a display.
+SHOW_ENVIRONMENT = """#!/bin/sh
+[ "$*" = "--user show-environment" ] || exit 1
+printf '%s\\n' LANG=C DISPLAY=:7 AWS_PROFILE=nobody
+"""
+XDG_OPEN = '#!/bin/sh\necho "$DISPLAY" "$AWS_PROFILE" >"$HOME/seen"\n'
 MINUTES = 60.0
 
 
@@ -34,9 +44,12 @@ class Desktop:
         self.person = person
         self.home = person.home
         person.has_browser()
-        script = self.home.write(self.home.path / "bin" / "notify-send", NOTIFY_SEND)
-        script.chmod(0o755)
-        self.home.environment["PATH"] = f"{script.parent}:{self.home.environment['PATH']}"
+        self.has("notify-send", NOTIFY_SEND)
+        folder = self.home.path / "bin"
+        self.home.environment["PATH"] = f"{folder}:{self.home.environment['PATH']}"
+
+    def has(self, program: str, script: str) -> None:
+        self.home.write(self.home.path / "bin" / program, script).chmod(0o755)
 
     @property
     def told(self) -> list[list[str]]:
@@ -218,6 +231,43 @@ def test_without_a_desktop_it_lives_on(home: Home, aws: Aws, start: Start) -> No
     assert resident.status()["pid"] == resident.pid
 
 
+def test_a_notify_send_that_knows_no_buttons_shows_it_without(
+    desktop: Desktop, aws: Aws, start: Start
+) -> None:
+    desktop.has("notify-send", WITHOUT_BUTTONS + NOTIFY_SEND.partition("\n")[2])
+    legacy_session_ends_in(desktop, aws, 10 * MINUTES)
+    resident = start("file")
+    (arguments,) = eventually(lambda: desktop.told)
+    assert "ends in 10 minutes" in "\n".join(arguments)
+    assert not [argument for argument in arguments if argument.startswith("--action")]
+    resident.looks()
+    assert resident.failures == []
+
+
+def test_it_gets_no_secret(desktop: Desktop, aws: Aws, start: Start) -> None:
+    """It may wait for a click for a minute, and anybody may look into it."""
+    desktop.has(
+        "notify-send", '#!/bin/sh\nenv >"$HOME/seen.new"; mv "$HOME/seen.new" "$HOME/seen"\n'
+    )
+    legacy_session_ends_in(desktop, aws, 10 * MINUTES)
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    start("file", **dict.fromkeys(keys, "hunter2"), DBUS_SESSION_BUS_ADDRESS="unix:path=/bus")
+    seen = desktop.home.path / "seen"
+    eventually(seen.exists)
+    assert "hunter2" not in seen.read_text()
+    assert "unix:path=/bus" in seen.read_text()
+
+
+def test_a_profile_whose_name_takes_quotes(desktop: Desktop, aws: Aws, start: Start) -> None:
+    text = desktop.home.aws_config.read_text()
+    desktop.home.aws_config.write_text(text.replace("[profile dev]", '[profile "our dev"]'))
+    desktop.home.get(registry(DEV))
+    aws.write_sso_token(desktop.home.path, START_URL, lifetime=10 * MINUTES)
+    start("file")
+    (arguments,) = eventually(lambda: desktop.told)
+    assert "ecr-py login 'our dev'" in "\n".join(arguments)
+
+
 # Clicked
 
 
@@ -244,6 +294,36 @@ def test_a_click_for_a_named_session_logs_in_by_redirect(
     assert "You can close this page" in page
     eventually(lambda: expires(desktop.home) > time.time() + 30 * MINUTES)
     assert aws.count("StartDeviceAuthorization") == 0
+
+
+def clicked_without_a_browser(desktop: Desktop, aws: Aws, start: Start) -> None:
+    """A service begins before the desktop, and is not told of the display."""
+    del desktop.home.environment["BROWSER"]
+    legacy_session_ends_in(desktop, aws, 10 * MINUTES)
+    desktop.clicks()
+    start("file")
+
+
+def test_a_click_logs_in_on_the_display_that_came_later(
+    desktop: Desktop, aws: Aws, start: Start
+) -> None:
+    desktop.has("systemctl", SHOW_ENVIRONMENT)
+    desktop.has("xdg-settings", "#!/bin/sh\nexit 1\n")
+    desktop.has("xdg-open", XDG_OPEN + BROWSER.partition("\n")[2])
+    clicked_without_a_browser(desktop, aws, start)
+    visit(desktop.person.next_address(), "allow")
+    eventually(lambda: expires(desktop.home) > time.time() + 3600)
+    assert (desktop.home.path / "seen").read_text().split() == [":7"]
+
+
+def test_a_click_where_no_browser_is_to_be_had_says_so(
+    desktop: Desktop, aws: Aws, start: Start
+) -> None:
+    desktop.has("systemctl", "#!/bin/sh\nexit 1\n")
+    clicked_without_a_browser(desktop, aws, start)
+    eventually(lambda: "login from the notification" in desktop.home.log.read_text())
+    assert "the daemon knows no way to a browser" in desktop.home.log.read_text()
+    assert aws.count() == 0
 
 
 def test_without_a_click_nobody_is_logged_in(desktop: Desktop, aws: Aws, start: Start) -> None:

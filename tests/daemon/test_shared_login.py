@@ -7,15 +7,18 @@ import os
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.store import entry
 from tests.breaking.test_secrets import Secrets
-from tests.daemon.resident import Resident, processes_of
+from tests.daemon.resident import Resident, as_bytes, processes_of, socket_path
 from tests.daemon.test_without import in_its_place, nonsense
-from tests.home import DEV, PROD, STAGE, Answer, registry
-from tests.login.person import ECR_PY, Person, eventually, visit
+from tests.home import DEV, PROD, STAGE, START_URL, Answer, registry
+from tests.login.person import ECR_PY, SESSION, Person, eventually, visit
 from tests.login.terminal import Terminal
 from tests.login.test_from_get import CODE, redirect_port
 from tests.standin.aws import Aws
@@ -145,6 +148,25 @@ def test_ctrl_c_in_the_first_leaves_the_second_going(
             found = answer(person, two, "2")
     assert found.password in aws.issued
     assert aws.count(DEVICE) == 1
+
+
+def test_who_left_before_the_daemon_looked_is_not_the_one_to_open_a_browser(
+    person: Person, aws: Aws, resident: Resident
+) -> None:
+    session = asdict(SsoSession(START_URL, "eu-west-1", SESSION, "dev", ("sso:account:access",)))
+    job = {"session": session, "device": False, "browser": True, "limit": 300}
+    here = entry.context(as_bytes(person.home)).hex()
+    order = f"ecr-py/1 login {here} {json.dumps(job).encode().hex()}\n".encode()
+    with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as stays:
+        with resident.stopped():
+            for wire in (left, stays):
+                wire.connect(str(socket_path(person.home)))
+                wire.sendall(order)
+            left.close()
+        stays.settimeout(40)
+        with stays.makefile("rb") as told:
+            report = next(one for one in map(json.loads, told) if "prompt" in one)
+        assert report["opens"] is True
 
 
 def test_a_login_that_everybody_has_left_ends(person: Person, aws: Aws, resident: Resident) -> None:

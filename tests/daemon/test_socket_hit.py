@@ -21,7 +21,8 @@ from tests.daemon.resident import (
     socket_path,
     use_store,
 )
-from tests.home import DEV, HELPER, PROD, STAGE, Home, registry
+from tests.home import DEV, HELPER, PROD, STAGE, Answer, Home, registry
+from tests.programs import need
 from tests.standin.aws import Aws
 
 OTHER = "registry.example.com"
@@ -35,6 +36,26 @@ def test_a_get_by_socket_asks_aws_once(home: Home, aws: Aws, resident: Resident)
     assert [home.get(registry(DEV)) for _ in range(3)] == [first] * 3
     assert aws.issued[first.password].account == DEV
     assert first.stderr == b""
+    assert aws.count() == calls
+
+
+def test_a_daemon_that_has_answered_and_gone_already(
+    home: Home, aws: Aws, resident: Resident
+) -> None:
+    """macOS fails then to shut down what the other end has closed."""
+    home.get(registry(DEV))
+    first, calls = home.get(registry(DEV)), aws.count()
+    refused = ["-f", "-o", "/dev/null", "-e", "inject=shutdown:error=ENOTCONN"]
+    done = subprocess.run(
+        [need("strace"), *refused, "-e", "trace=shutdown", HELPER, "get"],
+        input=registry(DEV).encode(),
+        env=home.environment,
+        capture_output=True,
+        timeout=60,
+        start_new_session=True,
+        check=False,
+    )
+    assert Answer(done.returncode, done.stdout, done.stderr) == first
     assert aws.count() == calls
 
 

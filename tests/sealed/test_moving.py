@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.breaking.entries import files, only
@@ -119,6 +121,22 @@ def test_from_memory_to_keyring(home: Home, aws: Aws) -> None:
         assert right(aws, home.get(registry(DEV))) == second
     assert sealed_fields(only(home, "credentials"))
     assert readable(home, password, second) == []
+
+
+@pytest.mark.usefixtures("keyring")
+@pytest.mark.parametrize("other", ["keyring", "memory", "none"])
+def test_what_another_process_is_writing_is_left_to_it(home: Home, aws: Aws, other: str) -> None:
+    """But not what a process left that was killed: it may be in clear."""
+    set_store(home, "file")
+    right(aws, home.get(registry(DEV)))
+    set_store(home, other)
+    folder = home.cache / "credentials"
+    at_work, killed = folder / "a.0123.new", folder / "b.0123.new"
+    for path in (at_work, killed):
+        path.touch(mode=0o600)
+    os.utime(killed, (1, 1))
+    right(aws, home.get(registry(STAGE)), STAGE)
+    assert (at_work.exists(), killed.exists()) == (True, False)
 
 
 # From the keyring.

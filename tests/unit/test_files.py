@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileStore
+from docker_credential_ecr_py.store.files import FileShelf, FileStore
 from docker_credential_ecr_py.store.kinds import NoStore, Remembered, Store
 from tests.breaking.entries import write_sealed
 
@@ -155,6 +155,30 @@ def test_the_sweep_drops_what_is_of_no_use(root: Path, store: FileStore) -> None
     store.save("new", CREDENTIAL)
     left = {path.name for path in root.rglob("*") if path.is_file()}
     assert left == {"kept", "new", "at-work.1.new", ".swept"}
+
+
+def test_the_sweep_leaves_a_selection_that_is_old_and_in_use(root: Path, store: FileStore) -> None:
+    store.remember(remembered())
+    (path,) = (root / "selections").iterdir()
+    used = path.stat().st_mtime
+    os.utime(path, (used, used - 40 * 86400))
+    store.save("key", CREDENTIAL)
+    assert (root / "locks" / ".swept").exists()
+    assert path.exists()
+
+
+def test_what_is_half_written_is_no_record_and_goes_later(root: Path, store: FileStore) -> None:
+    store.save("key", CREDENTIAL)
+    shelf = FileShelf(root)
+    half = root / "credentials" / "key.0123.new"
+    half.touch(mode=0o600)
+    for act in (shelf.drop_half_written, shelf.wipe):
+        act()
+        assert half.exists()
+    assert shelf.names(b"credentials/") == []
+    age(half, 3600)
+    shelf.wipe()
+    assert not half.exists()
 
 
 def test_the_sweep_leaves_what_lies_behind_a_link(root: Path, tmp_path: Path) -> None:

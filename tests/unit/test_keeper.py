@@ -167,6 +167,15 @@ def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
     assert "AWS is away" in shown["what"]
 
 
+def test_what_has_failed_for_months_is_still_tried_each_hour(world: World) -> None:
+    """2**1024, so many tries later, is too large for a float."""
+    world.named = {OTHER}
+    failed = {"result": Unreachable("AWS is away").as_note()}
+    for _ in range(1100):
+        assert len(world.turns(failed)) == 1
+        world.now += 1.5 * HOUR
+
+
 def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
@@ -239,6 +248,29 @@ def test_a_session_that_ended_days_ago_is_old_news(world: World) -> None:
     world.session(ends_in=-3 * DAY, refresh=False)
     world.turns()
     assert world.told == []
+
+
+def test_what_is_half_written_is_no_selection(world: World) -> None:
+    world.keeps()
+    (file,) = (world.root / "cache" / "selections").iterdir()
+    file.with_name(f"{file.name}.0123.new").write_bytes(file.read_bytes())
+    assert list(world.records.selections()) == [b"selections/" + os.fsencode(file.name)]
+
+
+def test_a_selection_that_goes_while_it_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.keeps(HOST)
+    world.keeps(OTHER)
+    listed = os.scandir
+
+    def scandir(folder: bytes) -> list[os.DirEntry[bytes]]:
+        found = list(listed(folder))
+        os.unlink(found[0])
+        return found
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert len(world.records.selections()) == 1
 
 
 def test_a_context_becomes_an_environment() -> None:

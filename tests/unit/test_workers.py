@@ -1,0 +1,40 @@
+"""Workers that cannot be started: whoever waits for them is told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+from pathlib import Path
+
+import pytest
+
+from docker_credential_ecr_py.daemon.workers import MOST_AT_ONCE, Report, Worker, Workers
+
+
+def none_left() -> tuple[int, int]:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_where_no_file_is_left_a_job_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Report] = []
+    monkeypatch.setattr(os, "pipe", none_left)
+    Workers(selectors.DefaultSelector()).start(Worker({"do": "unseal"}, {}, ended.append))
+    (result,) = ended
+    assert os.strerror(errno.EMFILE) in result["died"]
+
+
+def test_where_no_file_is_left_those_end_too_that_waited_for_their_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended: list[Report] = []
+    selector = selectors.DefaultSelector()
+    workers = Workers(selector)
+    for _ in range(MOST_AT_ONCE + 3):
+        workers.start(Worker({"do": "no such job"}, {"HOME": str(tmp_path)}, ended.append))
+    monkeypatch.setattr(os, "pipe", none_left)
+    while selector.get_map():
+        for key, events in selector.select():
+            key.data(events)
+    assert len(ended) == MOST_AT_ONCE + 3
+    assert len([result for result in ended if "died" in result]) == 3
