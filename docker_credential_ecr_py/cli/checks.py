@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.docker_plan import stale_auths
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
@@ -29,14 +30,13 @@ from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
-    BadServerURL,
     CredentialsNotFound,
     EcrPyError,
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
 )
-from docker_credential_ecr_py.registry import SUFFIXES, Registry, host_of
+from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
 
@@ -138,22 +138,12 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
         yield Finding(name, OK, f"{docker.source} asks ecr-py for {_counted(asked, 'registry')}")
 
 
-def stale_auths(scene: Scene) -> Iterator[Finding]:
+def passwords(scene: Scene) -> Iterator[Finding]:
     """Passwords of ECR's in docker's config: good for hours, and some clients take them first."""
     name = "auths"
-    for url in stale(scene):
+    for url in stale_auths(scene.docker, scene.settings):
         what = f"{scene.docker.source} holds a password for {url}"
         yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
-
-
-def stale(scene: Scene) -> list[str]:
-    """The keys of such auths."""
-    found = []
-    for url in scene.docker.with_password:
-        with suppress(NotEcr, BadServerURL):
-            scene.settings.registry_for(host_of(url))
-            found.append(url)
-    return found
 
 
 # Settings, the AWS config, sessions

@@ -53,20 +53,35 @@ def plan(
     helpers = [host for host in dict.fromkeys([*wanted, *taken]) if host not in kept]
     theirs = bool(replace) and config.store == replace
     store = config.store != OURSELVES and (every_registry or theirs)
-    asked_for_all = store or config.store == OURSELVES
-    stale, unread = [], []
-    for url in config.with_password:
-        host = host_of_auth(url)
-        if host in config.ours or host in helpers:
-            stale.append(url)
-        elif asked_for_all and host not in config.helpers:
-            if _is_ecr(host, settings):
-                stale.append(url)
-            elif store and not config.store:
-                unread.append(url)
+    stale = stale_auths(config, settings, helpers=helpers, store=store)
+    unread = [
+        url
+        for url in config.with_password
+        if store and not config.store
+        if (host := host_of_auth(url)) not in config.helpers and not _is_ecr(host, settings)
+    ]
     fallback = (config.store or implied) if store and not theirs else ""
     pinned = implied if helpers and not store else ""
     return Plan(tuple(helpers), store, fallback, pinned, tuple(stale), tuple(unread), kept)
+
+
+def stale_auths(
+    config: DockerConfig, settings: Settings, *, helpers: Iterable[str] = (), store: bool = False
+) -> list[str]:
+    """The keys of auths with a password of ECR's, for hosts about which the client asks us.
+
+    Or will, once `helpers` have an entry of ours, or the `store` is us. Of other hosts they are no
+    leftovers: the client opens them with that password.
+    """
+    by_name = {*config.ours, *helpers}
+    others = config.helpers.keys() - by_name
+    for_all = store or config.store == OURSELVES
+    return [
+        url
+        for url in config.with_password
+        if _is_ecr(host := host_of_auth(url), settings)
+        if host in by_name or (for_all and host not in others)
+    ]
 
 
 def host_of_auth(url: str) -> str:

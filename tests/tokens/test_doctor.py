@@ -136,6 +136,31 @@ def test_a_password_that_docker_login_left(well: Person) -> None:
     assert "eDp5" not in finding.words
 
 
+def test_a_password_that_docker_needs_stays(well: Person) -> None:
+    elsewhere, theirs = registry("112233445566"), registry(STAGE)
+    auths = {host: {"auth": "eDp5"} for host in (HOST, elsewhere, theirs, "x.io")}
+    helpers = {HOST: "ecr-py", theirs: "desktop"}
+    file = docker(well, {"auths": auths, "credHelpers": helpers})
+    found = findings(well, "--fix")
+    assert "auths" not in found
+    assert json.loads(file.read_text())["auths"].keys() == auths.keys() - {HOST}
+    # Where docker asks us for all, we answer for any account.
+    docker(well, {"auths": auths, "credHelpers": {theirs: "desktop"}, "credsStore": "ecr-py"})
+    assert "auths" not in findings(well, "--fix")
+    assert json.loads(file.read_text())["auths"].keys() == {theirs, "x.io"}
+
+
+def test_what_it_says_of_a_password_mends_it(well: Person) -> None:
+    elsewhere = registry("112233445566")
+    helpers = CONFIG["credHelpers"] | {elsewhere: "ecr-py"}
+    file = docker(well, {"credHelpers": helpers, "auths": {elsewhere: {"auth": "eDp5"}}})
+    [finding] = findings(well, code=1)["auths"]
+    assert finding.mend == "run `ecr-py configure --remove-auths`"
+    assert well.types("configure", "--remove-auths").code == 0
+    assert json.loads(file.read_text())["auths"] == {}
+    assert "auths" not in findings(well, code=1)
+
+
 # Settings and the AWS config
 
 
