@@ -92,11 +92,16 @@ def show_change(file: str, before: str, after: str) -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM."""
+    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM.
+
+    No markup: what is shown has names of the user's in it, and those may have [brackets].
+    """
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
 
 
 def table(*columns: str) -> "Table":

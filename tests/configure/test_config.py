@@ -44,6 +44,13 @@ def test_show_says_where_each_comes_from(owner: Owner) -> None:
     assert ["fallback", "-", "default"] in rows
 
 
+def test_brackets_are_shown_as_they_are(owner: Owner) -> None:
+    glob = "[ab]*.dkr.ecr.*.amazonaws.com"
+    owner.does("config", "set", f"registries.{glob}.profile", "a[/b]:smile:")
+    rows = [line.split() for line in owner.does("config", "show").stdout.splitlines()]
+    assert [f"registries.{glob}.profile", "a[/b]:smile:", "file"] in rows
+
+
 def test_show_knows_what_the_environment_overrules(owner: Owner) -> None:
     done = owner.does("config", "show", ECR_PY_LOGIN="never", AWS_ECR_DISABLE_CACHE="1")
     rows = [line.split() for line in done.stdout.splitlines()]

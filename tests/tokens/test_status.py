@@ -17,6 +17,7 @@ from tests.standin.registry import RegistryFront
 
 HOST = registry(DEV)
 ELSEWHERE = registry("112233445566")
+ACCOUNT_OF_B = "sso_account_id = 112233445566\nsso_role_name = r\nregion = eu-west-1\n"
 
 
 def as_json(person: Person, **environment: str) -> dict[str, dict[str, Any]]:
@@ -160,6 +161,22 @@ def test_hosts_that_nobody_answers_for(person: Person) -> None:
 def test_a_docker_config_that_is_none_is_one_line(person: Person) -> None:
     person.home.write(person.home.path / ".docker" / "config.json", "{")
     assert "not JSON" in person.invokes("status").line
+
+
+def test_names_in_brackets_are_shown_as_they_are(person: Person) -> None:
+    """What would be rich's markup for bold, or the end of it, is a name."""
+    config = person.home.aws_config
+    named = config.read_text().replace("[profile dev]", '[profile "x[/y]"]')
+    config.write_text(f"{named}\n[profile b]\nsso_session = bold\n{ACCOUNT_OF_B}")
+    docker(person, {"credHelpers": {ELSEWHERE: "ecr-py"}})
+    person.types("token", HOST)
+    done = person.types("status")
+    assert "x[/y]" in rows(done.stdout)[HOST]
+    assert "[sso-session bold]" in done.stdout
+    with person.at_terminal("ecr-py status; ecr-py cache ls; ecr-py configure") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.shown.count("x[/y]") == 3
+        assert "[sso-session bold]" in terminal.shown
 
 
 def test_nothing_at_all(person: Person) -> None:
