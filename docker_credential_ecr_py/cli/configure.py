@@ -177,12 +177,8 @@ def configure(
 
     broker = Broker()
     known = _registries(broker, named, regions, public=public)
-    if not known and not creds_store:
-        raise AwsConfigError(
-            f"no profile in {load_config().source} names an account and a region",
-            mend=f"{LOG_IN_FIRST}, or name a --registry",
-        )
     changes = []
+    asked = bool(known)
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
         before = read_text(file)
@@ -194,9 +190,17 @@ def configure(
             broker.settings,
             every_registry=every,
             replace=replace,
+            only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
         )
         changes.append(_Change(client, file, before, made))
+        ours = config.ours or config.store == OURSELVES
+        asked = asked or bool(ours or made.helpers or made.store)
+    if not asked:
+        raise AwsConfigError(
+            f"no profile in {load_config().source} names an account and a region",
+            mend=f"{LOG_IN_FIRST}, or name a --registry",
+        )
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
     if not dry_run:

@@ -285,6 +285,30 @@ def test_replace_takes_registries_that_no_profile_is_for(owner: Owner) -> None:
     assert owner.says()["credHelpers"] == OURS | {host: "ecr-py"}
 
 
+@pytest.mark.parametrize("creds_store", [False, True])
+def test_replace_needs_no_account_in_the_aws_config(owner: Owner, creds_store: bool) -> None:
+    """awslabs' helper takes any account, as whoever the environment or [default] says."""
+    owner.home.aws_config.write_text("[default]\nregion = eu-west-1\n")
+    theirs = (
+        {"credsStore": "ecr-login"} if creds_store else {"credHelpers": {THREE[0]: "ecr-login"}}
+    )
+    owner.has(config(**theirs))
+    owner.does("configure", "--replace", "ecr-login")
+    ours = {"credsStore": "ecr-py"} if creds_store else {"credHelpers": {THREE[0]: "ecr-py"}}
+    assert owner.says() == ours
+    assert "nothing to change" in owner.does("configure", "--replace", "ecr-login").stdout
+
+
+def test_replace_of_one_registry_leaves_the_others(owner: Owner) -> None:
+    theirs = dict.fromkeys(THREE, "ecr-login")
+    owner.has(config(credHelpers=theirs, credsStore="ecr-login"))
+    owner.does("configure", "--replace", "ecr-login", "--registry", "dev")
+    assert owner.says() == {
+        "credHelpers": theirs | {registry(DEV): "ecr-py"},
+        "credsStore": "ecr-login",
+    }
+
+
 # Stale passwords
 
 
