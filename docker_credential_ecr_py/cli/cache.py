@@ -14,6 +14,7 @@ from docker_credential_ecr_py.cli.shown import (
     console,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_table,
     table,
@@ -85,4 +86,4 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
         return
     for host in dict.fromkeys([meant(broker, name).host for name in registries]):
         forgot = broker.forget(host)
-        click.echo(f"forgot {host}" if forgot else f"nothing was cached for {host}")
+        report(f"forgot {host}" if forgot else f"nothing was cached for {host}")

@@ -11,7 +11,7 @@ from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
-from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line
+from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, report
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -96,7 +96,7 @@ def login(
         if token is None:
             token = sessions.log_in(chosen, way, force=force)
             verb = "Logged in to"
-        click.echo(f"{verb} {chosen.title}, {_how_long(token)}")
+        report(f"{verb} {chosen.title}, {_how_long(token)}")
 
 
 @click.command(short_help="End a session, and forget what came from it.")
@@ -108,7 +108,7 @@ def logout(names: tuple[str, ...], every: bool) -> None:
     broker = Broker()
     for chosen in _chosen(names, every=every, among=load_config()):
         removed = broker.log_out(chosen)
-        click.echo(f"{chosen.title}: {_listed(removed)}")
+        report(f"{chosen.title}: {_listed(removed)}")
 
 
 def _screen() -> Screen:

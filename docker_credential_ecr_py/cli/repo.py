@@ -20,6 +20,7 @@ from docker_credential_ecr_py.cli.shown import (
     counting,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_rows,
     yes_option,
@@ -112,7 +113,7 @@ def create(
             made += there.named([reference.repository])
             _say_what_differs(made[-1], scan=scan, immutable=immutable)
         if not as_json:
-            click.echo(made[-1].uri)
+            report(made[-1].uri)
     if as_json:
         show_json([_as_json(repository) for repository in made])
 
@@ -145,7 +146,7 @@ def rm(
     confirm(f"Remove {_counted(images)} from {there.host}?", yes=yes)
     for name, inside in images.items():
         there.remove(name, with_images=bool(inside))
-        click.echo(f"Deleted: {there.host}/{name}")
+        report(f"Deleted: {there.host}/{name}")
 
 
 def _images(there: Repositories, found: Iterable[Repository]) -> dict[str, list[Image]]:

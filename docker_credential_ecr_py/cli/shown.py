@@ -63,11 +63,26 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             click.echo("ecr-py: given up", err=True)
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read us has enough (`| head`). What is left to flush goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _say_no_more()
             raise SystemExit(FAILED) from None
 
     return run
+
+
+def report(line: str) -> None:
+    """Says on standard output what has been done.
+
+    Where nobody reads it any more (`| head`), what is still to be done is done all the same.
+    """
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    """What is left to flush, and what is said from here on, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def show_json(value: Any) -> None:

@@ -222,3 +222,10 @@ def test_ecr_public_is_not_spoken(dev: Person, aws: AwsWithRepositories) -> None
         assert "ECR Public" in line
         assert "aws ecr-public" in line
     assert aws.calls == []
+
+
+def test_what_nobody_reads_is_done_all_the_same(dev: Person) -> None:
+    assert dev.types_to_nobody("repo", "create", "a1", "b1", "c1") == (0, "")
+    assert repositories()[:3] == ["a1", "b1", "c1"]
+    assert dev.types_to_nobody("repo", "rm", "a1", "b1", "c1", "--yes") == (0, "")
+    assert not {"a1", "b1", "c1"} & set(repositories())
