@@ -114,7 +114,7 @@ def mended() -> Iterator[str]:
         file = paths.docker_config_file(os.environ)
         text = read_text(file) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
-        undo.change(file, text, after, docker_edit.undone)
+        undo.change([undo.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
 
 
