@@ -15,7 +15,6 @@ from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, rep
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
-    BadInput,
     BadServerURL,
     EcrPyError,
     NotEcr,
@@ -144,8 +143,6 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
 
 def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     """The session that a profile, a session's own name, or a registry leads to."""
-    if not name:
-        raise BadInput("a name is empty: is a variable unset?")
     if name in among.sso_sessions:
         return sso_session(name, among.sso_sessions[name], "", among.source)
     if name in among.profiles:

@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded, nearest
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
-FAILED, LOGIN_NEEDED = 1, 3
+FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 # Where output is no terminal nobody folds it: a table is as wide as it is.
 _WIDE = 500
@@ -49,10 +50,15 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3."""
+    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3.
+
+    So is what may be left out and is given empty, with exit 2: by a variable that is not set, most
+    often, and then it is not to mean what leaving it out does.
+    """
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        _check_given(click.get_current_context())
         try:
             return command(*args, **kwargs)
         except EcrPyError as error:
@@ -67,6 +73,18 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             raise SystemExit(FAILED) from None
 
     return run
+
+
+def _check_given(context: click.Context) -> None:
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        values = value if isinstance(value, tuple) else (value,)
+        if given and not parameter.required and "" in values:
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else "a name"
+            click.echo(f"ecr-py: {what} is empty: is a variable unset?", err=True)
+            raise SystemExit(USAGE)
 
 
 def report(line: str) -> None:

@@ -11,7 +11,7 @@ from docker_credential_ecr_py.cli import formats
 from docker_credential_ecr_py.cli.registries import meant
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.credential import Credential
-from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 
 
@@ -59,8 +59,6 @@ def token(
         raise click.UsageError("--export goes with --format env")
     if (name or namespace) and form != "kubernetes-secret":
         raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
-    if registry == "":
-        raise BadInput("the registry is empty: is a variable unset?")
     formats.check_kubernetes_names(name or "", namespace or "")
     found = meant(Broker(), registry or "", profile=profile or "", region=region or "")
     broker = Broker(profile=found.profile)

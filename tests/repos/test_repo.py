@@ -188,6 +188,35 @@ def test_a_host_that_is_none(dev: Person, aws: AwsWithRepositories) -> None:
     assert aws.calls == []
 
 
+def test_one_registry_by_two_names(dev: Person) -> None:
+    there_is("kalle")
+    for words in (
+        ("image", "ls", f"{HOST}/kalle", "--registry", "dev"),
+        ("repo", "create", f"{HOST}/kalle", "--if-missing", "--registry", DEV),
+        ("policy", "pull", HOST, "--registry", "dev"),
+    ):
+        assert dev.invokes(*words).code == 0
+    # By its profile, where one of the names is one.
+    line = dev.invokes("repo", "ls", f"{HOST}/nix", "--registry", "dev", AWS_PROFILE="stage").line
+    assert "profile dev" in line
+
+
+def test_a_name_without_a_host_does_not_take_its_neighbours(
+    dev: Person, aws: AwsWithRepositories
+) -> None:
+    there = f"{registry(STAGE)}/nats"
+    for words in (
+        ("image", "rm", "nats:2.9", f"{there}:1", "--yes"),
+        ("image", "ls", there, "nats"),
+        ("repo", "rm", "nats", there, "--yes"),
+    ):
+        assert "add --registry" in dev.invokes(*words).line
+    assert aws.calls == []
+    both = ("nats", f"{HOST}/mqtt-broker")
+    assert dev.invokes("repo", "rm", *both, "--yes", "--registry", "dev").code == 0
+    assert not {"nats", "mqtt-broker"} & set(repositories())
+
+
 # rm
 
 
