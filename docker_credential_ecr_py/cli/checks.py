@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ from urllib.parse import urlsplit
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.at_once import asked_at_once
 from docker_credential_ecr_py.cli.docker_plan import stale_auths
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
+from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
@@ -47,7 +48,6 @@ OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
-_AT_ONCE = 8
 _MOST_NAMED = 3
 
 
@@ -391,8 +391,9 @@ def deep(scene: Scene) -> Iterator[Finding]:
             return Finding("token", state, f"{row.host}: {found.words}", found.mend)
         return Finding("token", OK, f"AWS gives one for {row.host}")
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(ask, rows.values())
+    with counting("tokens") as counter:
+        found = asked_at_once(ask, rows.values(), counter)
+    yield from found
 
 
 def _counted(things: Iterable[object], one: str) -> str:
