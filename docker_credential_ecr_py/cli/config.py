@@ -106,6 +106,7 @@ def unset(key: str, dry_run: bool) -> None:
 
 
 @config.command("path")
+@failing_in_one_line
 def show_path() -> None:
     """Where the settings are, whether or not there is a file yet."""
     click.echo(paths.settings_file(os.environ))

@@ -11,7 +11,7 @@ from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
-from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, report
+from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, is_terminal, report
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -112,7 +112,8 @@ def logout(names: tuple[str, ...], every: bool) -> None:
 
 def _screen() -> Screen:
     """The one that moves on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    calm = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if calm or not is_terminal(sys.stderr):
         return PlainScreen(2)
     from rich.console import Console
 

@@ -1,15 +1,16 @@
 """How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
 import difflib
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
 FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+# Why a stream takes no more: the disk that it leads to is full, say.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Where output is no terminal nobody folds it: a table is as wide as it is.
 _WIDE = 500
 # A column of so many characters stays whole while wider ones are folded.
@@ -59,6 +62,16 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         _check_given(click.get_current_context())
+        return command(*args, **kwargs)
+
+    return ending_in_one_line(run)
+
+
+def ending_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """What ends in one line on standard error, whatever stops it: an EcrPyError, Ctrl-C, a disk."""
+
+    @wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return command(*args, **kwargs)
         except EcrPyError as error:
@@ -70,6 +83,13 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
             _say_no_more()
+            raise SystemExit(FAILED) from None
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN or error.filename is not None:
+                raise
+            _say_no_more()
+            with suppress(OSError):  # it may be standard error itself
+                click.echo(f"ecr-py: the output cannot be written: {error.strerror}", err=True)
             raise SystemExit(FAILED) from None
 
     return run
@@ -109,7 +129,12 @@ def show_json(value: Any) -> None:
 
 def can_ask() -> bool:
     """Whether a person sits at a terminal, to be asked on standard error."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether it is one; None is a stream that was closed before we began (`2>&-`)."""
+    return stream is not None and stream.isatty()
 
 
 def show_change(file: str, before: str, after: str) -> None:
@@ -160,7 +185,7 @@ def show_table(made: "Table") -> None:
 
 def show_folded(line: str, *, indent: int) -> None:
     """A line; on a terminal it is folded between words, under what stands at `indent`."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         line = folded(line, shutil.get_terminal_size().columns, indent)
     click.echo(line)
 
@@ -184,7 +209,7 @@ def show_rows(
     """
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
-    on_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    on_terminal = is_terminal(sys.stderr if stderr else sys.stdout)
     if on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
         folded = table(*columns)
         for column, width in zip(folded.columns, widths, strict=True):
@@ -199,7 +224,7 @@ def show_rows(
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """Says on a terminal's standard error how many of `what` there are so far, while it lasts."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda count: None
         return
     with console(stderr=True).status(f"{what}...") as status:

@@ -9,7 +9,7 @@ import click
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import formats
 from docker_credential_ecr_py.cli.registries import meant
-from docker_credential_ecr_py.cli.shown import failing_in_one_line
+from docker_credential_ecr_py.cli.shown import failing_in_one_line, is_terminal
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
@@ -74,7 +74,7 @@ def token(
         shown = formats.lines(variables, export=export)
     else:
         shown = formats.SIMPLE[form](credential, asked)
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         until = time.strftime("%H:%M", time.localtime(credential.expires))
         click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
     click.echo(shown)
