@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from urllib.parse import urlsplit
 
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
@@ -307,7 +306,7 @@ def network(scene: Scene) -> Iterator[Finding]:
     urls = list(dict.fromkeys(_endpoints(scene)))
     found = reach_all(urls, seconds=_ENDPOINTS)
     answered = {url: one for url, one in found.items() if isinstance(one, Reached)}
-    proxies = sorted({proxy_for(urlsplit(url).hostname or "") for url in urls} - {""})
+    proxies = sorted({proxy_for(url) for url in urls} - {""})
     by = f", through {', '.join(proxies)}" if proxies else ""
     for url, one in found.items():
         if not isinstance(one, Reached):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socketserver
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from botocore.config import Config
@@ -276,6 +279,12 @@ def test_real_names_through_the_proxy_in_force(well: Person, behind_proxy: Proxy
         found = findings(well)
         words = found["endpoints"][0].words
         assert words == f"3 endpoints answered, through {proxy.url}"
+        # As curl takes it, too: whose password it is, is nobody else's.
+        bare = proxy.url.removeprefix("http://")
+        found = findings(
+            well, HTTPS_PROXY=f"bob:hunt@er2@{bare}", https_proxy=f"bob:hunt@er2@{bare}"
+        )
+        assert found["endpoints"][0].words == f"3 endpoints answered, through {bare}"
         assert set(proxy.connects) == {
             f"{service}.eu-west-1.amazonaws.com" for service in ("api.ecr", "oidc", "portal.sso")
         }
@@ -304,6 +313,52 @@ def test_nobody_answers(well: Person, behind_proxy: Proxy) -> None:
     found = findings(well, code=1, HTTPS_PROXY=nowhere, https_proxy=nowhere)
     assert "cannot be reached" in found["endpoints"][0].words
     assert "clock" not in found
+
+
+@pytest.fixture
+def secure_shell() -> Iterator[str]:
+    """The address of a server that speaks another protocol."""
+
+    class Greeting(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            self.rfile.readline()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_an_endpoint_that_is_none(well: Person, secure_shell: str) -> None:
+    said = {
+        secure_shell: "does not speak HTTP",
+        "http://127.0.0.1:1/a b": "not valid",
+        "http://[::1": "not valid",
+        "127.0.0.1": "not valid",
+    }
+    for url, words in said.items():
+        done = well.types("doctor", AWS_ENDPOINT_URL_ECR=url)
+        assert (done.code, done.stderr) == (1, "")
+        [line] = [line for line in done.stdout.splitlines() if line.startswith("wrong")]
+        assert words in line
+        assert "clock" in done.stdout  # the others answered
+
+
+def test_a_proxy_that_is_none(well: Person, behind_proxy: Proxy, secure_shell: str) -> None:
+    for proxy, words in {
+        secure_shell: "does not speak HTTP",
+        "http://bob:hunter2@127.0.0.1:port": "not valid",
+        "http://bob:hunter2": "not valid",  # what is a port to Python is the password
+    }.items():
+        done = well.types("doctor", "--deep", HTTPS_PROXY=proxy, https_proxy=proxy)
+        assert (done.code, done.stderr) == (1, "")
+        lines = [line for line in done.stdout.splitlines() if line.startswith("wrong   endpoints")]
+        assert len(lines) == 3
+        assert words in lines[0]
+        assert "hunter2" not in "".join(lines)
+        assert "wrong   token" in done.stdout  # and so it goes on
 
 
 @pytest.mark.parametrize(
