@@ -56,8 +56,10 @@ def test_no_credential_stays_on_disk(logged_in: Person, aws: Aws) -> None:
         assert not any(password in content for password in passwords), file
 
 
-@pytest.mark.parametrize("name", ["prod", registry(STAGE)])
+@pytest.mark.parametrize("name", ["prod", registry(STAGE), STAGE, "images.example.com"])
 def test_by_profile_or_registry(logged_in: Person, name: str) -> None:
+    alias = f'[registries."images.example.com"]\nalias = "{registry(STAGE)}"\n'
+    logged_in.home.write(logged_in.home.settings, alias)
     assert "removed the session" in logged_in.invokes("logout", name).stdout
     assert logged_in.token_files() == []
 
