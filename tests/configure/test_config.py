@@ -64,6 +64,12 @@ def test_path_is_that_of_the_settings(owner: Owner) -> None:
     assert owner.does("config", "path", ECR_PY_CONFIG=elsewhere).stdout == f"{elsewhere}\n"
 
 
+def test_a_value_that_is_no_text(owner: Owner) -> None:
+    script = "ecr-py config set registries.foo.profile \"$(printf '\\377')\""
+    assert "not UTF-8 text" in owner.runs("sh", "-c", script).line
+    assert not owner.home.settings.exists()
+
+
 def test_what_is_set_holds(owner: Owner) -> None:
     """For the helper, and not only for this command."""
     owner.does("config", "set", "registries.642976147714.*.profile", "stage")

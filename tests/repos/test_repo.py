@@ -188,6 +188,13 @@ def test_a_host_that_is_none(dev: Person, aws: AwsWithRepositories) -> None:
     assert aws.calls == []
 
 
+def test_json_has_what_was_made_before_one_that_is_there(dev: Person) -> None:
+    done = dev.invokes("repo", "create", "aa", "nats", "zz", "--json")
+    assert done.code == 1
+    assert [repository["name"] for repository in json.loads(done.stdout)] == ["aa"]
+    assert "there is a repository nats already" in done.stderr
+
+
 def test_one_registry_by_two_names(dev: Person) -> None:
     there_is("kalle")
     for words in (
