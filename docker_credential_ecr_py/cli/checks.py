@@ -20,12 +20,12 @@ from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.at_once import asked_at_once
 from docker_credential_ecr_py.cli.docker_plan import stale_auths
-from docker_credential_ecr_py.cli.figures import lasting
+from docker_credential_ecr_py.cli.figures import counted, lasting
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.daemon.ask import ask_status
-from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.docker_config import DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
@@ -35,19 +35,19 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    some,
 )
+from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
 
-HELPER = f"docker-credential-{OURSELVES}"
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
-_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,9 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     if not asked:
         yield Finding(name, WRONG, f"{docker.source} does not ask ecr-py", configure)
     elif others:
-        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-        what = f"does not ask ecr-py for {', '.join(others[:_MOST_NAMED])}{more}"
-        yield Finding(name, NOTE, what, configure)
+        yield Finding(name, NOTE, f"does not ask ecr-py for {some(others)}", configure)
     else:
-        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_counted(asked, 'registry')}")
+        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_registries(len(asked))}")
 
 
 def passwords(scene: Scene) -> Iterator[Finding]:
@@ -175,7 +173,7 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
     if not profiles:
         yield Finding(name, NOTE, f"there is none at {scene.aws.source}")
     elif not incomplete:
-        yield Finding(name, OK, f"{scene.aws.source}: {_counted(profiles, 'profile')}")
+        yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:
@@ -191,7 +189,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
             found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
             yield Finding(name, found.state, f"{row.host}: {found.words}", found.mend)
     if answered and len(answered) == len(scene.rows):
-        yield Finding(name, OK, f"somebody answers for {_counted(answered, 'registry')}")
+        yield Finding(name, OK, f"somebody answers for {_registries(len(answered))}")
 
 
 def sessions(scene: Scene) -> Iterator[Finding]:
@@ -235,10 +233,8 @@ def open_token_files() -> list[Path]:
     """Tokens of sessions that others may read."""
     found = []
     with suppress(OSError):
-        for file in sorted(paths.sso_cache_folder().glob("*.json")):
-            if os.name == "posix" and file.stat().st_mode & 0o077:
-                found.append(file)
-    return found
+        found = sorted(paths.sso_cache_folder().glob("*.json"))
+    return [file for file in found if os.path.isfile(file) and _is_open(file)]
 
 
 def open_folders() -> list[Path]:
@@ -267,8 +263,8 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     return Finding(name, OK, str(folder))
 
 
-def _is_open(folder: Path) -> bool:
-    return os.name == "posix" and bool(folder.stat().st_mode & 0o077)
+def _is_open(path: Path) -> bool:
+    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
 
 
 def keyring(scene: Scene) -> Iterator[Finding]:
@@ -316,7 +312,7 @@ def network(scene: Scene) -> Iterator[Finding]:
             what = f"the proxy wants to know who asks for {url}"
             yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
     if answered and len(answered) == len(urls):
-        yield Finding("endpoints", OK, f"{_counted(urls, 'endpoint')} answered{by}")
+        yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
     dates = [one.date for one in answered.values() if one.date is not None]
     if dates:
         yield clock(time.time() - max(dates))
@@ -395,7 +391,5 @@ def deep(scene: Scene) -> Iterator[Finding]:
     yield from found
 
 
-def _counted(things: Iterable[object], one: str) -> str:
-    count = len(list(things))
-    many = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
-    return f"{count} {one if count == 1 else many}"
+def _registries(count: int) -> str:
+    return counted(count, "registry", "registries")

@@ -44,14 +44,14 @@ from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
     SettingsError,
+    some,
 )
+from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 from docker_credential_ecr_py.settings import Settings, parse_settings
 from docker_credential_ecr_py.settings import read_text as read_settings
 
-_PROGRAM = f"docker-credential-{OURSELVES}"
 _DOCKER = "docker"
-_MOST_NAMED = 5
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
     _DOCKER: paths.docker_config_file,
     "podman": paths.podman_auth_file,  # and buildah and skopeo
@@ -247,9 +247,9 @@ def _registries(
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
         ]
         if unplaced:
-            some = ", ".join(unplaced[:_MOST_NAMED]) + ", …" * (len(unplaced) > _MOST_NAMED)
+            which = some(unplaced)
             click.echo(
-                f"ecr-py: no region in {aws.source} for {some}: --region says which", err=True
+                f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
@@ -350,15 +350,15 @@ def _say_what_was_done(changes: list[_Change]) -> None:
 
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = shutil.which(_PROGRAM)
+    found = shutil.which(HELPER)
     if found and os.path.isabs(found):
         return
     if found:
         problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
     else:
-        problem = f"{_PROGRAM} is not on the PATH, so nobody will find it"
+        problem = f"{HELPER} is not on the PATH, so nobody will find it"
     ours = installed_in()
-    mend = f": add {ours} to it, or `ln -s {ours / _PROGRAM} /usr/local/bin/`" if ours else ""
+    mend = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
     click.echo(f"ecr-py: {problem}{mend}", err=True)
 
 

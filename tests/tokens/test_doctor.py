@@ -248,6 +248,15 @@ def test_folders_that_are_open_are_closed(well: Person) -> None:
     assert well.types("doctor", "--fix").stderr == ""
 
 
+def test_a_link_to_nowhere_hides_no_token_file(well: Person) -> None:
+    (well.sso_cache / "0.json").symlink_to(well.home.path / "nowhere")
+    token = next(file for file in well.sso_cache.iterdir() if file.is_file())
+    token.chmod(0o644)
+    assert str(token) in not_ok(findings(well)).words
+    assert "closed" in well.types("doctor", "--fix").stderr
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
 def test_a_cache_of_somebody_elses(well: Person) -> None:
     well.home.cache.mkdir(parents=True)
