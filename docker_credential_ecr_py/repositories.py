@@ -256,7 +256,8 @@ class Repositories:
             policy = "create" if operation in _OF_POLICY_CREATE else "pull"
             beside = "" if policy == "create" else ", to which that action is to be added"
             repository = f" --repository {name}" if name else ""
-            ours.mend = f"`ecr-py policy {policy}{repository}` prints a policy{beside}"
+            command = f"ecr-py policy {policy}{repository} --registry {self.host}"
+            ours.mend = f"`{command}` prints a policy{beside}"
         return ours
 
 

@@ -240,9 +240,10 @@ def identity_of(
     values = aws.profiles.get(name)
     if values is None:
         near = nearest(name, aws.profiles)
+        there = f"there are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
         raise AwsConfigError(
             f"{named_by} names profile {name}, and there is none in {aws.source}{near}",
-            mend="" if near else "run `aws configure list-profiles`",
+            mend="" if near else there,
         )
     if "role_arn" in values and name not in above:
         return _role(name, values, aws, on_ec2=on_ec2, above=above)

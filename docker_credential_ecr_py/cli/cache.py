@@ -14,6 +14,7 @@ from docker_credential_ecr_py.cli.shown import (
     console,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_table,
     table,
@@ -85,4 +86,4 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
         return
     for found in dict.fromkeys([meant(broker, name) for name in registries]):
         forgot = Broker(profile=found.profile).forget(found.host)
-        click.echo(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")
+        report(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

@@ -10,45 +10,44 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from urllib.parse import urlsplit
 
 from docker_credential_ecr_py import __version__, paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.figures import lasting
+from docker_credential_ecr_py.cli.at_once import asked_at_once
+from docker_credential_ecr_py.cli.docker_plan import stale_auths
+from docker_credential_ecr_py.cli.figures import counted, lasting
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
+from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.daemon.ask import ask_status
-from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.docker_config import DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
-    BadServerURL,
     CredentialsNotFound,
     EcrPyError,
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    some,
 )
-from docker_credential_ecr_py.registry import SUFFIXES, Registry, host_of
+from docker_credential_ecr_py.protocol import NAME as HELPER
+from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
 
-HELPER = f"docker-credential-{OURSELVES}"
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
-_AT_ONCE = 8
-_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -131,29 +130,17 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     if not asked:
         yield Finding(name, WRONG, f"{docker.source} does not ask ecr-py", configure)
     elif others:
-        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-        what = f"does not ask ecr-py for {', '.join(others[:_MOST_NAMED])}{more}"
-        yield Finding(name, NOTE, what, configure)
+        yield Finding(name, NOTE, f"does not ask ecr-py for {some(others)}", configure)
     else:
-        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_counted(asked, 'registry')}")
+        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_registries(len(asked))}")
 
 
-def stale_auths(scene: Scene) -> Iterator[Finding]:
+def passwords(scene: Scene) -> Iterator[Finding]:
     """Passwords of ECR's in docker's config: good for hours, and some clients take them first."""
     name = "auths"
-    for url in stale(scene):
+    for url in stale_auths(scene.docker, scene.settings):
         what = f"{scene.docker.source} holds a password for {url}"
         yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
-
-
-def stale(scene: Scene) -> list[str]:
-    """The keys of such auths."""
-    found = []
-    for url in scene.docker.with_password:
-        with suppress(NotEcr, BadServerURL):
-            scene.settings.registry_for(host_of(url))
-            found.append(url)
-    return found
 
 
 # Settings, the AWS config, sessions
@@ -186,7 +173,7 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
     if not profiles:
         yield Finding(name, NOTE, f"there is none at {scene.aws.source}")
     elif not incomplete:
-        yield Finding(name, OK, f"{scene.aws.source}: {_counted(profiles, 'profile')}")
+        yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:
@@ -202,7 +189,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
             found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
             yield Finding(name, found.state, f"{row.host}: {found.words}", found.mend)
     if answered and len(answered) == len(scene.rows):
-        yield Finding(name, OK, f"somebody answers for {_counted(answered, 'registry')}")
+        yield Finding(name, OK, f"somebody answers for {_registries(len(answered))}")
 
 
 def sessions(scene: Scene) -> Iterator[Finding]:
@@ -246,10 +233,8 @@ def open_token_files() -> list[Path]:
     """Tokens of sessions that others may read."""
     found = []
     with suppress(OSError):
-        for file in sorted(paths.sso_cache_folder().glob("*.json")):
-            if os.name == "posix" and file.stat().st_mode & 0o077:
-                found.append(file)
-    return found
+        found = sorted(paths.sso_cache_folder().glob("*.json"))
+    return [file for file in found if os.path.isfile(file) and _is_open(file)]
 
 
 def open_folders() -> list[Path]:
@@ -278,8 +263,8 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     return Finding(name, OK, str(folder))
 
 
-def _is_open(folder: Path) -> bool:
-    return os.name == "posix" and bool(folder.stat().st_mode & 0o077)
+def _is_open(path: Path) -> bool:
+    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
 
 
 def keyring(scene: Scene) -> Iterator[Finding]:
@@ -317,7 +302,7 @@ def network(scene: Scene) -> Iterator[Finding]:
     urls = list(dict.fromkeys(_endpoints(scene)))
     found = reach_all(urls, seconds=_ENDPOINTS)
     answered = {url: one for url, one in found.items() if isinstance(one, Reached)}
-    proxies = sorted({proxy_for(urlsplit(url).hostname or "") for url in urls} - {""})
+    proxies = sorted({proxy_for(url) for url in urls} - {""})
     by = f", through {', '.join(proxies)}" if proxies else ""
     for url, one in found.items():
         if not isinstance(one, Reached):
@@ -327,7 +312,7 @@ def network(scene: Scene) -> Iterator[Finding]:
             what = f"the proxy wants to know who asks for {url}"
             yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
     if answered and len(answered) == len(urls):
-        yield Finding("endpoints", OK, f"{_counted(urls, 'endpoint')} answered{by}")
+        yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
     dates = [one.date for one in answered.values() if one.date is not None]
     if dates:
         yield clock(time.time() - max(dates))
@@ -401,11 +386,10 @@ def deep(scene: Scene) -> Iterator[Finding]:
             return Finding("token", state, f"{row.host}: {found.words}", found.mend)
         return Finding("token", OK, f"AWS gives one for {row.host}")
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(ask, rows.values())
+    with counting("tokens") as counter:
+        found = asked_at_once(ask, rows.values(), counter)
+    yield from found
 
 
-def _counted(things: Iterable[object], one: str) -> str:
-    count = len(list(things))
-    many = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
-    return f"{count} {one if count == 1 else many}"
+def _registries(count: int) -> str:
+    return counted(count, "registry", "registries")

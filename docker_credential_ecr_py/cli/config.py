@@ -82,6 +82,10 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
         642976147714.dkr.ecr.eu-west-1.amazonaws.com
     """
     path = _path(key)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{key}: the value is not UTF-8 text") from None
     if not value.strip():
         raise BadInput(f"{key}: the value is empty", mend=f"run `ecr-py config unset {key}`")
     chosen = _typed(path, value)
@@ -106,6 +110,7 @@ def unset(key: str, dry_run: bool) -> None:
 
 
 @config.command("path")
+@failing_in_one_line
 def show_path() -> None:
     """Where the settings are, whether or not there is a file yet."""
     click.echo(paths.settings_file(os.environ))

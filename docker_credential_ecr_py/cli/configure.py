@@ -25,8 +25,10 @@ from docker_credential_ecr_py.cli.registries import (
     meant,
 )
 from docker_credential_ecr_py.cli.shown import (
+    FAILED,
     can_ask,
     failing_in_one_line,
+    report,
     show_change,
     show_table,
     table,
@@ -42,14 +44,14 @@ from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
     SettingsError,
+    some,
 )
+from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 from docker_credential_ecr_py.settings import Settings, parse_settings
 from docker_credential_ecr_py.settings import read_text as read_settings
 
-_PROGRAM = f"docker-credential-{OURSELVES}"
 _DOCKER = "docker"
-_MOST_NAMED = 5
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
     _DOCKER: paths.docker_config_file,
     "podman": paths.podman_auth_file,  # and buildah and skopeo
@@ -177,12 +179,8 @@ def configure(
 
     broker = Broker()
     known = _registries(broker, named, regions, public=public)
-    if not known and not creds_store:
-        raise AwsConfigError(
-            f"no profile in {load_config().source} names an account and a region",
-            mend=f"{LOG_IN_FIRST}, or name a --registry",
-        )
     changes = []
+    asked = bool(known)
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
         before = read_text(file)
@@ -194,13 +192,19 @@ def configure(
             broker.settings,
             every_registry=every,
             replace=replace,
+            only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
         )
         changes.append(_Change(client, file, before, made))
+        ours = config.ours or config.store == OURSELVES
+        asked = asked or bool(ours or made.helpers or made.store)
+    if not asked:
+        raise AwsConfigError(
+            f"no profile in {load_config().source} names an account and a region",
+            mend=f"{LOG_IN_FIRST}, or name a --registry",
+        )
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
-    if not dry_run:
-        _show(known)
     for change in changes:
         _say_what_stays(change)
         if change.plan.unread:
@@ -208,12 +212,16 @@ def configure(
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
     edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
-    for file, kind, text, after in edits:
-        _write(file, kind, text, after, dry_run=dry_run)
+    edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
     if dry_run:
-        if all(after == (text or "") for _, _, text, after in edits):
+        for file, kind, text, after in edits:
+            show_change(str(file), kind.shown(text or ""), kind.shown(after))
+        if not edits:
             click.echo("nothing would change", err=True)
         return
+    undo.change(undo.Edit(file, text, after, kind.take_back) for file, kind, text, after in edits)
+    # Only now: whoever reads this may have enough of it at any line, and leave.
+    _show(known)
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
     _say_what_was_done(changes)
@@ -239,9 +247,9 @@ def _registries(
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
         ]
         if unplaced:
-            some = ", ".join(unplaced[:_MOST_NAMED]) + ", …" * (len(unplaced) > _MOST_NAMED)
+            which = some(unplaced)
             click.echo(
-                f"ecr-py: no region in {aws.source} for {some}: --region says which", err=True
+                f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
@@ -305,7 +313,7 @@ def _say_what_stays(change: _Change) -> None:
 
 
 def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
-    """Raises BadInput where nobody agrees."""
+    """Ends the command (1) if the person says no; raises BadInput where nobody can be asked."""
     hosts = ", ".join(change.plan.unread)
     what = f"with a credsStore docker no longer reads the passwords in {change.file} for {hosts}"
     if sure:
@@ -314,7 +322,9 @@ def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
         raise BadInput(what, mend="use --cred-helpers, or agree with --yes")
     else:
         click.echo(f"{what[0].upper()}{what[1:]}.", err=True)
-        click.confirm("Go on all the same", abort=True, err=True)
+        if not click.confirm("Go on all the same", err=True):
+            click.echo("ecr-py: nothing was changed", err=True)
+            raise SystemExit(FAILED)
 
 
 def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]:
@@ -338,26 +348,17 @@ def _say_what_was_done(changes: list[_Change]) -> None:
         click.echo("`ecr-py configure --undo` puts back what was")
 
 
-def _write(file: Path, kind: _Kind, before: str | None, after: str, *, dry_run: bool) -> None:
-    if after == (before or ""):
-        return
-    if dry_run:
-        show_change(str(file), kind.shown(before or ""), kind.shown(after))
-    else:
-        undo.change(file, before, after, kind.take_back)
-
-
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = shutil.which(_PROGRAM)
+    found = shutil.which(HELPER)
     if found and os.path.isabs(found):
         return
     if found:
         problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
     else:
-        problem = f"{_PROGRAM} is not on the PATH, so nobody will find it"
+        problem = f"{HELPER} is not on the PATH, so nobody will find it"
     ours = installed_in()
-    mend = f": add {ours} to it, or `ln -s {ours / _PROGRAM} /usr/local/bin/`" if ours else ""
+    mend = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
     click.echo(f"ecr-py: {problem}{mend}", err=True)
 
 
@@ -366,25 +367,26 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
     files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
     if _DOCKER in clients:
         files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
-    records = [(*each, record) for each in files if (record := undo.recall(each[1]))]
-    if not records:
-        click.echo("nothing to put back: `ecr-py configure` has changed no file here")
-    for name, file, kind, record in records:
-        now = read_text(file)
-        if now is None:
+    with undo.alone():
+        records = [(*each, record) for each in files if (record := undo.recall(each[1]))]
+        if not records:
+            click.echo("nothing to put back: `ecr-py configure` has changed no file here")
+        for name, file, kind, record in records:
+            now = read_text(file)
+            if now is None:
+                undo.forget(file)
+                report(f"{name}: {file} is gone, and what configure put into it too")
+                continue
+            if now != record.written:
+                kind.check(now, file)
+            after = record.taken_back(now, kind.take_back)
+            if dry_run:
+                show_change(str(file), kind.shown(now), kind.shown(after or ""))
+                continue
+            if after != now:
+                undo.write(file, now, after)
             undo.forget(file)
-            click.echo(f"{name}: {file} is gone, and what configure put into it too")
-            continue
-        if now != record.written:
-            kind.check(now, file)
-        after = record.taken_back(now, kind.take_back)
-        if dry_run:
-            show_change(str(file), kind.shown(now), kind.shown(after or ""))
-            continue
-        if after != now:
-            undo.write(file, now, after)
-        undo.forget(file)
-        click.echo(f"{name}: {_outcome(file, after, record)}")
+            report(f"{name}: {_outcome(file, after, record)}")
 
 
 def _outcome(file: Path, after: str | None, record: undo.Record) -> str:

@@ -18,6 +18,7 @@ from docker_credential_ecr_py.cli.shown import (
     console,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_table,
     table,
@@ -84,7 +85,7 @@ def uninstall() -> None:
     """Stop it, and remove what install wrote."""
     removed = _service().uninstall()
     for file in removed:
-        click.echo(f"Removed {file}")
+        report(f"Removed {file}")
     if not removed:
         click.echo("It was not installed")
 

@@ -1,6 +1,6 @@
 """What is to become of docker's config, so that docker asks us. Pure; docker_edit.py writes it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig
@@ -31,19 +31,26 @@ class Plan:
 
 def plan(
     config: DockerConfig,
-    hosts: Iterable[str],
+    hosts: Collection[str],
     settings: Settings,
     *,
     every_registry: bool,
     replace: str,
+    only: bool = False,
     implied: str = "",
 ) -> Plan:
     """How a client comes to ask us for `hosts`, or for every registry. Asks nobody.
 
-    `implied` is the store that the client takes of itself while its config names nobody.
+    What the helper `replace` has of ECR's becomes ours: with `only`, of `hosts` alone. `implied`
+    is the store that the client takes of itself while its config names nobody.
     """
     others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
-    taken = [host for host in others if others[host] == replace and _is_ecr(host, settings)]
+    taken = [
+        host
+        for host, helper in others.items()
+        if replace and helper == replace
+        if (host in hosts if only else _is_ecr(host, settings))
+    ]
     wanted = [] if every_registry else [host for host in hosts if host not in config.ours]
     kept = {
         host: helper
@@ -51,22 +58,37 @@ def plan(
         if host not in taken and (host in wanted or (every_registry and _is_ecr(host, settings)))
     }
     helpers = [host for host in dict.fromkeys([*wanted, *taken]) if host not in kept]
-    theirs = bool(replace) and config.store == replace
+    theirs = bool(replace) and config.store == replace and (every_registry or not only)
     store = config.store != OURSELVES and (every_registry or theirs)
-    asked_for_all = store or config.store == OURSELVES
-    stale, unread = [], []
-    for url in config.with_password:
-        host = host_of_auth(url)
-        if host in config.ours or host in helpers:
-            stale.append(url)
-        elif asked_for_all and host not in config.helpers:
-            if _is_ecr(host, settings):
-                stale.append(url)
-            elif store and not config.store:
-                unread.append(url)
+    stale = stale_auths(config, settings, helpers=helpers, store=store)
+    unread = [
+        url
+        for url in config.with_password
+        if store and not config.store
+        if (host := host_of_auth(url)) not in config.helpers and not _is_ecr(host, settings)
+    ]
     fallback = (config.store or implied) if store and not theirs else ""
     pinned = implied if helpers and not store else ""
     return Plan(tuple(helpers), store, fallback, pinned, tuple(stale), tuple(unread), kept)
+
+
+def stale_auths(
+    config: DockerConfig, settings: Settings, *, helpers: Iterable[str] = (), store: bool = False
+) -> list[str]:
+    """The keys of auths with a password of ECR's, for hosts about which the client asks us.
+
+    Or will, once `helpers` have an entry of ours, or the `store` is us. Of other hosts they are no
+    leftovers: the client opens them with that password.
+    """
+    by_name = {*config.ours, *helpers}
+    others = config.helpers.keys() - by_name
+    for_all = store or config.store == OURSELVES
+    return [
+        url
+        for url in config.with_password
+        if _is_ecr(host := host_of_auth(url), settings)
+        if host in by_name or (for_all and host not in others)
+    ]
 
 
 def host_of_auth(url: str) -> str:

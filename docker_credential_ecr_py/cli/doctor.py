@@ -10,6 +10,7 @@ from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import checks, docker_edit, undo
 from docker_credential_ecr_py.cli.checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
+from docker_credential_ecr_py.cli.docker_plan import stale_auths
 from docker_credential_ecr_py.cli.registries import load_config
 from docker_credential_ecr_py.cli.shown import (
     FAILED,
@@ -33,7 +34,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.registries,
     checks.sessions,
     checks.docker_config,
-    checks.stale_auths,
+    checks.passwords,
     checks.folders,
     checks.keyring,
     checks.daemon,
@@ -109,11 +110,11 @@ def mended() -> Iterator[str]:
         else:
             yield f"ecr-py: closed {path} to others"
     scene = looked_at()
-    if stale := checks.stale(scene):
+    if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
         text = read_text(file) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
-        undo.change(file, text, after, docker_edit.undone)
+        undo.change([undo.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
 
 

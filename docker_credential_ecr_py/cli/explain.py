@@ -10,7 +10,7 @@ from docker_credential_ecr_py.cli.shown import (
     show_folded,
     show_json,
 )
-from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of
 from docker_credential_ecr_py.selection import Identity
 
@@ -27,6 +27,8 @@ def explain(registry: str, profile: str, as_json: bool) -> None:
     ecr-py explain 642976147714.dkr.ecr.eu-west-1.amazonaws.com
     ecr-py explain 642976147714      the same, by its account
     """
+    if not registry:
+        raise BadInput("the registry is empty: is a variable unset?")
     try:
         Registry.parse(registry)
     except (NotEcr, BadServerURL):

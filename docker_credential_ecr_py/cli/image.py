@@ -17,6 +17,7 @@ from docker_credential_ecr_py.cli.shown import (
     counting,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_rows,
     yes_option,
@@ -247,9 +248,9 @@ def _say_what_went(repository: str, part: Part, gone: Collection[str]) -> None:
     with_image = part.image.digest in gone
     tags = [tag for tag in part.tags if with_image or tag in gone]
     for tag in tags:
-        click.echo(f"Untagged: {repository}:{tag}")
+        report(f"Untagged: {repository}:{tag}")
     if with_image or (part.whole and tags and len(tags) == len(part.image.tags)):
-        click.echo(f"Deleted: {repository}@{part.image.digest}")
+        report(f"Deleted: {repository}@{part.image.digest}")
 
 
 def _counted(going: Iterable[tuple[_Wanted, list[Part]]]) -> str:

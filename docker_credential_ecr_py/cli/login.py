@@ -11,17 +11,16 @@ from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
-from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line
+from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, is_terminal, report
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
-    BadInput,
     BadServerURL,
     EcrPyError,
     NotEcr,
     nearest,
 )
-from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.registry import host_of
 from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
 from docker_credential_ecr_py.sso.files import Token
 from docker_credential_ecr_py.sso.screen import PlainScreen, Screen
@@ -96,7 +95,7 @@ def login(
         if token is None:
             token = sessions.log_in(chosen, way, force=force)
             verb = "Logged in to"
-        click.echo(f"{verb} {chosen.title}, {_how_long(token)}")
+        report(f"{verb} {chosen.title}, {_how_long(token)}")
 
 
 @click.command(short_help="End a session, and forget what came from it.")
@@ -108,12 +107,13 @@ def logout(names: tuple[str, ...], every: bool) -> None:
     broker = Broker()
     for chosen in _chosen(names, every=every, among=load_config()):
         removed = broker.log_out(chosen)
-        click.echo(f"{chosen.title}: {_listed(removed)}")
+        report(f"{chosen.title}: {_listed(removed)}")
 
 
 def _screen() -> Screen:
     """The one that moves on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
-    if not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    calm = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if calm or not is_terminal(sys.stderr):
         return PlainScreen(2)
     from rich.console import Console
 
@@ -125,7 +125,11 @@ def _screen() -> Screen:
 def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:
     known = sso_sessions(among)
     if names and not every:
-        return list(dict.fromkeys(_named(name, among, known) for name in names))
+        # Two profiles of one portal are one session, whichever names it.
+        found: dict[str, SsoSession] = {}
+        for session in (_named(name, among, known) for name in names):
+            found.setdefault(session.token_file, session)
+        return list(found.values())
     if not known:
         raise AwsConfigError(
             f"there is no SSO session in {among.source}",
@@ -143,16 +147,17 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
 
 
 def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
-    """The session that a profile, a session's own name, or a registry leads to."""
-    if not name:
-        raise BadInput("a name is empty: is a variable unset?")
+    """The session that a profile, a session's own name, an account or a registry leads to."""
     if name in among.sso_sessions:
         return sso_session(name, among.sso_sessions[name], "", among.source)
     if name in among.profiles:
         found = identity_of(name, among).sso
+    elif profiles := among.for_account(name):
+        found = identity_of(profiles[0], among).sso
     else:
+        broker = Broker()
         try:
-            Registry.parse(name)
+            broker.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL):
             names = [*among.profiles, *(session.name for session in known if session.name)]
             raise EcrPyError(
@@ -160,7 +165,7 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
                 f"{nearest(name, names)}",
                 mend="" if names else LOG_IN_FIRST,
             ) from None
-        found = Broker().select(name).identity.sso
+        found = broker.select(name).identity.sso
     if found is None:
         raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
     return found

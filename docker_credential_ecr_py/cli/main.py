@@ -2,11 +2,12 @@
 
 import os
 from importlib import import_module
+from typing import Any
 
 import click
 
 from docker_credential_ecr_py import __version__, paths
-from docker_credential_ecr_py.cli.shown import Group
+from docker_credential_ecr_py.cli.shown import Group, ending_in_one_line
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
@@ -31,6 +32,22 @@ _COMMANDS = {
 
 
 class _Commands(Group):
+    # Where no command runs yet, too: while it is imported, or help is shown.
+
+    @ending_in_one_line
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        return super().make_context(info_name, args, parent, **extra)
+
+    @ending_in_one_line
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 

@@ -10,10 +10,9 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.registries import (
-    named_registry,
-    one_of,
     registry_and_repository,
     registry_options,
+    the_one_meant,
 )
 from docker_credential_ecr_py.cli.shown import Group, failing_in_one_line, show_json
 from docker_credential_ecr_py.errors import BadInput
@@ -128,8 +127,8 @@ def _print(
 ) -> None:
     host, repository = registry_and_repository(name)
     references = [_reference(text) for text in repositories]
-    place = one_of([host, registry, *(reference.host for reference in references)])
-    found = named_registry(Broker(), place, profile=profile, region=region)
+    names = [host, registry, *(reference.host for reference in references)]
+    found = the_one_meant(Broker(), names, profile=profile, region=region).registry
     if found.public:
         raise BadInput("ECR Public needs no policy for a pull, and has other actions for a push")
     named = [repository, *(reference.repository for reference in references)]

@@ -1,6 +1,7 @@
 """One request to an endpoint, through the proxy in force, within seconds; without botocore."""
 
 import os
+import re
 import ssl
 import threading
 import time
@@ -9,6 +10,8 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException, InvalidURL
+from urllib.parse import urlsplit
 
 from docker_credential_ecr_py.errors import Unreachable
 from docker_credential_ecr_py.redact import redact
@@ -27,16 +30,21 @@ class Reached:
 
 def reach(url: str, headers: Mapping[str, str] = {}) -> Reached:
     """Asks for `url`. Raises Unreachable where nothing answered."""
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - we made the URL
     try:
+        request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - as configured
         with _opener().open(request, timeout=_LIMIT) as answer:
             return Reached(answer.status, _date(answer.headers.get("Date", "")))
     except urllib.error.HTTPError as error:
         with error:
             return Reached(error.code, _date(error.headers.get("Date", "")))
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "reason", None) or error
-        raise Unreachable(f"{url} cannot be reached: {redact(str(cause))}") from None
+    except OSError as error:
+        cause = str(getattr(error, "reason", None) or error)
+    except (ValueError, InvalidURL):
+        # What Python says of it quotes parts of the proxy's address: of its password, too.
+        cause = "its address or the proxy's is not valid"
+    except HTTPException:
+        cause = "what answered does not speak HTTP"
+    raise Unreachable(f"{url} cannot be reached: {redact(cause)}")
 
 
 def reach_all(urls: Iterable[str], *, seconds: float) -> dict[str, Reached | Unreachable]:
@@ -63,12 +71,16 @@ def reach_all(urls: Iterable[str], *, seconds: float) -> dict[str, Reached | Unr
     return dict(found)
 
 
-def proxy_for(host: str) -> str:
-    """The proxy through which `host` is asked, without what it holds of a password, or ""."""
+def proxy_for(url: str) -> str:
+    """The proxy through which `url` is asked, without what it holds of a password, or ""."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
     proxies = urllib.request.getproxies()
     if "https" not in proxies or urllib.request.proxy_bypass(host):
         return ""
-    return redact(proxies["https"])
+    return re.sub(r"^(\w+://)?.*@", r"\1", proxies["https"])
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -10,7 +10,14 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig, accounts_of, load_aws_config
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.errors import LOG_IN_FIRST, BadInput, BadServerURL, NotEcr, nearest
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    BadInput,
+    BadServerURL,
+    NotEcr,
+    nearest,
+    some,
+)
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
 
@@ -95,7 +102,7 @@ def named_registry(
         if region and region != registry.region:
             raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
         return registry
-    if name.isdigit():
+    if name.isdigit() and name not in aws.profiles:
         if len(name) != 12:
             raise BadInput(f"an account is twelve digits, and not {name[:80]!r}")
         regions = {
@@ -109,7 +116,8 @@ def named_registry(
         return Registry.of_account(name, region or regions.pop())
     if name and profile and name != profile:
         raise BadInput(f"{name} is a profile already; leave out --profile {profile}")
-    chosen = name or profile or os.environ.get("AWS_PROFILE", "")
+    environ = os.environ
+    chosen = name or profile or environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
     if chosen:
         return _registry_of_profile(chosen, aws, region)
     registries = list(
@@ -128,7 +136,7 @@ def named_registry(
         )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
-        f"which of {len(registries)} registries? Name one of {', '.join(dict.fromkeys(profiles))}",
+        f"which of {len(registries)} registries? Name one of {some(list(dict.fromkeys(profiles)))}",
         mend="add --registry NAME, or set AWS_PROFILE",
     )
 
@@ -142,15 +150,35 @@ def meant(broker: Broker, name: str = "", *, profile: str = "", region: str = ""
     return Meant(registry, host, profile or (name if name in aws.profiles else ""))
 
 
+def the_one_meant(
+    broker: Broker, names: Iterable[str], hosts: Iterable[str] = (), *, profile: str, region: str
+) -> Meant:
+    """What all of `names`, and of `hosts` in front of repositories, mean: "" where none is named.
+
+    Raises BadInput for several, and where it is unsaid whose a repository without a host is; else
+    as named_registry.
+    """
+    names, hosts = list(filter(None, names)), list(hosts)
+    if not names and "" in hosts and any(hosts):
+        raise BadInput(
+            f"{next(filter(None, hosts))} stands before one name, and nothing before another",
+            mend="write HOST/NAME for each, or add --registry",
+        )
+    every = list(dict.fromkeys([*filter(None, hosts), *names])) or [""]
+    found = [meant(broker, name, profile=profile, region=region) for name in every]
+    if len({one.registry.host for one in found}) > 1:
+        raise BadInput(f"one registry at a time, and not {' and '.join(every)}")
+    return next((one for one in found if one.profile), found[0])
+
+
 def open_registry(
     hosts: Iterable[str], *, registry: str, profile: str, region: str
 ) -> "Repositories":
     """The repositories of the one registry that `hosts` and the options name, logged in to.
 
-    Raises BadInput for several, and for ECR Public; else as Broker.ask_as_selected.
+    Raises BadInput as the_one_meant, and for ECR Public; else as Broker.ask_as_selected.
     """
-    name = one_of([*hosts, registry])
-    found = meant(Broker(), name, profile=profile, region=region)
+    found = the_one_meant(Broker(), [registry], hosts, profile=profile, region=region)
     if found.registry.public:
         raise BadInput(
             "ECR Public has an API of its own, which ecr-py does not speak",
@@ -171,14 +199,6 @@ def registry_and_repository(text: str) -> tuple[str, str]:
         return text, ""
     reference = Reference.parse(text).without_image()
     return reference.host, reference.repository
-
-
-def one_of(names: Iterable[str]) -> str:
-    """The one registry that is named, or "". Raises BadInput for several."""
-    named = list(dict.fromkeys(name for name in names if name))
-    if len(named) > 1:
-        raise BadInput(f"one registry at a time, and not {' and '.join(named)}")
-    return named[0] if named else ""
 
 
 _OPTIONS = (

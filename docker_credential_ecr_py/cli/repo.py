@@ -20,6 +20,7 @@ from docker_credential_ecr_py.cli.shown import (
     counting,
     failing_in_one_line,
     json_option,
+    report,
     show_json,
     show_rows,
     yes_option,
@@ -102,19 +103,23 @@ def create(
     references = [Reference.parse(name).without_image() for name in names]
     hosts = [reference.host for reference in references]
     there = open_registry(hosts, registry=registry, profile=profile, region=region)
-    made = []
-    for reference in references:
-        try:
-            made.append(there.create(reference.repository, immutable=immutable, scan_on_push=scan))
-        except AlreadyThere:
-            if not if_missing:
-                raise
-            made += there.named([reference.repository])
-            _say_what_differs(made[-1], scan=scan, immutable=immutable)
-        if not as_json:
-            click.echo(made[-1].uri)
-    if as_json:
-        show_json([_as_json(repository) for repository in made])
+    made: list[Repository] = []
+    try:
+        for reference in references:
+            name = reference.repository
+            try:
+                made.append(there.create(name, immutable=immutable, scan_on_push=scan))
+            except AlreadyThere:
+                if not if_missing:
+                    raise
+                made += there.named([name])
+                _say_what_differs(made[-1], scan=scan, immutable=immutable)
+            if not as_json:
+                report(made[-1].uri)
+    finally:
+        # What was made before one that cannot be, too.
+        if as_json and made:
+            show_json([_as_json(repository) for repository in made])
 
 
 @repo.command()
@@ -145,7 +150,7 @@ def rm(
     confirm(f"Remove {_counted(images)} from {there.host}?", yes=yes)
     for name, inside in images.items():
         there.remove(name, with_images=bool(inside))
-        click.echo(f"Deleted: {there.host}/{name}")
+        report(f"Deleted: {there.host}/{name}")
 
 
 def _images(there: Repositories, found: Iterable[Repository]) -> dict[str, list[Image]]:

@@ -1,17 +1,19 @@
 """How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
 import difflib
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded, nearest
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
-FAILED, LOGIN_NEEDED = 1, 3
+FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+# Why a stream takes no more: the disk that it leads to is full, say.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Where output is no terminal nobody folds it: a table is as wide as it is.
 _WIDE = 500
 # A column of so many characters stays whole while wider ones are folded.
@@ -49,7 +53,22 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3."""
+    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3.
+
+    So is what may be left out and is given empty, with exit 2: by a variable that is not set, most
+    often, and then it is not to mean what leaving it out does.
+    """
+
+    @wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        _check_given(click.get_current_context())
+        return command(*args, **kwargs)
+
+    return ending_in_one_line(run)
+
+
+def ending_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """What ends in one line on standard error, whatever stops it: an EcrPyError, Ctrl-C, a disk."""
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -63,11 +82,45 @@ def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             click.echo("ecr-py: given up", err=True)
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read us has enough (`| head`). What is left to flush goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _say_no_more()
+            raise SystemExit(FAILED) from None
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN or error.filename is not None:
+                raise
+            _say_no_more()
+            with suppress(OSError):  # it may be standard error itself
+                click.echo(f"ecr-py: the output cannot be written: {error.strerror}", err=True)
             raise SystemExit(FAILED) from None
 
     return run
+
+
+def _check_given(context: click.Context) -> None:
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        values = value if isinstance(value, tuple) else (value,)
+        if given and not parameter.required and "" in values:
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else "a name"
+            click.echo(f"ecr-py: {what} is empty: is a variable unset?", err=True)
+            raise SystemExit(USAGE)
+
+
+def report(line: str) -> None:
+    """Says on standard output what has been done.
+
+    Where nobody reads it any more (`| head`), what is still to be done is done all the same.
+    """
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    """What is left to flush, and what is said from here on, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def show_json(value: Any) -> None:
@@ -76,7 +129,12 @@ def show_json(value: Any) -> None:
 
 def can_ask() -> bool:
     """Whether a person sits at a terminal, to be asked on standard error."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether it is one; None is a stream that was closed before we began (`2>&-`)."""
+    return stream is not None and stream.isatty()
 
 
 def show_change(file: str, before: str, after: str) -> None:
@@ -92,11 +150,16 @@ def show_change(file: str, before: str, after: str) -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM."""
+    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM.
+
+    No markup: what is shown has names of the user's in it, and those may have [brackets].
+    """
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_WIDE)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
 
 
 def table(*columns: str) -> "Table":
@@ -122,7 +185,7 @@ def show_table(made: "Table") -> None:
 
 def show_folded(line: str, *, indent: int) -> None:
     """A line; on a terminal it is folded between words, under what stands at `indent`."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         line = folded(line, shutil.get_terminal_size().columns, indent)
     click.echo(line)
 
@@ -146,7 +209,7 @@ def show_rows(
     """
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
-    on_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    on_terminal = is_terminal(sys.stderr if stderr else sys.stdout)
     if on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
         folded = table(*columns)
         for column, width in zip(folded.columns, widths, strict=True):
@@ -161,7 +224,7 @@ def show_rows(
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """Says on a terminal's standard error how many of `what` there are so far, while it lasts."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield lambda count: None
         return
     with console(stderr=True).status(f"{what}...") as status:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from shlex import quote
@@ -14,12 +13,14 @@ import click
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.at_once import asked_at_once
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import known_registries, load_config
 from docker_credential_ecr_py.cli.shown import (
     FAILED,
     LOGIN_NEEDED,
     console,
+    counting,
     failing_in_one_line,
     json_option,
     show_json,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 _BAR = 6
 _GAP = 2
-_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def status(check: bool, as_json: bool) -> None:
     docker = load_docker_config(paths.docker_config_file(os.environ))
     rows = rows_of(broker, aws, docker)
     if check:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            rows = list(pool.map(checked, rows))
+        with counting("registries") as counter:
+            rows = asked_at_once(checked, rows, counter)
     now = time.time()
     if as_json:
         show_json(

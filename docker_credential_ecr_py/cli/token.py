@@ -9,9 +9,9 @@ import click
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import formats
 from docker_credential_ecr_py.cli.registries import meant
-from docker_credential_ecr_py.cli.shown import failing_in_one_line
+from docker_credential_ecr_py.cli.shown import failing_in_one_line, is_terminal
 from docker_credential_ecr_py.credential import Credential
-from docker_credential_ecr_py.errors import BadInput, CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 
 
@@ -59,8 +59,6 @@ def token(
         raise click.UsageError("--export goes with --format env")
     if (name or namespace) and form != "kubernetes-secret":
         raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
-    if registry == "":
-        raise BadInput("the registry is empty: is a variable unset?")
     formats.check_kubernetes_names(name or "", namespace or "")
     found = meant(Broker(), registry or "", profile=profile or "", region=region or "")
     broker = Broker(profile=found.profile)
@@ -76,7 +74,7 @@ def token(
         shown = formats.lines(variables, export=export)
     else:
         shown = formats.SIMPLE[form](credential, asked)
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         until = time.strftime("%H:%M", time.localtime(credential.expires))
         click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
     click.echo(shown)

@@ -7,13 +7,18 @@ out. It may hold what docker's config does, so it lies in a file for its owner a
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.store.lock import locked
 from docker_credential_ecr_py.whole_file import make_private_folder, rewrite, write_whole
+
+# Seconds that another may take: it asks nobody.
+_PATIENCE = 10
 
 # The text of now, of before us (None: no file) and by us; returns it without our changes.
 TakeBack = Callable[[str, str | None, str], str | None]
@@ -31,15 +36,47 @@ class Record:
         return self.original if now == self.written else take_back(now, self.original, self.written)
 
 
-def change(file: Path, now: str | None, text: str, take_back: TakeBack) -> None:
-    """Writes `text` in place of `now`, and remembers how to put back what was before us.
+@dataclass(frozen=True)
+class Edit:
+    """A file whose text is to become another; None where there is no file yet."""
+
+    file: Path
+    now: str | None
+    text: str
+    take_back: TakeBack
+
+
+def change(edits: Iterable[Edit]) -> None:
+    """Makes every edit or none, and remembers how to put back what was before us.
 
     Raises EcrPyError.
     """
-    record = recall(file)
-    original = record.taken_back(now, take_back) if record and now is not None else now
-    _keep(file, Record(original, text))
-    write(file, now, text)
+    with alone(), ExitStack() as undoing:
+        for edit in edits:
+            file, now = edit.file, edit.now
+            record = recall(file)
+            original = record.taken_back(now, edit.take_back) if record and now is not None else now
+            undoing.callback(_keep_again, file, record)
+            _keep(file, Record(original, edit.text))
+            write(file, now, edit.text)
+            undoing.callback(_write_again, file, edit.text, now)
+        undoing.pop_all()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One at a time: of two that change a file at once, one would lose what was before both.
+
+    Raises EcrPyError where another takes too long.
+    """
+    folder = _folder()
+    if folder is not None:
+        with suppress(OSError):
+            make_private_folder(folder)
+    with locked(folder and folder / "lock", wait=_PATIENCE) as lock:
+        if lock is None:
+            raise EcrPyError("another `ecr-py configure` is at work", mend="try again")
+        yield
 
 
 def write(file: Path, now: str | None, text: str | None) -> None:
@@ -66,6 +103,17 @@ def forget(file: Path) -> None:
         place.unlink(missing_ok=True)
 
 
+def _keep_again(file: Path, record: Record | None) -> None:
+    """As it was before a change that failed."""
+    with suppress(EcrPyError, OSError):
+        _keep(file, record) if record else forget(file)
+
+
+def _write_again(file: Path, now: str, text: str | None) -> None:
+    with suppress(EcrPyError):
+        write(file, now, text)
+
+
 def _keep(file: Path, record: Record) -> None:
     place = _place(file)
     if place is None:
@@ -83,5 +131,10 @@ def _keep(file: Path, record: Record) -> None:
 def _place(file: Path) -> Path | None:
     """Where a file's record lies; None where there is no place for any."""
     name = hashlib.sha256(os.fsencode(file.absolute())).hexdigest()[:32]
-    folder = paths.state_folder()
-    return folder and folder / "undo" / f"{name}.json"
+    folder = _folder()
+    return folder and folder / f"{name}.json"
+
+
+def _folder() -> Path | None:
+    state = paths.state_folder()
+    return state and state / "undo"

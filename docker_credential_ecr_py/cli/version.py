@@ -10,8 +10,7 @@ import click
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.cli.shown import failing_in_one_line, json_option, show_json
-
-HELPER = "docker-credential-ecr-py"
+from docker_credential_ecr_py.protocol import NAME
 
 
 @click.command("version")
@@ -26,12 +25,12 @@ def show_version(as_json: bool) -> None:
     """
     environ = os.environ
     found = {
-        "ecr-py": version(HELPER),
+        "ecr-py": version(NAME),
         "python": f"{platform.python_version()} ({sys.executable})",
         "boto3": _version("boto3"),
         "botocore": _version("botocore"),
         "platform": platform.platform(),
-        "helper": shutil.which(HELPER),
+        "helper": shutil.which(NAME),
         "settings": str(paths.settings_file(environ)),
         "cache": _text(paths.cache_folder()),
         "log": _text(paths.log_file()),

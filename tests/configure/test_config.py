@@ -44,6 +44,13 @@ def test_show_says_where_each_comes_from(owner: Owner) -> None:
     assert ["fallback", "-", "default"] in rows
 
 
+def test_brackets_are_shown_as_they_are(owner: Owner) -> None:
+    glob = "[ab]*.dkr.ecr.*.amazonaws.com"
+    owner.does("config", "set", f"registries.{glob}.profile", "a[/b]:smile:")
+    rows = [line.split() for line in owner.does("config", "show").stdout.splitlines()]
+    assert [f"registries.{glob}.profile", "a[/b]:smile:", "file"] in rows
+
+
 def test_show_knows_what_the_environment_overrules(owner: Owner) -> None:
     done = owner.does("config", "show", ECR_PY_LOGIN="never", AWS_ECR_DISABLE_CACHE="1")
     rows = [line.split() for line in done.stdout.splitlines()]
@@ -55,6 +62,12 @@ def test_path_is_that_of_the_settings(owner: Owner) -> None:
     assert owner.does("config", "path").stdout == f"{owner.home.settings}\n"
     elsewhere = str(owner.home.path / "mine.toml")
     assert owner.does("config", "path", ECR_PY_CONFIG=elsewhere).stdout == f"{elsewhere}\n"
+
+
+def test_a_value_that_is_no_text(owner: Owner) -> None:
+    script = "ecr-py config set registries.foo.profile \"$(printf '\\377')\""
+    assert "not UTF-8 text" in owner.runs("sh", "-c", script).line
+    assert not owner.home.settings.exists()
 
 
 def test_what_is_set_holds(owner: Owner) -> None:

@@ -193,6 +193,26 @@ def test_a_read_only_file_and_a_folder_in_its_place(owner: Owner) -> None:
     assert "Is a directory" in refused(owner)
 
 
+def test_a_docker_config_that_cannot_be_written_leaves_the_settings_too(owner: Owner) -> None:
+    owner.has(config(credsStore="desktop"))
+    owner.config.chmod(0o444)
+    assert "read-only" in refused(owner, "--creds-store")
+    assert not owner.home.settings.exists()
+    owner.config.chmod(0o644)
+    assert "nothing to put back" in owner.does("configure", "--undo").stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--creds-store",)])
+def test_it_configures_whoever_reads_what_it_says(owner: Owner, options: tuple[str, ...]) -> None:
+    before = owner.has(config(credsStore="desktop"))
+    owner.types_to_nobody("configure", "--for", "docker", *options)
+    assert owner.says() != json.loads(before)
+    assert owner.home.settings.exists() == bool(options)
+    assert owner.types_to_nobody("configure", "--undo") == (0, "")
+    assert owner.config.read_bytes() == before
+    assert not owner.home.settings.exists()
+
+
 def test_a_config_of_another_kind_stops_before_anything_is_written(owner: Owner) -> None:
     owner.has("[]", owner.home.path / ".apptainer" / "docker-config.json")
     assert "not a JSON object" in refused(owner, "--for", "docker", "--for", "apptainer")
@@ -285,6 +305,30 @@ def test_replace_takes_registries_that_no_profile_is_for(owner: Owner) -> None:
     assert owner.says()["credHelpers"] == OURS | {host: "ecr-py"}
 
 
+@pytest.mark.parametrize("creds_store", [False, True])
+def test_replace_needs_no_account_in_the_aws_config(owner: Owner, creds_store: bool) -> None:
+    """awslabs' helper takes any account, as whoever the environment or [default] says."""
+    owner.home.aws_config.write_text("[default]\nregion = eu-west-1\n")
+    theirs = (
+        {"credsStore": "ecr-login"} if creds_store else {"credHelpers": {THREE[0]: "ecr-login"}}
+    )
+    owner.has(config(**theirs))
+    owner.does("configure", "--replace", "ecr-login")
+    ours = {"credsStore": "ecr-py"} if creds_store else {"credHelpers": {THREE[0]: "ecr-py"}}
+    assert owner.says() == ours
+    assert "nothing to change" in owner.does("configure", "--replace", "ecr-login").stdout
+
+
+def test_replace_of_one_registry_leaves_the_others(owner: Owner) -> None:
+    theirs = dict.fromkeys(THREE, "ecr-login")
+    owner.has(config(credHelpers=theirs, credsStore="ecr-login"))
+    owner.does("configure", "--replace", "ecr-login", "--registry", "dev")
+    assert owner.says() == {
+        "credHelpers": theirs | {registry(DEV): "ecr-py"},
+        "credsStore": "ecr-login",
+    }
+
+
 # Stale passwords
 
 
@@ -316,12 +360,14 @@ def test_at_a_terminal_it_asks(owner: Owner, answer: str) -> None:
     assert owner.config.read_bytes() == before
 
 
-def test_ctrl_c_at_the_question_leaves_all_as_it_was(owner: Owner) -> None:
+@pytest.mark.parametrize(("typed", "code"), [("\x03", 130), ("n\r", 1), ("\r", 1)])
+def test_no_at_the_question_leaves_all_as_it_was(owner: Owner, typed: str, code: int) -> None:
     before = owner.has(config(credsStore="", auths={HUB: {"auth": PASSWORD}}))
     with owner.at_terminal("ecr-py configure --creds-store") as terminal:
         terminal.wait_for("Go on all the same")
-        terminal.type("\x03")
-        assert terminal.wait() == 130
+        terminal.type(typed)
+        assert terminal.wait() == code
+        assert ("nothing was changed" in terminal.shown) == (code == 1)
         assert "Traceback" not in terminal.shown
     assert owner.config.read_bytes() == before
     assert not list(owner.home.path.rglob("undo"))
@@ -357,6 +403,26 @@ def test_an_edit_between_two_runs_is_kept_to_the_byte(owner: Owner) -> None:
     owner.does("configure")
     owner.does("configure", "--undo")
     assert owner.config.read_text() == ('{\n\t"detachKeys":   "ctrl-x",\n\t"auths": {}\n}')
+
+
+def test_a_run_that_cannot_write_takes_nothing_from_undo(owner: Owner) -> None:
+    before = owner.has("\ufeff" + config(auths={}))
+    owner.does("configure", "--registry", "dev")
+    owner.config.chmod(0o444)
+    assert "read-only" in refused(owner)
+    owner.config.chmod(0o644)
+    owner.does("configure", "--undo")
+    assert owner.config.read_bytes() == before
+
+
+def test_runs_at_once_take_nothing_from_undo(owner: Owner) -> None:
+    before = owner.has(config(auths={}))
+    one = 'ecr-py configure --registry "$host" >&2 && echo "$host"'
+    script = f"for host in {' '.join(THREE * 3)}; do ({one}) & done; wait"
+    made = owner.runs("sh", "-c", script).stdout.split()
+    assert owner.says()["credHelpers"].keys() == set(made)
+    owner.does("configure", "--undo")
+    assert owner.config.read_bytes() == before
 
 
 def test_a_config_that_is_gone_or_broken(owner: Owner) -> None:

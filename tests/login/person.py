@@ -115,6 +115,25 @@ class Person:
             raise done.exception
         return Done(done.exit_code, done.stdout, done.stderr)
 
+    def types_to_nobody(self, *arguments: str) -> tuple[int, str]:
+        """ecr-py, when whoever read its standard output has left: exit code and standard error."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as stdout:
+            done = subprocess.run(
+                [ECR_PY, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self.home.environment,
+                cwd=self.home.path,
+                timeout=60,
+                start_new_session=True,
+                check=False,
+            )
+        return done.returncode, done.stderr
+
     def runs(self, *command: str, **environment: str) -> Done:
         """Any program, without a terminal."""
         done = subprocess.run(

@@ -271,6 +271,12 @@ def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: Person, a
     assert file.read_text() != before
 
 
+def test_two_profiles_of_one_portal_are_one_login(approved: Person, aws: Aws) -> None:
+    done = approved.invokes("login", "--force", "dev", "stage", DEV)
+    assert (done.code, done.stdout.count("Logged in")) == (0, 1)
+    assert aws.count("StartDeviceAuthorization") == 1
+
+
 # What it leaves behind
 
 

@@ -63,8 +63,10 @@ def test_what_a_command_that_named_a_profile_brought_goes_too(person: Person, aw
     test_no_credential_stays_on_disk(person, aws)
 
 
-@pytest.mark.parametrize("name", ["prod", registry(STAGE)])
+@pytest.mark.parametrize("name", ["prod", registry(STAGE), STAGE, "images.example.com"])
 def test_by_profile_or_registry(logged_in: Person, name: str) -> None:
+    alias = f'[registries."images.example.com"]\nalias = "{registry(STAGE)}"\n'
+    logged_in.home.write(logged_in.home.settings, alias)
     assert "removed the session" in logged_in.invokes("logout", name).stdout
     assert logged_in.token_files() == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -97,15 +98,11 @@ def test_a_session_that_the_portal_ended(dev: Person, aws: AwsWithRepositories) 
 @pytest.mark.parametrize(
     ("action", "words", "hint"),
     [
-        ("DescribeRepositories", ("repo", "ls"), "`ecr-py policy create`"),
-        (
-            "CreateRepository",
-            ("repo", "create", "kalle"),
-            "`ecr-py policy create --repository kalle`",
-        ),
-        ("DeleteRepository", ("repo", "rm", "nats", "--yes", "--force"), "`ecr-py policy pull"),
-        ("DescribeImages", ("image", "ls", "nats"), "`ecr-py policy pull --repository nats`"),
-        ("BatchDeleteImage", ("image", "rm", "nats", "2.9", "--yes"), "`ecr-py policy pull"),
+        ("DescribeRepositories", ("repo", "ls"), "policy create"),
+        ("CreateRepository", ("repo", "create", "kalle"), "policy create --repository kalle"),
+        ("DeleteRepository", ("repo", "rm", "nats", "--yes", "--force"), "policy pull"),
+        ("DescribeImages", ("image", "ls", "nats"), "policy pull --repository nats"),
+        ("BatchDeleteImage", ("image", "rm", "nats", "2.9", "--yes"), "policy pull"),
     ],
 )
 def test_no_rights(
@@ -114,10 +111,13 @@ def test_no_rights(
     who = f"arn:aws:sts::{DEV}:assumed-role/Administrator/me"
     arn = f"arn:aws:ecr:eu-west-1:{DEV}:repository/nats"
     aws.has_no_right_to(action, who, arn)
-    line = builder.invokes(*words).line
+    del builder.home.environment["AWS_PROFILE"]
+    line = builder.invokes(*words, "--registry", "dev").line
     assert f"{who} may not ecr:{action} on {arn}" in line
     assert "no identity-based policy" in line
-    assert hint in line
+    [command] = re.findall("`ecr-py (.*)`", line)
+    assert command.startswith(hint)
+    assert DEV in builder.invokes(*command.split()).stdout
 
 
 def test_the_nearest_is_left_out_where_names_may_not_be_seen(
@@ -165,6 +165,59 @@ def test_a_thousand_profiles(builder: Person) -> None:
     )
     builder.home.write(builder.home.aws_config, builder.home.aws_config.read_text() + more)
     assert json.loads(builder.invokes("repo", "ls", "dev", "--json").stdout)[0]["name"] == "nats"
+    assert "more" in (line := builder.invokes("repo", "ls", AWS_PROFILE="").line)
+    assert len(line) < 200
+
+
+def test_the_usual_profile_by_its_other_variable(builder: Person) -> None:
+    del builder.home.environment["AWS_PROFILE"]
+    done = builder.invokes("repo", "ls", AWS_DEFAULT_PROFILE="dev")
+    assert (done.code, done.stderr) == (0, "")
+
+
+def test_a_profile_that_is_called_by_digits(builder: Person) -> None:
+    for file in (builder.home.aws_config, builder.home.path / ".aws" / "credentials"):
+        file.write_text(file.read_text().replace("dev]", "2023]"))
+    del builder.home.environment["AWS_PROFILE"]
+    assert builder.invokes("repo", "ls", "2023").code == 0
+    assert "an account is twelve digits" in builder.invokes("repo", "ls", "2024").line
+
+
+EMPTY = [
+    ("image", "rm", "nats:2.9", "--registry", "", "--yes"),
+    ("repo", "rm", "nats", "--profile", "", "--yes", "--force"),
+    ("repo", "ls", ""),
+    ("repo", "ls", "--region", ""),
+    ("policy", "pull", ""),
+    ("policy", "pull", "dev", "--repository", ""),
+    ("explain", HOST, "--profile", ""),
+    ("token", ""),
+    ("token", "dev", "--profile", ""),
+    ("cache", "rm", ""),
+    ("cache", "rm", "dev", ""),
+    ("login", ""),
+    ("login", "--start-url", ""),
+    ("logout", ""),
+    ("configure", "--registry", ""),
+    ("configure", "--replace", ""),
+]
+
+
+@pytest.mark.parametrize("words", EMPTY, ids=" ".join)
+def test_what_is_given_and_empty_names_no_other(
+    builder: Person, aws: AwsWithRepositories, words: tuple[str, ...]
+) -> None:
+    done = builder.invokes(*words)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.endswith(" is empty: is a variable unset?\n")
+    assert done.stderr.count("\n") == 1
+    assert aws.calls == []
+    assert tags("nats") == ["2.9"]
+
+
+def test_nor_does_a_name_that_must_be_given(builder: Person) -> None:
+    for words in (("explain", ""), ("image", "ls", ""), ("repo", "create", "")):
+        assert "is a variable unset?" in builder.invokes(*words).line
 
 
 def test_explain_shows_it(dev: Person) -> None:

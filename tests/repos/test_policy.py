@@ -99,7 +99,6 @@ def test_of_other_partitions(person: Person, region: str, partition: str) -> Non
         (("dve",), "nearest: dev"),
         (("dev", "--repository", "Nats"), "in lower case"),
         (("dev", "--repository", "nats:1"), "the repository is nats"),
-        (("dev", "--repository", ""), "is empty"),
         (("dev", "--repository", f"{registry(STAGE)}/nats"), "one registry at a time"),
         (("--repository", f"{registry(STAGE)}/team/*"), "wildcard"),
         (("public.ecr.aws",), "ECR Public"),

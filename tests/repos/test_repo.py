@@ -188,6 +188,42 @@ def test_a_host_that_is_none(dev: Person, aws: AwsWithRepositories) -> None:
     assert aws.calls == []
 
 
+def test_json_has_what_was_made_before_one_that_is_there(dev: Person) -> None:
+    done = dev.invokes("repo", "create", "aa", "nats", "zz", "--json")
+    assert done.code == 1
+    assert [repository["name"] for repository in json.loads(done.stdout)] == ["aa"]
+    assert "there is a repository nats already" in done.stderr
+
+
+def test_one_registry_by_two_names(dev: Person) -> None:
+    there_is("kalle")
+    for words in (
+        ("image", "ls", f"{HOST}/kalle", "--registry", "dev"),
+        ("repo", "create", f"{HOST}/kalle", "--if-missing", "--registry", DEV),
+        ("policy", "pull", HOST, "--registry", "dev"),
+    ):
+        assert dev.invokes(*words).code == 0
+    # By its profile, where one of the names is one.
+    line = dev.invokes("repo", "ls", f"{HOST}/nix", "--registry", "dev", AWS_PROFILE="stage").line
+    assert "profile dev" in line
+
+
+def test_a_name_without_a_host_does_not_take_its_neighbours(
+    dev: Person, aws: AwsWithRepositories
+) -> None:
+    there = f"{registry(STAGE)}/nats"
+    for words in (
+        ("image", "rm", "nats:2.9", f"{there}:1", "--yes"),
+        ("image", "ls", there, "nats"),
+        ("repo", "rm", "nats", there, "--yes"),
+    ):
+        assert "add --registry" in dev.invokes(*words).line
+    assert aws.calls == []
+    both = ("nats", f"{HOST}/mqtt-broker")
+    assert dev.invokes("repo", "rm", *both, "--yes", "--registry", "dev").code == 0
+    assert not {"nats", "mqtt-broker"} & set(repositories())
+
+
 # rm
 
 
@@ -222,3 +258,10 @@ def test_ecr_public_is_not_spoken(dev: Person, aws: AwsWithRepositories) -> None
         assert "ECR Public" in line
         assert "aws ecr-public" in line
     assert aws.calls == []
+
+
+def test_what_nobody_reads_is_done_all_the_same(dev: Person) -> None:
+    assert dev.types_to_nobody("repo", "create", "a1", "b1", "c1") == (0, "")
+    assert repositories()[:3] == ["a1", "b1", "c1"]
+    assert dev.types_to_nobody("repo", "rm", "a1", "b1", "c1", "--yes") == (0, "")
+    assert not {"a1", "b1", "c1"} & set(repositories())

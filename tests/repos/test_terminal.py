@@ -73,6 +73,17 @@ def test_given_up_while_aws_is_silent(dev: Person, aws: AwsWithRepositories) -> 
         assert terminal.state == terminal.before
 
 
+def test_given_up_before_the_command_has_begun(
+    dev: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(module: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("docker_credential_ecr_py.cli.main.import_module", interrupted)
+    done = dev.invokes("repo", "ls")
+    assert (done.code, done.stderr) == (130, "ecr-py: given up\n")
+
+
 def test_progress_is_for_a_terminal_and_leaves_no_trace(dev: Person) -> None:
     there_is("big", *(an_image(f"1.0.{number}") for number in range(2500)))
     with dev.at_terminal("ecr-py image ls big --tags >out") as terminal:
@@ -104,3 +115,26 @@ def test_no_colour(dev: Person) -> None:
         assert terminal.wait() == 0
         assert terminal.shown.startswith("REPOSITORY ")
         assert "\x1b" not in terminal.shown
+
+
+# No terminal, and not even a stream
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_stream_that_is_closed(dev: Person, closed: str) -> None:
+    for command in ("repo ls", "image ls nats", f"explain {HOST}", "token dev", "status --check"):
+        done = dev.runs("sh", "-c", f"ecr-py {command} {closed}")
+        assert "Traceback" not in done.stderr
+        assert bool(done.stdout) == (closed != ">&-"), done
+    done = dev.runs("sh", "-c", f"ecr-py image rm nats 2.8 {closed}")
+    assert done.code == 2
+    assert ("--yes" in done.stderr) == (closed != "2>&-")
+    assert dev.runs("sh", "-c", f"ecr-py image rm nats 2.8 --yes {closed}").code == 0
+    assert "2.8" not in tags("nats")
+
+
+def test_a_disk_that_is_full(dev: Person) -> None:
+    for command in ("repo ls", "token dev --format docker-config", "status", "config path", "-h"):
+        done = dev.runs("sh", "-c", f"ecr-py {command} >/dev/full")
+        assert done.line == "ecr-py: the output cannot be written: No space left on device"
+    assert dev.runs("sh", "-c", "ecr-py nonsense 2>/dev/full").code != 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socketserver
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from botocore.config import Config
@@ -136,6 +139,31 @@ def test_a_password_that_docker_login_left(well: Person) -> None:
     assert "eDp5" not in finding.words
 
 
+def test_a_password_that_docker_needs_stays(well: Person) -> None:
+    elsewhere, theirs = registry("112233445566"), registry(STAGE)
+    auths = {host: {"auth": "eDp5"} for host in (HOST, elsewhere, theirs, "x.io")}
+    helpers = {HOST: "ecr-py", theirs: "desktop"}
+    file = docker(well, {"auths": auths, "credHelpers": helpers})
+    found = findings(well, "--fix")
+    assert "auths" not in found
+    assert json.loads(file.read_text())["auths"].keys() == auths.keys() - {HOST}
+    # Where docker asks us for all, we answer for any account.
+    docker(well, {"auths": auths, "credHelpers": {theirs: "desktop"}, "credsStore": "ecr-py"})
+    assert "auths" not in findings(well, "--fix")
+    assert json.loads(file.read_text())["auths"].keys() == {theirs, "x.io"}
+
+
+def test_what_it_says_of_a_password_mends_it(well: Person) -> None:
+    elsewhere = registry("112233445566")
+    helpers = CONFIG["credHelpers"] | {elsewhere: "ecr-py"}
+    file = docker(well, {"credHelpers": helpers, "auths": {elsewhere: {"auth": "eDp5"}}})
+    [finding] = findings(well, code=1)["auths"]
+    assert finding.mend == "run `ecr-py configure --remove-auths`"
+    assert well.types("configure", "--remove-auths").code == 0
+    assert json.loads(file.read_text())["auths"] == {}
+    assert "auths" not in findings(well, code=1)
+
+
 # Settings and the AWS config
 
 
@@ -220,6 +248,15 @@ def test_folders_that_are_open_are_closed(well: Person) -> None:
     assert well.types("doctor", "--fix").stderr == ""
 
 
+def test_a_link_to_nowhere_hides_no_token_file(well: Person) -> None:
+    (well.sso_cache / "0.json").symlink_to(well.home.path / "nowhere")
+    token = next(file for file in well.sso_cache.iterdir() if file.is_file())
+    token.chmod(0o644)
+    assert str(token) in not_ok(findings(well)).words
+    assert "closed" in well.types("doctor", "--fix").stderr
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
 def test_a_cache_of_somebody_elses(well: Person) -> None:
     well.home.cache.mkdir(parents=True)
@@ -251,6 +288,12 @@ def test_real_names_through_the_proxy_in_force(well: Person, behind_proxy: Proxy
         found = findings(well)
         words = found["endpoints"][0].words
         assert words == f"3 endpoints answered, through {proxy.url}"
+        # As curl takes it, too: whose password it is, is nobody else's.
+        bare = proxy.url.removeprefix("http://")
+        found = findings(
+            well, HTTPS_PROXY=f"bob:hunt@er2@{bare}", https_proxy=f"bob:hunt@er2@{bare}"
+        )
+        assert found["endpoints"][0].words == f"3 endpoints answered, through {bare}"
         assert set(proxy.connects) == {
             f"{service}.eu-west-1.amazonaws.com" for service in ("api.ecr", "oidc", "portal.sso")
         }
@@ -279,6 +322,52 @@ def test_nobody_answers(well: Person, behind_proxy: Proxy) -> None:
     found = findings(well, code=1, HTTPS_PROXY=nowhere, https_proxy=nowhere)
     assert "cannot be reached" in found["endpoints"][0].words
     assert "clock" not in found
+
+
+@pytest.fixture
+def secure_shell() -> Iterator[str]:
+    """The address of a server that speaks another protocol."""
+
+    class Greeting(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            self.rfile.readline()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_an_endpoint_that_is_none(well: Person, secure_shell: str) -> None:
+    said = {
+        secure_shell: "does not speak HTTP",
+        "http://127.0.0.1:1/a b": "not valid",
+        "http://[::1": "not valid",
+        "127.0.0.1": "not valid",
+    }
+    for url, words in said.items():
+        done = well.types("doctor", AWS_ENDPOINT_URL_ECR=url)
+        assert (done.code, done.stderr) == (1, "")
+        [line] = [line for line in done.stdout.splitlines() if line.startswith("wrong")]
+        assert words in line
+        assert "clock" in done.stdout  # the others answered
+
+
+def test_a_proxy_that_is_none(well: Person, behind_proxy: Proxy, secure_shell: str) -> None:
+    for proxy, words in {
+        secure_shell: "does not speak HTTP",
+        "http://bob:hunter2@127.0.0.1:port": "not valid",
+        "http://bob:hunter2": "not valid",  # what is a port to Python is the password
+    }.items():
+        done = well.types("doctor", "--deep", HTTPS_PROXY=proxy, https_proxy=proxy)
+        assert (done.code, done.stderr) == (1, "")
+        lines = [line for line in done.stdout.splitlines() if line.startswith("wrong   endpoints")]
+        assert len(lines) == 3
+        assert words in lines[0]
+        assert "hunter2" not in "".join(lines)
+        assert "wrong   token" in done.stdout  # and so it goes on
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import pytest
 
 from tests.clients.conftest import Desk
 from tests.home import DEV, PROD, STAGE, START_URL, registry
-from tests.login.person import ECR_PY, SESSION, Person
+from tests.login.person import ECR_PY, SESSION, Person, eventually
 from tests.standin.aws import Aws
 from tests.standin.registry import RegistryFront
 
 HOST = registry(DEV)
 ELSEWHERE = registry("112233445566")
+ACCOUNT_OF_B = "sso_account_id = 112233445566\nsso_role_name = r\nregion = eu-west-1\n"
 
 
 def as_json(person: Person, **environment: str) -> dict[str, dict[str, Any]]:
@@ -162,6 +163,22 @@ def test_a_docker_config_that_is_none_is_one_line(person: Person) -> None:
     assert "not JSON" in person.invokes("status").line
 
 
+def test_names_in_brackets_are_shown_as_they_are(person: Person) -> None:
+    """What would be rich's markup for bold, or the end of it, is a name."""
+    config = person.home.aws_config
+    named = config.read_text().replace("[profile dev]", '[profile "x[/y]"]')
+    config.write_text(f"{named}\n[profile b]\nsso_session = bold\n{ACCOUNT_OF_B}")
+    docker(person, {"credHelpers": {ELSEWHERE: "ecr-py"}})
+    person.types("token", HOST)
+    done = person.types("status")
+    assert "x[/y]" in rows(done.stdout)[HOST]
+    assert "[sso-session bold]" in done.stdout
+    with person.at_terminal("ecr-py status; ecr-py cache ls; ecr-py configure") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.shown.count("x[/y]") == 3
+        assert "[sso-session bold]" in terminal.shown
+
+
 def test_nothing_at_all(person: Person) -> None:
     person.home.aws_config.unlink()
     done = person.types("status")
@@ -232,6 +249,28 @@ def test_check_asks_aws_and_the_registries(at_desk: Desk, front: RegistryFront) 
     assert {(request.host, request.status) for request in front.requests} == {
         (registry(account), 200) for account in (DEV, STAGE, PROD)
     }
+
+
+@pytest.mark.parametrize("command", ["status --check", "doctor --deep"])
+def test_ctrl_c_ends_it_though_aws_is_silent(person: Person, aws: Aws, command: str) -> None:
+    aws.fault("GetAuthorizationToken", "hang")
+    with person.at_terminal(f"ecr-py {command}") as terminal:
+        eventually(lambda: aws.count("GetAuthorizationToken"))
+        terminal.wait_for(r"(registries|tokens)\.\.\.")
+        terminal.type("\x03")
+        assert terminal.wait() == 130
+        assert "ecr-py: given up\n" in terminal.shown
+        assert "Traceback" not in terminal.shown
+        assert terminal.state == terminal.before
+    assert aws.count("GetAuthorizationToken") <= 3  # whoever waits for an end sees it tried again
+
+
+def test_check_counts_at_a_terminal(person: Person, aws: Aws) -> None:
+    aws.fault("GetAuthorizationToken", "delay", seconds=1)
+    with person.at_terminal("ecr-py status --check; ecr-py doctor --deep") as terminal:
+        terminal.wait_for("registries: [123]")
+        terminal.wait_for("tokens: [123]")
+        terminal.wait()
 
 
 def test_check_finds_a_token_that_the_registry_no_longer_takes(at_desk: Desk, aws: Aws) -> None:

@@ -101,7 +101,6 @@ def test_public_without_credentials_says_why_in_a_persons_words(person: Person) 
     ("arguments", "says"),
     [
         ((), "dev, stage, prod"),
-        (("",), "is a variable unset"),
         (("prd",), "nearest: prod"),
         (("64297614771",), "twelve digits"),
         (("docker.io",), "not an Amazon ECR registry"),

@@ -150,7 +150,8 @@ def test_the_environment_names_a_profile_that_does_not_exist(three: Profiles) ->
     said = refused(three, environ={"AWS_PROFILE": "pord"})
     assert "AWS_PROFILE names profile pord" in said
     assert "nearest: prod" in said
-    assert "list-profiles" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
+    assert "there are dev, stage, prod" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
+    assert "ecr-py login --start-url" in refused({}, environ={"AWS_PROFILE": "zzzzzzz"})
 
 
 def test_the_settings_name_a_profile_that_does_not_exist(three: Profiles) -> None:
