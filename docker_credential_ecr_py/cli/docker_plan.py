@@ -67,7 +67,9 @@ def plan(
         if store and not config.store
         if (host := host_of_auth(url)) not in config.helpers and not _is_ecr(host, settings)
     ]
-    fallback = (config.store or implied) if store and not theirs else ""
+    # Nothing can be in the store that is implied, so a fallback that was set goes before it.
+    before = config.store or (implied if not settings.fallback else "")
+    fallback = before if store and not theirs else ""
     pinned = implied if helpers and not store else ""
     return Plan(tuple(helpers), store, fallback, pinned, tuple(stale), tuple(unread), kept)
 

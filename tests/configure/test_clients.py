@@ -133,6 +133,18 @@ def test_the_store_that_docker_uses_unsaid_is_kept(desk: Desk, docker: str, how:
     assert after.get("credsStore") == ("pass" if how == "--cred-helpers" else None)
 
 
+def test_a_fallback_goes_before_the_store_that_docker_uses_unsaid(desk: Desk) -> None:
+    folder = desk.home.path / "bin"
+    for program in ("pass", "docker-credential-pass"):
+        desk.home.write(folder / program, "#!/bin/sh\n").chmod(0o755)
+    desk.environment["PATH"] = f"{folder}:{desk.environment['PATH']}"
+    desk.docker_config.write_text("{}")
+    desk.run("ecr-py", "config", "set", "fallback", "keyring")
+    desk.run("ecr-py", "configure", "--creds-store")
+    assert "keyring" in desk.home.settings.read_text()
+    assert json.loads(desk.docker_config.read_text()) == {"credsStore": "ecr-py"}
+
+
 def test_what_is_said_of_passwords_in_clear_is_so(desk: Desk, docker: str, engine: Engine) -> None:
     """Docker does not read them where it has a credsStore."""
     config = '{"auths": {"ghcr.io": {"auth": "bWU6bWVvdw=="}}}'
