@@ -35,12 +35,14 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
+    Unreachable,
     some,
 )
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
-from docker_credential_ecr_py.selection import identity_of
+from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
+from docker_credential_ecr_py.within import within
 
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
@@ -196,13 +198,37 @@ def sessions(scene: Scene) -> Iterator[Finding]:
     for session, rows in _by_session(scene.rows):
         sso = session.sso
         login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
-        if session.state != ENDED:
+        if session.state != ENDED and _wants_login(sso):
+            stops = any(row.kept is None and row.in_docker for row in rows)
+            state = LOG_IN if stops else NOTE
+            yield Finding("session", state, f"the portal has ended {sso.title}", login)
+        elif session.state != ENDED:
             left = lasting(session.expires - time.time())
             words = "renewed by itself" if session.renews else f"{left} left"
             yield Finding("session", OK, f"{sso.title}: {words}")
         else:
             stops = any(row.needs_login and row.in_docker for row in rows)
             yield Finding("session", LOG_IN if stops else NOTE, f"{sso.title} has ended", login)
+
+
+def _wants_login(session: SsoSession) -> bool:
+    """Whether the portal does, asked as the next pull would; not where it cannot be asked."""
+    from docker_credential_ecr_py.sso.portal import accepts
+
+    sessions = Broker(may_log_in=False).sessions()
+
+    def ask() -> None:
+        token = sessions.ensure(session)
+        if not accepts(session, token.access_token):
+            sessions.ensure(session, rejected=token.access_token)
+
+    try:
+        within(_ENDPOINTS, ask, Unreachable(f"{session.start_url} gave no answer"))
+    except LoginNeeded:
+        return True
+    except EcrPyError:
+        pass  # of which the endpoints say more
+    return False
 
 
 def _by_session(rows: Iterable[Row]) -> list[tuple[Session, list[Row]]]:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import click
 
@@ -91,9 +92,10 @@ def login(
     for chosen in _chosen(names, every=every, among=load_config()):
         sessions = broker.sessions()
         token = None if force else sessions.alive(chosen)
+        ended = token is not None and _has_ended(chosen, token)
         verb = "You are logged in to"
-        if token is None:
-            token = sessions.log_in(chosen, way, force=force)
+        if token is None or ended:
+            token = sessions.log_in(chosen, way, force=force or ended)
             verb = "Logged in to"
         report(f"{verb} {chosen.title}, {_how_long(token)}")
 
@@ -169,6 +171,15 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     if found is None:
         raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
     return found
+
+
+def _has_ended(session: SsoSession, token: Token) -> bool:
+    """At the portal, before its token does. What cannot be asked is taken for alive."""
+    from docker_credential_ecr_py.sso.portal import accepts
+
+    with suppress(EcrPyError):
+        return not accepts(session, token.access_token)
+    return False
 
 
 def _how_long(token: Token) -> str:

@@ -41,6 +41,21 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
         raise network_error(error, session.start_url) from None
 
 
+def accepts(session: SsoSession, access_token: str) -> bool:
+    """Whether the portal still knows a session, whatever its token's file says (ListAccounts).
+
+    Raises as aws.network_error.
+    """
+    client = unsigned_client("sso", session.region)
+    try:
+        client.list_accounts(accessToken=access_token, maxResults=1)
+    except client.exceptions.UnauthorizedException:
+        return False
+    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
+        raise network_error(error, session.start_url) from None
+    return True
+
+
 def regions(service: str = "sso-oidc") -> list[str]:
     """The regions that have a service, as far as the installed botocore knows."""
     session = AnonymousSession()

@@ -266,7 +266,8 @@ def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: Person, a
     done = approved.invokes("login", "dev")
     assert "You are logged in" in done.stdout
     assert "for 7h59m" in done.stdout
-    assert (file.read_text(), aws.count()) == (before, calls)
+    assert (file.read_text(), aws.count()) == (before, calls + 1)
+    assert aws.count("ListAccounts") == 1  # it might have ended at the portal
     assert approved.invokes("login", "dev", "--force").code == 0
     assert file.read_text() != before
 
@@ -448,3 +449,20 @@ def test_the_registration_of_the_aws_cli_serves_for_devices(approved: Person, aw
     approved.home.write(approved.sso_cache / f"{name}.json", json.dumps(theirs))
     assert approved.invokes("login", "dev").code == 0
     assert aws.count("RegisterClient") == 0
+
+
+def test_a_session_that_the_portal_has_ended_begins_anew(approved: Person, aws: Aws) -> None:
+    """An administrator ends it, or a logout on another machine: its token's file knows nothing."""
+    aws.write_sso_token(approved.home.path, START_URL)
+    aws.end_session()
+    assert "run `ecr-py login dev`" in approved.home.get(registry(DEV), CI="true").line
+    assert "Logged in to" in approved.runs("ecr-py", "login", "dev").stdout
+    assert approved.home.get(registry(DEV)).password in aws.issued
+
+
+def test_a_session_that_nobody_can_be_asked_about_is_taken_for_alive(
+    person: Person, aws: Aws
+) -> None:
+    aws.write_sso_token(person.home.path, START_URL)
+    aws.fault("ListAccounts", "error", status=500, code="InternalServerException")
+    assert "You are logged in to" in person.runs("ecr-py", "login", "dev").stdout

@@ -18,7 +18,7 @@ from botocore.session import Session
 from docker_credential_ecr_py.cli import checks
 from docker_credential_ecr_py.cli.checks import Finding
 from docker_credential_ecr_py.registry import Registry
-from tests.home import DEV, HELPER, PROD, STAGE, START_URL, registry
+from tests.home import DEV, HELPER, PROD, STAGE, START_URL, access_key_id, registry
 from tests.login.person import Person
 from tests.standin.aws import Aws
 from tests.standin.proxy import Proxy
@@ -202,6 +202,16 @@ def test_a_session_that_has_ended_is_exit_3(well: Person) -> None:
     finding = not_ok(findings(well, code=3))
     assert (finding.name, finding.state) == ("session", "log in")
     assert finding.mend == "run `ecr-py login dev`"
+
+
+def test_a_session_that_the_portal_has_ended_is_exit_3(well: Person, aws: Aws) -> None:
+    aws.end_session()
+    finding = not_ok(findings(well, code=3))
+    assert (finding.name, finding.state) == ("session", "log in")
+    assert finding.words == f"the portal has ended {START_URL}"
+    aws.auto_approve = True
+    assert well.runs("ecr-py", "login", "dev").code == 0
+    assert not any(one.state != "ok" for every in findings(well).values() for one in every)
 
 
 def test_deep_asks_for_a_token_and_keeps_none(well: Person, aws: Aws) -> None:
@@ -424,6 +434,8 @@ def test_it_can_be_read_at_any_width(well: Person, columns: int) -> None:
     assert "`ecr-py login dev`" in " ".join(terminal.shown.split())
 
 
-def test_nothing_of_aws_is_imported_without_deep(well: Person) -> None:
+def test_nothing_of_aws_is_imported_without_a_session(well: Person) -> None:
+    keys = f"aws_access_key_id = {access_key_id(DEV)}\naws_secret_access_key = x\n"
+    well.home.write(well.home.aws_config, f"[profile dev]\nregion = eu-west-1\n{keys}")
     done = well.types("doctor", PYTHONPROFILEIMPORTTIME="1")
     assert " botocore" not in done.stderr
