@@ -15,15 +15,21 @@ class FallbackFailed(EcrPyError):
     """The other helper is not there, or did not answer."""
 
 
+def program_of(helper: str) -> str:
+    """Where it is. Raises FallbackFailed where it is not on the PATH."""
+    name = f"docker-credential-{helper}"
+    program = shutil.which(name)
+    if program is None:
+        raise FallbackFailed(f"the fallback helper {name} is not on the PATH")
+    return program
+
+
 def call(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
     """Exit code and standard output of `docker-credential-HELPER ACTION`, fed with `given`.
 
     What it says on standard error goes where ours goes. Raises FallbackFailed.
     """
-    name = f"docker-credential-{helper}"
-    program = shutil.which(name)
-    if program is None:
-        raise FallbackFailed(f"the fallback helper {name} is not on the PATH")
+    program, name = program_of(helper), f"docker-credential-{helper}"
     try:
         done = subprocess.run(
             [program, action], input=given, stdout=subprocess.PIPE, timeout=_LIMIT, check=False

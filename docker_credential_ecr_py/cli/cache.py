@@ -48,7 +48,7 @@ def list_cached(as_json: bool) -> None:
                 {
                     "registry": selection.host,
                     **selection.details,
-                    "until": datetime.fromtimestamp(credential.spent_at, UTC).isoformat(),
+                    "until": datetime.fromtimestamp(credential.expires, UTC).isoformat(),
                 }
                 for selection, credential in found
             ]
@@ -65,7 +65,7 @@ def list_cached(as_json: bool) -> None:
     shown = table(*(name.upper() for name in columns), "LEFT")
     for selection, credential in found:
         said = {"registry": selection.host, **selection.details}
-        left = lasting(credential.spent_at - now)
+        left = lasting(credential.expires - now)
         shown.add_row(*(said.get(name) or "-" for name in columns), left)
     show_table(shown)
 

@@ -38,6 +38,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
     some,
 )
+from docker_credential_ecr_py.fallback import program_of
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
@@ -155,6 +156,15 @@ def settings(scene: Scene) -> Iterator[Finding]:
     else:
         file = paths.settings_file(scene.environ)
         yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
+
+
+def fallback_helper(scene: Scene) -> Iterator[Finding]:
+    helper = scene.settings.fallback
+    if helper and helper != KEYRING:
+        try:
+            yield Finding("fallback", OK, program_of(helper))
+        except EcrPyError as error:
+            yield failed("fallback", error, NOTE)
 
 
 def aws_config(scene: Scene) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from docker_credential_ecr_py.cli.shown import (
 )
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
+from docker_credential_ecr_py.fallback import program_of
 from docker_credential_ecr_py.settings import (
     CHOICES,
     KEYRING,
@@ -127,6 +128,11 @@ def _lack(path: tuple[str, ...], value: object) -> str:
             Seal(None).key()
         except EcrPyError as error:
             return f"{error.what}, and nothing is kept without one"
+    elif path == settings_edit.FALLBACK:
+        try:
+            program_of(str(value))
+        except EcrPyError as error:
+            return error.what
     return ""
 
 

@@ -85,6 +85,11 @@ class _Change:
     plan: Plan
     drop: tuple[str, ...] = ()
 
+    def asks(self, helper: str) -> bool:
+        """Whether the client asks that helper for anything, so far."""
+        config = docker_edit.check(self.before or "", self.file)
+        return helper in (config.store, *config.helpers.values())
+
     @property
     def after(self) -> str:
         plan = self.plan
@@ -101,9 +106,8 @@ class _Change:
         count = len(self.plan.helpers)
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
-        done += [f"credsStore is {self.plan.pinned}, which docker used unsaid"] * bool(
-            self.plan.pinned
-        )
+        if store := self.plan.pinned:
+            done += [f"credsStore is {store}, which was docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(docker_edit.BYTE_ORDER_MARK):
             done += ["no byte-order mark, which it does not take"]
@@ -203,6 +207,8 @@ def configure(
             f"no profile in {load_config().source} names an account and a region",
             mend=f"{LOG_IN_FIRST}, or name a --registry",
         )
+    if replace and not any(change.asks(replace) for change in changes):
+        click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
     for change in changes:
@@ -250,6 +256,18 @@ def _registries(
             which = some(unplaced)
             click.echo(
                 f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
+            )
+        sources = {of.get("source_profile") for of in aws.profiles.values()}
+        # An access key from before 2019 does not say whose it is.
+        unowned = [
+            name
+            for name, of in aws.profiles.items()
+            if "aws_access_key_id" in of and not accounts_of(of) and name not in sources
+        ]
+        if unowned:
+            click.echo(
+                f"ecr-py: no account in {aws.source} for {some(unowned)}: aws_account_id says it",
+                err=True,
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__, paths
-from docker_credential_ecr_py.cli.figures import lasting
+from docker_credential_ecr_py.cli.figures import counted, lasting
 from docker_credential_ecr_py.cli.shown import (
     Group,
     console,
@@ -139,7 +139,14 @@ def status(as_json: bool) -> None:
 
 
 @daemon.command()
-@click.option("--lines", "-n", default=50, show_default=True, help="How many of the last lines.")
+@click.option(
+    "--lines",
+    "-n",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many of the last lines.",
+)
 @click.option("--follow", "-f", is_flag=True, help="And what comes, until Ctrl-C.")
 @failing_in_one_line
 def logs(lines: int, follow: bool) -> None:
@@ -147,6 +154,7 @@ def logs(lines: int, follow: bool) -> None:
     file = paths.log_file()
     if file is None or not os.path.exists(file):
         raise EcrPyError(f"there is no log yet: {file}")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
 
@@ -219,7 +227,7 @@ def _show(found: dict[str, Any]) -> None:
         show()
         show_table(sessions)
     for failure in {failure["what"]: failure for failure in found["failures"]}.values():
-        again = f"tried {failure['tries']} times, again {_moment(failure['again'])}"
+        again = f"tried {counted(failure['tries'], 'time')}, again {_moment(failure['again'])}"
         show(Text(f"\n{failure['what']}\n  {again}", style="red"))
 
 

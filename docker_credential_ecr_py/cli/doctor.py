@@ -30,6 +30,7 @@ from docker_credential_ecr_py.settings import Settings
 _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.executable,
     checks.settings,
+    checks.fallback_helper,
     checks.aws_config,
     checks.registries,
     checks.sessions,

@@ -18,9 +18,10 @@ from docker_credential_ecr_py.selection import Identity
 @click.command()
 @click.argument("registry", metavar="REGISTRY")
 @click.option("--profile", default="", metavar="NAME", help="As if a command named this profile.")
+@click.option("--region", default="", metavar="REGION", help="Of an account or a profile.")
 @json_option
 @failing_in_one_line
-def explain(registry: str, profile: str, as_json: bool) -> None:
+def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """Whose credentials open REGISTRY, and why. Asks nobody.
 
     \b
@@ -29,10 +30,8 @@ def explain(registry: str, profile: str, as_json: bool) -> None:
     """
     if not registry:
         raise BadInput("the registry is empty: is a variable unset?")
-    try:
-        Registry.parse(registry)
-    except (NotEcr, BadServerURL):
-        registry = meant(Broker(), registry, profile=profile).host
+    if region or not _is_ecr(registry):
+        registry = meant(Broker(), registry, profile=profile, region=region).host
     broker = Broker(profile=profile)
     selection = broker.select(registry)
     asked = calls(selection.identity, broker.settings.registry_for(host_of(registry)))
@@ -53,6 +52,14 @@ def explain(registry: str, profile: str, as_json: bool) -> None:
     click.echo(f"\nprofile   {selection.profile or '(none)'}")
     click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
     show_folded(f"calls     {', then '.join(asked)}", indent=10)
+
+
+def _is_ecr(registry: str) -> bool:
+    try:
+        Registry.parse(registry)
+    except (NotEcr, BadServerURL):
+        return False
+    return True
 
 
 def calls(identity: Identity, registry: Registry) -> list[str]:

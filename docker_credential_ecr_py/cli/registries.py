@@ -136,8 +136,8 @@ def named_registry(
         )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
-        f"which of {len(registries)} registries? Name one of {some(list(dict.fromkeys(profiles)))}",
-        mend="add --registry NAME, or set AWS_PROFILE",
+        f"which of {len(registries)} registries?",
+        mend=f"name one of {some(list(dict.fromkeys(profiles)))}, or set AWS_PROFILE",
     )
 
 
@@ -223,8 +223,9 @@ def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     values = aws.profiles.get(name)
     if values is None:
         mend = "" if aws.profiles else LOG_IN_FIRST
+        what = f"AWS_PROFILE={name}: that" if name == os.environ.get("AWS_PROFILE") else name
         raise BadInput(
-            f"{name} is no profile in {aws.source}{nearest(name, aws.profiles)}", mend=mend
+            f"{what} is no profile in {aws.source}{nearest(name, aws.profiles)}", mend=mend
         )
     accounts = accounts_of(values)
     if len(accounts) != 1:

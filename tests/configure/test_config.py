@@ -169,3 +169,14 @@ def test_a_file_that_cannot_be_read_or_written(owner: Owner) -> None:
     file.unlink()
     file.mkdir()
     assert "Is a directory" in owner.invokes("config", "show").line
+
+
+def test_a_fallback_that_is_not_installed(owner: Owner) -> None:
+    """Set all the same: it may come later."""
+    done = owner.does("config", "set", "fallback", "typo")
+    assert "docker-credential-typo is not on the PATH" in done.stderr
+    assert "fallback" in owner.home.settings.read_text()
+    lines = owner.types("doctor").stdout.splitlines()
+    [line] = [line for line in lines if line.split()[1] == "fallback"]
+    assert line.startswith("note")
+    assert "docker-credential-typo is not on the PATH" in line

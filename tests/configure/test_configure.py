@@ -485,3 +485,18 @@ def test_a_relative_folder_on_the_path(owner: Owner) -> None:
     shutil.copy(HELPER, owner.home.path)
     done = only_ecr_py(owner, f".{os.pathsep}/usr/bin:/bin")
     assert "docker refuses" in done.stderr
+
+
+def test_a_helper_to_replace_that_nobody_asks(owner: Owner) -> None:
+    done = owner.does("configure", "--replace", "typo")
+    assert "nobody asks docker-credential-typo" in done.stderr
+
+
+def test_keys_that_do_not_say_their_account(owner: Owner) -> None:
+    """Those from before 2019. One that another profile's role comes from needs none."""
+    keys = "aws_access_key_id = AKIAIOSFODNN7EXAMPLE\nregion = eu-west-1\n"
+    role = f"[profile role]\nrole_arn = arn:aws:iam::{DEV}:role/x\nsource_profile = base\n"
+    config = owner.home.aws_config
+    config.write_text(f"{config.read_text()}[profile old]\n{keys}[profile base]\n{keys}{role}")
+    [line] = [line for line in owner.does("configure").stderr.splitlines() if "account" in line]
+    assert "for old: aws_account_id says it" in line

@@ -372,7 +372,7 @@ def test_a_named_registry_that_cannot_be_fetched_is_shown(
     resident.looks()
     assert registry(DEV) in resident.failure()["job"]
     shown = ecr_py(home, "daemon", "status").stdout
-    assert "tried 1 times" in shown
+    assert "tried 1 time," in shown
     assert DEV in shown
 
 

@@ -54,3 +54,10 @@ def test_what_comes_before_the_token(kind: str, first: str) -> None:
     asked = calls(Identity(kind, ""), Registry.parse(registry(DEV)))
     assert asked[0] == first
     assert asked[-1] == TOKEN
+
+
+def test_an_account_in_another_region(person: Person) -> None:
+    done = person.types("explain", DEV, "--region", "us-east-1")
+    assert done.stdout.rstrip().endswith("GetAuthorizationToken of ECR in us-east-1")
+    line = person.types("explain", registry(DEV), "--region", "us-east-1").line
+    assert "leave out --region" in line
