@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,18 @@ class Home:
         return file
 
     def call(
-        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
     ) -> Answer:
-        """Runs the installed helper to its end. `environment` is added to the home's own."""
+        """Runs the installed helper to its end. `environment` is added to the home's own.
+
+        `by` is a command that runs the one after it, in its own way.
+        """
         done = subprocess.run(
-            [HELPER, *arguments],
+            [*by, HELPER, *arguments],
             input=stdin,
             capture_output=True,
             env=self.environment | dict(environment or {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,24 @@ def need(program: str, version: str = "") -> str:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def own_mounts(folder: Path) -> list[str]:
+    """What runs a command that may mount what it likes, over `folder` for one, and be alone in it.
+
+    It needs root, or a kernel that lets users do so; elsewhere the test is skipped.
+    """
+    unshare = [need("unshare"), "-m" if os.geteuid() == 0 else "-rm"]
+    probe = [*unshare, "mount", "-t", "tmpfs", "none", str(folder)]
+    if subprocess.run(probe, check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    return unshare
+
+
+def read_only(folder: Path) -> list[str]:
+    """What runs a command in a world where nobody, not even root, can write to a folder."""
+    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    return [*own_mounts(folder), "sh", "-c", mount, str(folder)]
 
 
 def _version(path: str) -> str:

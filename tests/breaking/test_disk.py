@@ -13,7 +13,7 @@ from docker_credential_ecr_py.store import entry
 from tests.breaking.crowd import at_once
 from tests.breaking.entries import KINDS, damaged, files, let_pass, only, store_of
 from tests.home import DEV, HELPER, STAGE, Answer, Home, registry
-from tests.programs import need
+from tests.programs import need, own_mounts
 from tests.standin.aws import Aws
 
 NOBODY = 65534
@@ -217,17 +217,13 @@ def test_a_record_cut_at_every_byte_or_with_a_bit_changed(
     assert damaged(home) == []
 
 
-# Disks. A mount namespace of our own needs root, or a kernel that lets users make one.
+# Disks.
 
 
 @pytest.fixture
 def mounted(home: Home) -> Iterator[Callable[[str, str], Answer]]:
     """Runs a get after a shell command that may mount what it likes."""
-    unshare = [need("unshare"), "-m"] if os.geteuid() == 0 else [need("unshare"), "-rm"]
-    if subprocess.run(
-        [*unshare, "mount", "-t", "tmpfs", "none", home.path], check=False
-    ).returncode:
-        pytest.skip("no mount namespaces here")
+    unshare = own_mounts(home.path)
 
     def get(mount: str, account: str) -> Answer:
         done = subprocess.run(
@@ -345,15 +341,9 @@ COMMANDS = (
 def test_a_file_system_without_locks(home: Home, aws: Aws, error: str) -> None:
     """Lustre's and NFS's may be so: everybody asks for themselves."""
     without = ["-f", "-o", "/dev/null", "-e", "trace=flock", "-e", f"inject=flock:error={error}"]
-    done = subprocess.run(
-        [need("strace"), *without, HELPER, "get"],
-        input=registry(DEV).encode(),
-        env=home.environment,
-        capture_output=True,
-        timeout=60,
-        start_new_session=True,
+    first = right(
+        aws, home.call("get", stdin=registry(DEV).encode(), by=[need("strace"), *without])
     )
-    first = right(aws, Answer(done.returncode, done.stdout, done.stderr))
     assert right(aws, home.get(registry(DEV))) == first
 
 

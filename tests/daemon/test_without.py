@@ -31,7 +31,7 @@ from tests.daemon.resident import (
 )
 from tests.home import DEV, HELPER, STAGE, Answer, Home, registry
 from tests.login.person import eventually
-from tests.programs import need
+from tests.programs import own_mounts
 from tests.standin.aws import Aws
 
 Start = Callable[..., Resident]
@@ -391,12 +391,7 @@ kill $daemon; wait $daemon || true
 @pytest.fixture
 def with_disk(home: Home) -> Iterator[Callable[[str], list[Answer]]]:
     """Two gets with a daemon, after a shell command that mounts what it likes."""
-    unshare: list[str | Path] = (
-        [need("unshare"), "-m"] if os.geteuid() == 0 else [need("unshare"), "-rm"]
-    )
-    probe = [*unshare, "mount", "-t", "tmpfs", "none", home.path]
-    if subprocess.run(probe, check=False).returncode:
-        pytest.skip("no mount namespaces here")
+    unshare: list[str | Path] = [*own_mounts(home.path)]
 
     def get(mount: str) -> list[Answer]:
         script = f"{mount}\n{ASK}"

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles
 from tests.home import DEV, ROLE, START_URL, registry
 from tests.login.person import SESSION, Done, Person, leftovers
-from tests.programs import need
+from tests.programs import read_only
 from tests.standin.aws import Aws
 
 HOST = registry(DEV)
@@ -35,15 +34,6 @@ def last_line(done: Done) -> str:
     line = done.stderr.splitlines()[-1]
     assert line.startswith("ecr-py: ")
     return line
-
-
-def read_only(folder: Path) -> tuple[str, ...]:
-    """What runs a command in a world where nobody, not even root, can write to a folder."""
-    unshare = (need("unshare"), "-m" if os.geteuid() == 0 else "-rm")
-    mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-    if subprocess.run([*unshare, "true"], check=False).returncode:
-        pytest.skip("no mount namespaces here")
-    return (*unshare, "sh", "-c", mount, str(folder))
 
 
 # The token file

@@ -16,10 +16,11 @@ from typing import Any
 from docker_credential_ecr_py.store import client, entry
 from docker_credential_ecr_py.store.sealed import SEALED
 from tests.breaking.entries import files
-from tests.home import DEV, Answer, Home, registry
+from tests.home import DEV, PROD, STAGE, Answer, Home, registry
 from tests.login.person import ECR_PY, eventually
 from tests.standin.aws import Aws
 
+ACCOUNTS = (DEV, STAGE, PROD)
 PIECE = 24  # so much of a secret is as bad as all of it
 
 
@@ -33,6 +34,11 @@ def right(aws: Aws, answer: Answer, account: str = DEV) -> str:
     assert answer.stderr == b"", answer
     assert aws.issued[answer.password].account == account
     return answer.password
+
+
+def passwords_of_all(home: Home, aws: Aws) -> list[str]:
+    """Of ACCOUNTS, each right."""
+    return [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
 
 
 def store(home: Home, server_url: str, username: str, secret: str) -> Answer:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.home import DEV, HELPER, Answer, Home, registry
-from tests.login.test_bad_input import read_only
-from tests.programs import need
+from tests.programs import own_mounts, read_only
 from tests.sealed.ours import docker_logs_in, erase, readable, right, set_store, store
 from tests.sealed.service import Keyring
 from tests.standin.aws import Aws
@@ -343,11 +342,7 @@ exit $code
 
 
 def test_a_full_disk_refuses_a_login_and_leaves_nothing(home: Home, keyring: Keyring) -> None:
-    unshare = [need("unshare"), "-m"] if os.geteuid() == 0 else [need("unshare"), "-rm"]
-    if subprocess.run(
-        [*unshare, "mount", "-t", "tmpfs", "none", home.path], check=False
-    ).returncode:
-        pytest.skip("no mount namespaces here")
+    unshare = own_mounts(home.path)
     store(home, HUB, "moby", "another")
     [hub] = kept(home)
     shutil.copytree(folder(home), home.path / "kept")
@@ -369,13 +364,6 @@ def test_a_full_disk_refuses_a_login_and_leaves_nothing(home: Home, keyring: Key
 
 def test_a_login_that_cannot_be_removed_is_said(home: Home, keyring: Keyring) -> None:
     store(home, HUB, "moby", "another")
-    done = subprocess.run(
-        [*read_only(folder(home)), HELPER, "erase"],
-        input=HUB.encode(),
-        env=home.environment,
-        capture_output=True,
-        timeout=60,
-    )
-    line = Answer(done.returncode, done.stdout, done.stderr).line
+    line = home.call("erase", stdin=HUB.encode(), by=read_only(folder(home))).line
     assert "cannot be removed" in line
     assert HUB in line

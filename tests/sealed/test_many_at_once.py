@@ -11,12 +11,20 @@ import pytest
 
 from tests.breaking.crowd import at_once
 from tests.breaking.entries import files
-from tests.home import DEV, PROD, STAGE, Answer, Home, registry
-from tests.sealed.ours import clear_records, erase, readable, right, set_store, store
+from tests.home import DEV, Answer, Home, registry
+from tests.sealed.ours import (
+    ACCOUNTS,
+    clear_records,
+    erase,
+    passwords_of_all,
+    readable,
+    right,
+    set_store,
+    store,
+)
 from tests.sealed.service import Keyring
 from tests.standin.aws import Aws
 
-ACCOUNTS = (DEV, STAGE, PROD)
 HUB = "https://index.docker.io/v1/"
 
 
@@ -48,7 +56,7 @@ def test_three_identities_at_once_make_one_key(home: Home, aws: Aws, keyring: Ke
     assert aws.count("GetAuthorizationToken") == 3
     assert len(keyring.keys) == 1
     aws.reset_calls()
-    again = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
+    again = passwords_of_all(home, aws)
     assert again == passwords[:3]
     assert aws.calls == []
 
@@ -65,7 +73,7 @@ def test_ten_cold_gets_beside_a_daemon(home: Home, aws: Aws, keyring: Keyring) -
 
 def test_many_move_from_file_to_keyring_at_once(home: Home, aws: Aws, keyring: Keyring) -> None:
     set_store(home, "file")
-    first = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
+    first = passwords_of_all(home, aws)
     aws.reset_calls()
     set_store(home, "keyring")
     gets = at_once(home, [registry(account) for account in ACCOUNTS] * 4)

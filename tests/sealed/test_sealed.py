@@ -10,11 +10,13 @@ from tests.breaking.test_hit import MODULES, imported
 from tests.home import DEV, HELPER, PROD, STAGE, Home, registry
 from tests.login.person import eventually
 from tests.sealed.ours import (
+    ACCOUNTS,
     Daemon,
     clear_records,
     daemon_of,
     docker_logs_in,
     handed_out,
+    passwords_of_all,
     readable,
     right,
     sealed_fields,
@@ -23,7 +25,6 @@ from tests.sealed.service import Keyring
 from tests.standin.aws import Aws
 
 HEAVY = {"keyring", "cryptography", "secretstorage", "jeepney", "boto3", "botocore"}
-ACCOUNTS = (DEV, STAGE, PROD)
 
 
 # Without the daemon.
@@ -169,23 +170,22 @@ def test_with_the_daemon_nothing_readable_lies_on_disk(
 def test_with_the_daemon_a_get_needs_no_keyring_any_more(
     home: Home, aws: Aws, daemon: Daemon, keyring: Keyring
 ) -> None:
-    passwords = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
+    passwords = passwords_of_all(home, aws)
     keyring.stop()
     aws.reset_calls()
-    again = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
-    assert again == passwords
+    assert passwords_of_all(home, aws) == passwords
     assert aws.calls == []
 
 
 def test_a_daemon_that_is_started_later_opens_what_is_sealed(
     home: Home, aws: Aws, keyring: Keyring
 ) -> None:
-    passwords = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
+    passwords = passwords_of_all(home, aws)
     aws.reset_calls()
     with daemon_of(home) as daemon:
         eventually(lambda: len(daemon.credentials) == 3)
         keyring.stop()
-        again = [right(aws, home.get(registry(account)), account) for account in ACCOUNTS]
+        again = passwords_of_all(home, aws)
     assert again == passwords
     assert aws.calls == []
 
