@@ -89,10 +89,10 @@ class Daemon:
             log.info("daemon started, %s", os.fsdecode(socket_path))
             try:
                 while not self._ending:
-                    self._turn()
-                    if entry.stamp(socket_path) != ours:
+                    if time.monotonic() >= self._next_look and entry.stamp(socket_path) != ours:
                         # Its folder was removed, or another daemon is in our place.
                         raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
+                    self._turn()
             finally:
                 _tell_systemd(self._environ, "STOPPING=1")
                 if not passed and entry.stamp(socket_path) == ours:
