@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.errors import DockerConfigError
-from docker_credential_ecr_py.whole_file import read_if_there
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK, read_if_there
 
 OURSELVES = "ecr-py"
 
@@ -71,7 +71,7 @@ def read_text(path: Path) -> str | None:
 
 def parse_document(text: str, path: Path) -> dict[str, Any]:
     """The JSON object in the text; an empty one in a blank one. Raises DockerConfigError."""
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix(BYTE_ORDER_MARK)
     if not text.strip():
         return {}
     try:

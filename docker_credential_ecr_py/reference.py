@@ -6,8 +6,8 @@ Knows names only; asks nobody. The rules: ECR's API reference, CreateRepository 
 import re
 from dataclasses import dataclass
 
-from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
-from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.errors import BadInput, BadServerURL
+from docker_credential_ecr_py.registry import host_of, is_registry
 
 # As docker, podman and skopeo write a place: people copy it from there.
 _SCHEME = re.compile(r"(?:https|docker|oci)://", re.IGNORECASE)
@@ -67,17 +67,9 @@ def _host_and_rest(place: str) -> tuple[str, str]:
             return host_of(first), rest
         except BadServerURL:
             raise BadInput(f"{first[:80]!a} is neither a registry nor part of a name") from None
-    if not slash and _is_registry(place):
+    if not slash and is_registry(place):
         return place, ""
     return "", place
-
-
-def _is_registry(place: str) -> bool:
-    try:
-        Registry.parse(place)
-    except (NotEcr, BadServerURL):
-        return False
-    return True
 
 
 def check_repository(name: str) -> None:

@@ -107,6 +107,14 @@ class Registry:
         )
 
 
+def is_registry(server_url: str) -> bool:
+    try:
+        Registry.parse(server_url)
+    except (NotEcr, BadServerURL):
+        return False
+    return True
+
+
 def host_of(server_url: str) -> str:
     """The host in a server URL: lower case, without port and final dot. Raises BadServerURL.
 

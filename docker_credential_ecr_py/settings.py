@@ -10,7 +10,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
 from docker_credential_ecr_py.registry import Registry, host_of
-from docker_credential_ecr_py.whole_file import read_if_there
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK, read_if_there
 
 OURSELVES = "ecr-py"
 # Not another helper's name: we keep those logins ourselves.
@@ -86,7 +86,7 @@ def read_text(path: Path) -> str | None:
 def parse_settings(text: str, name: str) -> Settings:
     """The settings in a TOML document called `name`. Raises SettingsError."""
     try:
-        document = tomllib.loads(text.removeprefix("\ufeff"))
+        document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name} is not TOML: {_cause(error)}") from None
     return _Reader(text, name).settings(document)

@@ -6,6 +6,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+# What some editors begin a text with, and most readers refuse.
+BYTE_ORDER_MARK = "\ufeff"
+
 
 def make_private_folder(folder: Path) -> None:
     """Makes a folder and those above it, each for its owner alone. Raises OSError."""

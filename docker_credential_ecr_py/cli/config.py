@@ -30,6 +30,7 @@ from docker_credential_ecr_py.settings import (
     parse_settings,
     read_text,
 )
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK
 
 _DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show what would change, and write nothing."
@@ -138,7 +139,7 @@ def _lack(path: tuple[str, ...], value: object) -> str:
 
 def _rows(settings: Settings, text: str) -> list[tuple[str, Any, str]]:
     """Key, value and origin of each setting."""
-    document = tomllib.loads(text.removeprefix(settings_edit.BYTE_ORDER_MARK))
+    document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     overruled = {
         "login": ("ECR_PY_LOGIN", os.environ.get("ECR_PY_LOGIN")),
         "store": ("AWS_ECR_DISABLE_CACHE", os.environ.get("AWS_ECR_DISABLE_CACHE") and "none"),
@@ -193,7 +194,7 @@ def _file() -> tuple[Path, str | None]:
     file = paths.settings_file(os.environ)
     text = read_text(file)
     try:
-        tomllib.loads((text or "").removeprefix(settings_edit.BYTE_ORDER_MARK))
+        tomllib.loads((text or "").removeprefix(BYTE_ORDER_MARK))
     except ValueError:
         parse_settings(text or "", str(file))  # raises, and says where
     return file, text

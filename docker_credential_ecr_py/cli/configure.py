@@ -50,6 +50,7 @@ from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 from docker_credential_ecr_py.settings import Settings, parse_settings
 from docker_credential_ecr_py.settings import read_text as read_settings
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK
 
 _DOCKER = "docker"
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
@@ -82,13 +83,17 @@ class _Change:
     client: str
     file: Path
     before: str | None
+    config: DockerConfig
     plan: Plan
     drop: tuple[str, ...] = ()
 
     def asks(self, helper: str) -> bool:
         """Whether the client asks that helper for anything, so far."""
-        config = docker_edit.check(self.before or "", self.file)
-        return helper in (config.store, *config.helpers.values())
+        return helper in (self.config.store, *self.config.helpers.values())
+
+    @property
+    def will_ask_us(self) -> bool:
+        return self.asks(OURSELVES) or self.plan.store or bool(self.plan.helpers)
 
     @property
     def after(self) -> str:
@@ -109,7 +114,7 @@ class _Change:
         if store := self.plan.pinned:
             done += [f"credsStore is {store}, which was docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
-        if (self.before or "").startswith(docker_edit.BYTE_ORDER_MARK):
+        if (self.before or "").startswith(BYTE_ORDER_MARK):
             done += ["no byte-order mark, which it does not take"]
         return ", ".join(done)
 
@@ -184,7 +189,6 @@ def configure(
     broker = Broker()
     known = _registries(broker, named, regions, public=public)
     changes = []
-    asked = bool(known)
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
         before = read_text(file)
@@ -199,10 +203,8 @@ def configure(
             only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
         )
-        changes.append(_Change(client, file, before, made))
-        ours = config.ours or config.store == OURSELVES
-        asked = asked or bool(ours or made.helpers or made.store)
-    if not asked:
+        changes.append(_Change(client, file, before, config, made))
+    if not known and not any(change.will_ask_us for change in changes):
         raise AwsConfigError(
             f"no profile in {load_config().source} names an account and a region",
             mend=f"{LOG_IN_FIRST}, or name a --registry",

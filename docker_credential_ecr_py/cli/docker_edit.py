@@ -12,9 +12,9 @@ from typing import Any
 
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig, parse_docker_config
 from docker_credential_ecr_py.errors import DockerConfigError
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK
 
 HELPERS, STORE, AUTHS = "credHelpers", "credsStore", "auths"
-BYTE_ORDER_MARK = "\ufeff"
 
 _ROOT = ""
 _BLANK = re.compile(r"[ \t\r\n]*")

@@ -10,8 +10,8 @@ from docker_credential_ecr_py.cli.shown import (
     show_folded,
     show_json,
 )
-from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
-from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of
+from docker_credential_ecr_py.errors import BadInput
+from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of, is_registry
 from docker_credential_ecr_py.selection import Identity
 
 
@@ -30,7 +30,7 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """
     if not registry:
         raise BadInput("the registry is empty: is a variable unset?")
-    if region or not _is_ecr(registry):
+    if region or not is_registry(registry):
         registry = meant(Broker(), registry, profile=profile, region=region).host
     broker = Broker(profile=profile)
     selection = broker.select(registry)
@@ -52,14 +52,6 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     click.echo(f"\nprofile   {selection.profile or '(none)'}")
     click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
     show_folded(f"calls     {', then '.join(asked)}", indent=10)
-
-
-def _is_ecr(registry: str) -> bool:
-    try:
-        Registry.parse(registry)
-    except (NotEcr, BadServerURL):
-        return False
-    return True
 
 
 def calls(identity: Identity, registry: Registry) -> list[str]:

@@ -1,6 +1,6 @@
-"""Sizes, ages and counts as people read them."""
+"""Sizes, ages and counts as people read them, and moments as programs do."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 _UNITS = (
     ("year", 365 * 86400),
@@ -29,6 +29,11 @@ def lasting(seconds: float) -> str:
         return f"{minutes // (24 * 60)}d"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m"
+
+
+def utc(moment: float) -> str:
+    """Of a moment in seconds since the epoch: `2026-11-21T19:00:00Z`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ago(moment: datetime, now: datetime) -> str:

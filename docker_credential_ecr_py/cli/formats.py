@@ -4,8 +4,8 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
+from docker_credential_ecr_py.cli.figures import utc
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.registry import Registry
@@ -33,7 +33,7 @@ def as_json(credential: Credential, registry: Registry) -> str:
         "username": credential.username,
         "password": credential.secret,
         "registry": registry.host,
-        "expiresAt": _written(credential.expires),
+        "expiresAt": utc(credential.expires),
     }
     return json.dumps(document, indent=2)
 
@@ -56,7 +56,7 @@ def powershell(credential: Credential, registry: Registry) -> str:
         "Username": credential.username,
         "Password": credential.secret,
         "ProxyEndpoint": f"https://{registry.host}",
-        "ExpiresAt": _written(credential.expires),
+        "ExpiresAt": utc(credential.expires),
     }
     listed = "; ".join(f"{name} = {_powershell(value)}" for name, value in properties.items())
     return f"[pscustomobject]@{{ {listed} }}"
@@ -163,7 +163,3 @@ def _word(value: str) -> str:
     if re.fullmatch(r"[\w+/=.-]+", value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
-
-
-def _written(moment: int) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,7 +10,8 @@ from typing import Any
 import tomlkit
 from tomlkit.items import Table
 
-BYTE_ORDER_MARK = "\ufeff"
+from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK
+
 FALLBACK = ("defaults", "fallback")
 
 _Tables = MutableMapping[str, Any]

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.at_once import asked_at_once
-from docker_credential_ecr_py.cli.figures import lasting
+from docker_credential_ecr_py.cli.figures import lasting, utc
 from docker_credential_ecr_py.cli.registries import known_registries, load_config
 from docker_credential_ecr_py.cli.shown import (
     FAILED,
@@ -323,7 +322,7 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
         "chosenBy": selection and selection.rule,
         "token": kept
         and {
-            "expiresAt": _written(kept.expires),
+            "expiresAt": utc(kept.expires),
             "state": "ageing" if kept.ageing(now) else "fresh",
         },
         "session": session
@@ -331,7 +330,7 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
             "name": session.sso.name or None,
             "startUrl": session.sso.start_url,
             "state": session.state,
-            "expiresAt": _written(session.expires) if session.expires else None,
+            "expiresAt": utc(session.expires) if session.expires else None,
             "renews": session.renews,
         },
         "needsLogin": row.needs_login,
@@ -345,7 +344,3 @@ def _store(broker: Broker) -> dict[str, str | None]:
         return {"kind": "none", "path": None}
     kind = broker.settings.store
     return {"kind": kind, "path": None if kind == "memory" else str(paths.cache_folder())}
-
-
-def _written(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
