@@ -61,10 +61,11 @@ class Answer:
 
 @dataclass
 class Home:
-    """`environment` is all that the helper gets to see."""
+    """`environment` is all that `helper`, the installed executable, gets to see."""
 
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
+    helper: Path = HELPER
 
     @property
     def cache(self) -> Path:
@@ -99,7 +100,7 @@ class Home:
         `by` is a command that runs the one after it, in its own way.
         """
         done = subprocess.run(
-            [*by, HELPER, *arguments],
+            [*by, self.helper, *arguments],
             input=stdin,
             capture_output=True,
             env=self.environment | dict(environment or {}),
@@ -117,7 +118,8 @@ class Home:
         """Starts the installed helper with pipes, and does not wait for it."""
         popen = {"env": self.environment, "start_new_session": True, **popen}
         pipe = subprocess.PIPE
-        return subprocess.Popen([HELPER, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, **popen)
+        command: list[str | Path] = [self.helper, *arguments]
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **popen)
 
 
 def new_home(path: Path, aws: Aws) -> Home:

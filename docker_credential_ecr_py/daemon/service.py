@@ -1,6 +1,6 @@
 """Has the system run the daemon: systemd's user manager on Linux, launchd on macOS.
 
-The templates are in packaging/. Files of the same name that are not ours are left alone.
+The templates are in units/. Files of the same name that are not ours are left alone.
 """
 
 import os
