@@ -29,6 +29,7 @@ from docker_credential_ecr_py.errors import (
     NotKept,
     SettingsError,
     Unreachable,
+    WrongPartition,
 )
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, host_of
@@ -142,11 +143,14 @@ class Broker:
     def credential_for(self, server_url: str) -> Credential:
         """The credential that opens a registry, from the store or from AWS.
 
-        Raises NotEcr for a host of somebody else's, CredentialsNotFound for ECR Public without
+        Raises NotEcr for a host of somebody else's, WrongPartition for one that AWS does not have,
+        CredentialsNotFound for ECR Public without
         AWS credentials; else, as any EcrPyError, what is wrong and what mends it.
         """
         try:
             asked = self._asked(server_url)
+        except WrongPartition:
+            raise
         except NotEcr:
             self._remember_nobody(host_of(server_url))
             raise

@@ -62,6 +62,13 @@ class NotEcr(EcrPyError):
     """The host is a registry of somebody else's."""
 
 
+class WrongPartition(NotEcr):
+    """The host looks like ECR's, but its region and its domain are of different partitions.
+
+    It is a NotEcr because it names no registry. But no other helper may answer for it either.
+    """
+
+
 class BadInput(EcrPyError):
     """What came on standard input or the command line is not the protocol."""
 

@@ -18,6 +18,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NotEcr,
     ProtocolError,
+    WrongPartition,
 )
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.registry import host_of
@@ -127,6 +128,8 @@ class Protocol:
     def get(self, url: str) -> tuple[int, bytes]:
         try:
             credential = self._broker.credential_for(url)
+        except WrongPartition:
+            raise
         except NotEcr:
             return self._elsewhere("get", url.encode())
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
@@ -148,6 +151,8 @@ class Protocol:
             return 0, b""
         try:
             self._broker.keep(url, username, secret)
+        except WrongPartition:
+            raise
         except NotEcr:
             if not self._broker.settings.fallback:
                 raise BadInput(
@@ -163,6 +168,8 @@ class Protocol:
             return 0, b""
         try:
             self._broker.forget(url)
+        except WrongPartition:
+            raise
         except NotEcr:
             if self._broker.settings.fallback:
                 return self._elsewhere("erase", url.encode())

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr
+from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, WrongPartition
 from docker_credential_ecr_py.redact import redact
 
 # What a partition's registries end in. A test holds this against botocore's partitions.
@@ -19,15 +19,20 @@ SUFFIXES = {
     "cloud.adc-e.uk": "aws-iso-e",
     "csp.hci.ic.gov": "aws-iso-f",
 }
-# How the regions of the partitions begin that are not "aws".
-_PARTITIONS = {
-    "cn-": "aws-cn",
-    "eusc-": "aws-eusc",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "eu-isoe-": "aws-iso-e",
-    "us-isof-": "aws-iso-f",
+# What the regions of each partition look like; the first that fits wins. A test compares this with
+# botocore's partitions too. A region of "aws" may be newer than this list.
+_REGIONS = {
+    "aws-cn": r"cn-[a-z]+-[0-9]{1,2}",
+    "aws-us-gov": r"us-gov-[a-z]+-[0-9]{1,2}",
+    "aws-eusc": r"eusc-[a-z]+-[a-z]+-[0-9]{1,2}",
+    "aws-iso": r"us-iso-[a-z]+-[0-9]{1,2}",
+    "aws-iso-b": r"us-isob-[a-z]+-[0-9]{1,2}",
+    "aws-iso-e": r"eu-isoe-[a-z]+-[0-9]{1,2}",
+    "aws-iso-f": r"us-isof-[a-z]+-[0-9]{1,2}",
+    "aws": r"[a-z]{2}-[a-z]+-[0-9]{1,2}",
 }
+# Partitions whose registries end as those of another partition.
+_SHARED_SUFFIXES = {"aws-us-gov": "aws"}
 PUBLIC_HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 PUBLIC_REGION = "us-east-1"
 LONGEST_URL = 2048
@@ -75,36 +80,56 @@ class Registry:
     def of_account(cls, account: str, region: str) -> "Registry":
         """The registry of an account in a region, by its usual host.
 
-        Raises BadInput where the account is not twelve digits, or the region is like none.
+        Raises BadInput if the account is not twelve digits, or no partition has such a region.
         """
         if not (len(account) == 12 and account.isascii() and account.isdigit()):
             raise BadInput(f"an account is twelve digits, and not {account[:80]!r}")
-        if not re.fullmatch(_REGION, region):
+        partition = partition_of(region)
+        if not partition:
             raise BadInput(f"a region is like eu-west-1, and not {region[:80]!r}")
-        partition = next(
-            (name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws"
-        )
-        suffix = next(suffix for suffix, name in SUFFIXES.items() if name == partition)
-        return cls.of_host(f"{account}.dkr.ecr.{region}.{suffix}")
+        return cls.of_host(f"{account}.dkr.ecr.{region}.{_suffixes_of(partition)[0]}")
 
     @classmethod
     def of_host(cls, host: str) -> "Registry":
-        """The registry of a host that `host_of` returned. Raises NotEcr."""
+        """The registry of a host that `host_of` returned.
+
+        Raises NotEcr; WrongPartition if the name is one of ECR's, but its region and what it ends
+        in are of different partitions. The token of one partition must not go to another.
+        """
         if host in PUBLIC_HOSTS:
             return cls(host, "", PUBLIC_REGION, "aws", dual_stack=host != PUBLIC_HOSTS[0])
         match = _PRIVATE_HOST.fullmatch(host)
         if match is None:
             raise NotEcr(f"{host} is not an Amazon ECR registry")
-        region, suffix = match["region"], match["suffix"]
-        partition = SUFFIXES[suffix]
+        account, region, suffix = match["account"], match["region"], match["suffix"]
+        partition = partition_of(region)
+        if not partition:
+            raise WrongPartition(f"{region} in {host} is not a region of any AWS partition")
+        if suffix not in _suffixes_of(partition):
+            usual = cls.of_account(account, region).host
+            raise WrongPartition(
+                f"{host} is not a registry: {suffix} has no region {region}",
+                mend=f"the registry of account {account} in {region} is {usual}",
+            )
         return cls(
             host,
-            match["account"],
+            account,
             region,
-            "aws-us-gov" if partition == "aws" and region.startswith("us-gov-") else partition,
+            partition,
             fips=match["fips"] is not None,
             dual_stack=suffix.startswith("on."),
         )
+
+
+def partition_of(region: str) -> str:
+    """The AWS partition of a region, or "" if no partition has regions of such a name."""
+    names = (name for name, pattern in _REGIONS.items() if re.fullmatch(pattern, region))
+    return next(names, "")
+
+
+def _suffixes_of(partition: str) -> list[str]:
+    owner = _SHARED_SUFFIXES.get(partition, partition)
+    return [suffix for suffix, name in SUFFIXES.items() if name == owner]
 
 
 def is_registry(server_url: str) -> bool:

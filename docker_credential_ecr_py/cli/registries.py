@@ -98,7 +98,7 @@ def named_registry(
             registry = broker.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL) as error:
             hosts = [known.host for known in known_registries(broker, aws)]
-            raise BadInput(f"{error.what}{nearest(name, hosts)}") from None
+            raise BadInput(f"{error.what}{nearest(name, hosts)}", mend=error.mend) from None
         if region and region != registry.region:
             raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
         return registry

@@ -1,4 +1,6 @@
 import json
+import re
+from itertools import product
 from pathlib import Path
 
 import botocore
@@ -6,15 +8,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.errors import BadServerURL, NotEcr
-from docker_credential_ecr_py.registry import LONGEST_URL, PUBLIC_REGION, Registry, host_of
+from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, WrongPartition
+from docker_credential_ecr_py.registry import (
+    LONGEST_URL,
+    PUBLIC_REGION,
+    SUFFIXES,
+    Registry,
+    host_of,
+    is_registry,
+    partition_of,
+)
 from docker_credential_ecr_py.store import entry
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DUAL = "123456789012.dkr-ecr.eu-west-1.on.aws"
-PARTITIONS = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_text())[
-    "partitions"
-]
+DATA = Path(botocore.__file__).parent / "data"
+PARTITIONS = json.loads((DATA / "partitions.json").read_text())["partitions"]
+ENDPOINTS = json.loads((DATA / "endpoints.json").read_text())["partitions"]
+# The dual-stack names of registries, which botocore's files do not have.
+# Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html
+DUAL_STACK = {
+    "aws": "on.aws",
+    "aws-us-gov": "on.aws",
+    "aws-cn": "on.amazonwebservices.com.cn",
+}
+REGIONS = {
+    region: str(partition["id"])
+    for partition in PARTITIONS
+    for region in partition["regions"]
+    if not region.endswith("-global")
+}
 
 
 @pytest.mark.parametrize(
@@ -188,6 +211,47 @@ def test_each_region_of_botocores_partitions_is_known(partition: dict[str, objec
     for region in real:
         registry = Registry.parse(f"123456789012.dkr.ecr.{region}.{outputs['dnsSuffix']}")
         assert (registry.partition, registry.region) == (partition["id"], region)
+
+
+def test_a_region_and_a_suffix_belong_together() -> None:
+    """Each region with each suffix: the registry of one partition gets no other's token."""
+    suffixes = {(str(one["id"]), str(one["outputs"]["dnsSuffix"])) for one in PARTITIONS}
+    suffixes |= {(one["partition"], one["dnsSuffix"]) for one in ENDPOINTS}
+    suffixes |= set(DUAL_STACK.items())
+    assert {suffix for _, suffix in suffixes} == set(SUFFIXES)
+    for (region, partition), suffix in product(REGIONS.items(), SUFFIXES):
+        for service in ("dkr.ecr", "dkr.ecr-fips", "dkr-ecr", "dkr-ecr-fips"):
+            host = f"123456789012.{service}.{region}.{suffix}"
+            if (partition, suffix) in suffixes:
+                assert Registry.parse(host).partition == partition
+                continue
+            with pytest.raises(WrongPartition) as refused:
+                Registry.parse(host)
+            assert region in refused.value.what
+            assert f"123456789012.dkr.ecr.{region}." in refused.value.mend
+            assert not is_registry(host)
+
+
+@pytest.mark.parametrize("partition", ENDPOINTS, ids=lambda partition: str(partition["partition"]))
+@given(st.data())
+def test_regions_to_come_are_of_the_partition_that_botocore_says(
+    partition: dict[str, str], data: st.DataObject
+) -> None:
+    pattern = partition["regionRegex"].replace(r"\w", "[a-z]").replace(r"\d+", "[1-9]")
+    region = data.draw(st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True))
+    host = f"123456789012.dkr.ecr.{region}.{partition['dnsSuffix']}"
+    assert partition_of(region) == partition["partition"]
+    assert Registry.parse(host).partition == partition["partition"]
+    assert Registry.of_account("123456789012", region).host == host
+
+
+@pytest.mark.parametrize("region", ["us-isox-east-1", "us-gov-iso-east-1", "nowhere-east-1"])
+def test_a_region_of_no_partition(region: str) -> None:
+    for suffix in SUFFIXES:
+        with pytest.raises(WrongPartition, match=f"{region} in .* of any AWS partition"):
+            Registry.parse(f"123456789012.dkr.ecr.{region}.{suffix}")
+    with pytest.raises(BadInput, match="a region is like"):
+        Registry.of_account("123456789012", region)
 
 
 HOSTS = st.sampled_from([HOST, DUAL, "public.ecr.aws", "docker.io", "localhost"])

@@ -776,3 +776,32 @@ def test_a_fallback_helper_that_is_not_installed(home: Home) -> None:
     assert "docker-credential-nowhere" in line
     assert "PATH" in line
     assert home.get(HOST).code == 0
+
+
+@pytest.mark.parametrize("fallback", ["", "recording"])
+@pytest.mark.parametrize(
+    ("host", "usual"),
+    [
+        (f"{DEV}.dkr.ecr.eu-west-1.amazonaws.com.cn", registry(DEV)),
+        (f"{DEV}.dkr.ecr.cn-north-1.amazonaws.com", registry(DEV, "cn-north-1") + ".cn"),
+        (f"{DEV}.dkr.ecr.us-gov-west-1.c2s.ic.gov", registry(DEV, "us-gov-west-1")),
+        (f"{DEV}.dkr-ecr.eu-west-1.on.amazonwebservices.com.cn", registry(DEV)),
+    ],
+)
+def test_a_registry_of_two_partitions_gets_no_token(
+    home: Home, aws: Aws, tmp_path: Path, host: str, usual: str, fallback: str
+) -> None:
+    """Neither ours nor one of the fallback helper, for a registry that AWS does not have."""
+    called = tmp_path / "called"
+    program = home.write(tmp_path / "bin" / "docker-credential-recording", "#!/bin/sh\n")
+    program.write_text(f'#!/bin/sh\necho "$1" >>{called}\n')
+    program.chmod(0o755)
+    home.environment["PATH"] += f":{program.parent}"
+    home.write(home.settings, f'[defaults]\nfallback = "{fallback}"\n' if fallback else "")
+    document = json.dumps({"ServerURL": host, "Username": "AWS", "Secret": "hunter2"})
+    for action, given in (("get", host), ("store", document), ("erase", host), ("get", host)):
+        line = checked(home.call(action, stdin=given.encode()))
+        assert host in line
+        assert line.endswith(f"is {usual}")
+    assert aws.calls == []
+    assert not called.exists()
