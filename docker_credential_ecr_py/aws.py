@@ -1,9 +1,11 @@
 """What all our calls to AWS share: a session with time limits, and network errors in our words."""
 
 import os
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.request import getproxies_environment
 
 import botocore.configloader
 import botocore.exceptions as aws_errors
@@ -25,6 +27,10 @@ from docker_credential_ecr_py.paths import aws_path
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
+_PROXY = re.compile(
+    r"(?:[a-z][a-z0-9]*://)?(?:[\w.~!$&'()*+,;=:%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
+    re.ASCII | re.IGNORECASE,
+)
 LIMITS = Config(
     connect_timeout=CONNECT,
     read_timeout=READ,
@@ -126,6 +132,13 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
     match error:
         case aws_errors.ClientError():
             return answer_error(error, what)
+        case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
+            # Its parts are taken for one another, so the error may quote half of a password.
+            return Unreachable(
+                f"{what} cannot be reached; the address of the proxy has characters that it cannot "
+                f"have ({type(error).__name__})",
+                mend="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
+            )
         case aws_errors.ProxyConnectionError():
             cause = tail(str(error.kwargs.get("error", error)))
             return Unreachable(
@@ -143,11 +156,6 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
             return Unreachable(f"{what} gave no answer in time: {text}")
         case aws_errors.EndpointConnectionError():
             return Unreachable(f"{what} cannot be reached at {error.kwargs.get('endpoint_url')}")
-        case aws_errors.HTTPClientError() if "Failed to parse" in text:  # with half a password
-            return Unreachable(
-                "the address of the proxy cannot be read",
-                mend="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
-            )
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError():
             return Unreachable(f"{what} cannot be reached: {text}")
         case aws_errors.BotoCoreError():
@@ -172,6 +180,13 @@ def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError
             f"{what} answered {error.operation_name} with {status} {message}", mend=again
         )
     return BadAnswer(f"{what} answered {error.operation_name} with {code}: {message}")
+
+
+def _proxy_is_malformed() -> bool:
+    """Whether a proxy that the environment names is not a URL, or host and port, as in RFC 3986."""
+    proxies = getproxies_environment()
+    proxies.pop("no", None)
+    return any(not _PROXY.fullmatch(address) for address in proxies.values())
 
 
 def _missing_bundle() -> str:

@@ -32,6 +32,7 @@ from docker_credential_ecr_py.errors import (
     WrongPartition,
 )
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.settings import CHOICES, Settings, load_settings
@@ -417,6 +418,13 @@ class Broker:
         return credential
 
     def _ask_aws(self, registry: Registry, selection: Selection, ask: Ask[_T]) -> _T:
+        try:
+            return self._ask_with_session(registry, selection, ask)
+        except EcrPyError as error:
+            self._show_aside(error)
+            raise
+
+    def _ask_with_session(self, registry: Registry, selection: Selection, ask: Ask[_T]) -> _T:
         """Asks by a session that is alive: refreshed or begun anew where it has ended."""
         session = selection.identity.sso
         if session is None:
@@ -438,12 +446,14 @@ class Broker:
                 raise
         # A code is good once: whoever else needs the role waits for what this one brings.
         seconds = self.settings.login_timeout
-        lock = self.store.lock(f"mfa-{_digest(selection.identity.name)}", wait=2 * seconds)
+        identity = selection.identity
+        who = _digest(f"{identity.name} {identity.hidden}".strip())
+        lock = self.store.lock(f"mfa-{who}", wait=2 * seconds)
         with lock as held:
             if held is not None and held.waited_since is not None:
                 with suppress(MfaCodeNeeded):
                     return ask(registry, selection, "")
-            code = self.person.mfa_code(selection.identity.mfa_serial, seconds)
+            code = self.person.mfa_code(identity.mfa_serial, seconds)
             return ask(registry, selection, code)
 
     def way_to_log_in(
@@ -475,6 +485,13 @@ class Broker:
         if self.person.is_there:
             PlainScreen().say(str(what).removeprefix("ecr-py: "))
 
+    def _show_aside(self, error: EcrPyError) -> None:
+        """Shows a person at the terminal what may be neither in the answer nor in the log."""
+        from docker_credential_ecr_py.sso.screen import PlainScreen
+
+        if error.aside and self.person.is_there:
+            PlainScreen().say(error.aside)
+
     def _key(self, registry: Registry, selection: Selection) -> str:
         """Names an identity's credential: it opens all its registries in the region."""
         place = "public" if registry.public else registry.region
@@ -484,7 +501,8 @@ class Broker:
             if name.startswith("AWS_ENDPOINT_URL")
         )
         identity = selection.identity
-        parts = [identity.kind, identity.name, place, registry.partition, *endpoints]
+        who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
+        parts = [*who, place, registry.partition, *endpoints]
         return _digest(json.dumps(parts))
 
     def _remember(
@@ -505,12 +523,22 @@ class Broker:
             "profile": profile,
             "rule": rule,
         }
-        self.store.remember(Remembered(asked.host, key, conditions, details), used=used)
+        self._keep_selection(Remembered(asked.host, key, conditions, details), used=used)
 
     def _remember_nobody(self, host: str) -> None:
         """So that `credsStore` costs other registries no more than a hit."""
         if not self.settings.fallback:
-            self.store.remember(Remembered(host, "", _stamps(self._settings_file), {}))
+            self._keep_selection(Remembered(host, "", _stamps(self._settings_file), {}))
+
+    def _keep_selection(self, selection: Remembered, *, used: bool = True) -> None:
+        """Remembers it, unless the variables that it depends on may hold a secret.
+
+        They are written to disk in clear, whatever the store is.
+        """
+        names = map(os.fsdecode, entry.CONTEXT)
+        values = [self._environ[name] for name in names if name in self._environ]
+        if all(redact(value) == value for value in values):
+            self.store.remember(selection, used=used)
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
         key = _key_of_login(asked.host)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from json import JSONDecodeError
 from shlex import quote
 from typing import Any, TypeVar
 
@@ -54,6 +55,7 @@ _SESSION_ENDED = (
     aws_errors.TokenRetrievalError,
 )
 _LARGEST_SKEW = 300
+_LACKING_KEY = re.compile("Missing required key in response: '(AccessKeyId|SecretAccessKey)'")
 
 
 def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Credential:
@@ -206,8 +208,18 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     match error:
         case aws_errors.MetadataRetrievalError():
             return Unreachable(f"the container or instance credentials cannot be had: {tail(text)}")
+        case aws_errors.CredentialRetrievalError(kwargs={"provider": "custom-process"}):
+            return _process_error(error)
         case aws_errors.CredentialRetrievalError():
             return NoProfile(f"no credentials: {tail(text)}")
+        case (
+            JSONDecodeError()
+            | UnicodeDecodeError()
+            | AttributeError()
+            | FileNotFoundError()
+            | PermissionError()
+        ) if _is_process(selection):
+            return _process_error(error)
         case aws_errors.NoCredentialsError() | aws_errors.PartialCredentialsError():
             return NoProfile("no AWS credentials", mend=_refused_keys(selection)[1])
         case (
@@ -220,6 +232,32 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         ):
             return AwsConfigError(f"botocore refuses the AWS config: {tail(text)}")
     return network_error(error)
+
+
+def _is_process(selection: Selection) -> bool:
+    identity = selection.identity
+    return identity.kind == "process" or " by process " in identity.name
+
+
+def _process_error(error: Exception) -> EcrPyError:
+    """Why a credential_process gave no credentials.
+
+    What it printed may hold a secret, so that goes to the person's terminal and nowhere else.
+    """
+    said = str(getattr(error, "kwargs", {}).get("error_msg", ""))
+    run_it = "run the command of credential_process by hand to see why"
+    match error:
+        case OSError():
+            why, mend = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
+        case ValueError() | AttributeError():
+            why, mend = "did not answer with a JSON object", run_it
+        case _ if lacking := _LACKING_KEY.fullmatch(said):
+            return NoProfile(f"the answer of the credential_process lacks {lacking[1]}")
+        case _:
+            why, mend = "failed", run_it
+    words = "".join(sign if sign.isprintable() else " " for sign in said)
+    aside = f"the credential_process said: {tail(words)}" if words.strip() else ""
+    return NoProfile(f"the credential_process {why}", mend=mend, aside=aside)
 
 
 def _translate_answer(

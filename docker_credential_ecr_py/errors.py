@@ -14,9 +14,22 @@ _MOST_NAMED = 5
 
 
 class EcrPyError(Exception):
-    """What happened, to which registry and profile, and the one command that mends it."""
+    """What happened, to which registry and profile, and the one command that mends it.
 
-    def __init__(self, what: str, *, mend: str = "", registry: str = "", profile: str = "") -> None:
+    `aside` is for the terminal of the person alone, and not part of the text: another program
+    wrote it, and it may hold a secret.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        mend: str = "",
+        registry: str = "",
+        profile: str = "",
+        aside: str = "",
+    ) -> None:
+        self.aside = aside
         self.what = redact(what)
         super().__init__(self.what)
         self.mend = mend

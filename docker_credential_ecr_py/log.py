@@ -6,15 +6,20 @@ A cached hit never comes here.
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
+from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.whole_file import make_private_folder
 
 LARGEST = 1024 * 1024
+_SYSTEM = ("builtins", "socket", "ssl")
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 log = logging.getLogger("ecr-py")
 
@@ -22,6 +27,30 @@ log = logging.getLogger("ecr-py")
 class _OneRedactedLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return " ".join(redact(super().format(record)).split())
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
+        """The exceptions, the first one first, each with the lines of code that it came through.
+
+        Their text only if it is ours or the operating system's: others quote what they were
+        given, such as the address of a proxy, or what a credential_process printed.
+        """
+        told: list[str] = []
+        error = ei[1]
+        while error is not None:
+            lines = traceback.format_tb(error.__traceback__)
+            told.insert(0, "".join(["Traceback: ", *lines, _name_of(error)]))
+            hidden = error.__suppress_context__
+            error = error.__cause__ or (None if hidden else error.__context__)
+        return " then ".join(told)
+
+
+def _name_of(error: BaseException) -> str:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    if isinstance(error, EcrPyError):
+        return f"{kind}: {error}"
+    if isinstance(error, OSError) and type(error).__module__ in _SYSTEM and error.strerror:
+        return f"{kind}: {error.strerror}"
+    return kind
 
 
 class _LogFile(logging.StreamHandler[TextIO]):

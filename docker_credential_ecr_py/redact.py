@@ -27,15 +27,28 @@ _SECRET_KEY = re.compile(
     r"[A-Za-z0-9+/]{40}(?![\w+/=-]|\.\w)"
 )
 # What a URL carries before the host: https://user:password@proxy.
-_USERINFO = re.compile(r"(?<=://)(?:[^\s/@:]+|[^\s/@:]*:\S*)(?=@)")
+_USERINFO = re.compile(r"(?<=://)(?:[^\s/:]*:\S*|[^\s/@:]+)(?=@)")
+# The query string of a URL. Its values may be secrets whatever their names are.
+_QUERY = re.compile(r"(?<=://)(?P<place>[^\s?\"'<>]+\?)(?P<query>[^\s\"'<>#]+)")
+_PLAIN_NAMES = ("account_id", "role_name", "region")
 
 
 def redact(text: str) -> str:
     """`text` without what looks like a token, a password or a secret key."""
     text = _USERINFO.sub(_CUT, text)
     text = _NAMED.sub(r"\1" + _CUT, text)
+    text = _QUERY.sub(_cut_values, text)
     text = _LONG_RUN.sub(_cut_unless_words, text)
     return _SECRET_KEY.sub(_CUT, text)
+
+
+def _cut_values(url: re.Match[str]) -> str:
+    pairs = [pair.partition("=") for pair in url["query"].split("&")]
+    shown = (
+        f"{name}={value if name in _PLAIN_NAMES else _CUT}" if equals else _CUT
+        for name, equals, value in pairs
+    )
+    return url["place"] + "&".join(shown)
 
 
 def _cut_unless_words(run: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ The first rule that fits wins:
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.errors import LOG_IN_FIRST, AwsConfigError, NoProfile, nearest, some
@@ -26,6 +26,7 @@ _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", 
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
+_HTTP_HOST = re.compile(r"https?://(?:[^/?#@]*@)?([\w.-]+)(?::[0-9]+)?(?:[/?#]|$)")
 _LONGEST_CHAIN = 20
 
 
@@ -60,13 +61,15 @@ class Identity:
     """Who asks AWS. Equal where AWS would hand out tokens for the same principal.
 
     `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container" or
-    "instance"; `name` tells it from others of its kind and holds no secret.
+    "instance"; `name` tells it from others of its kind and holds no secret. What may hold one, and
+    tells it from others too, is `hidden`: it is never shown.
     """
 
     kind: str
     name: str
     sso: SsoSession | None = None
     mfa_serial: str = ""
+    hidden: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,8 @@ def _by_environment(question: _Question) -> _Found | str:
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ):
         if uri := environ.get(variable):
-            return _Found(Identity("container", uri), "", f"{variable} is set")
+            identity = Identity("container", _host_in(uri), hidden=uri)
+            return _Found(identity, "", f"{variable} is set")
     return "no AWS_PROFILE, access key, web identity or container credentials"
 
 
@@ -254,11 +258,7 @@ def identity_of(
     if "login_session" in values:
         return Identity("login", values["login_session"])
     if "credential_process" in values:
-        # The command may hold a secret: a digest tells it from others.
-        from hashlib import sha256
-
-        command = sha256(values["credential_process"].encode()).hexdigest()
-        return Identity("process", f"{name} {command}")
+        return Identity("process", name, hidden=values["credential_process"])
     if "aws_access_key_id" in values:
         return Identity("keys", values["aws_access_key_id"])
     if on_ec2:
@@ -274,9 +274,9 @@ def _role(
     on_ec2: bool,
     above: tuple[str, ...],
 ) -> Identity:
-    role = " ".join([values["role_arn"], values.get("external_id", "")]).rstrip()
+    role, external_id = values["role_arn"], values.get("external_id", "")
     if token_file := values.get("web_identity_token_file"):
-        return Identity("web-identity", f"{role} {token_file}")
+        return Identity("web-identity", f"{role} {token_file}", hidden=external_id)
     if source_profile := values.get("source_profile"):
         if len(above) > _LONGEST_CHAIN:
             raise AwsConfigError(
@@ -298,11 +298,18 @@ def _role(
             f"{role} by {source.kind} {source.name}",
             source.sso,
             values.get("mfa_serial", "") or source.mfa_serial,
+            hidden=f"{external_id}\n{source.hidden}" if external_id or source.hidden else "",
         )
     if source_name := values.get("credential_source"):
-        return Identity("role", f"{role} by {source_name}")
+        return Identity("role", f"{role} by {source_name}", hidden=external_id)
     lacking = "source_profile or credential_source"
     raise _incomplete(aws.source, f"profile {name}", lacking)
+
+
+def _host_in(uri: str) -> str:
+    """The host in the URI of a container's credentials; all else in it may be a secret."""
+    found = _HTTP_HOST.match(uri)
+    return found[1] if found else ""
 
 
 def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:

@@ -27,6 +27,7 @@ from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.redact import redact
 
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
 # Seconds that it may take to start or end.
@@ -62,7 +63,7 @@ def install(dry_run: bool) -> None:
     ours = _service()
     if dry_run:
         for file, text in ours.files.items():
-            click.echo(f"# {file}\n{text}")
+            click.echo(redact(f"# {file}\n{text}"))  # a proxy's password may be in it
         for command in (*ours.to_make_way, *ours.to_start):
             click.echo(f"# then: {' '.join(command)}")
         return

@@ -1,6 +1,7 @@
 """Whatever happens, and however much is logged: no secret lies where it does not belong."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,15 @@ import pytest
 
 from tests.breaking.crowd import renewals, wait_until
 from tests.breaking.entries import HALF_LIFE, let_pass
-from tests.home import DEV, PROD, STAGE, THREE_ACCOUNTS, Answer, Home, registry
+from tests.home import DEV, HELPER, PROD, STAGE, THREE_ACCOUNTS, Answer, Home, registry
 from tests.standin.aws import Aws
 
 PROXY_PASSWORD = "proxyPassw0rdOfThisTest"
 PROCESS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYPROCESSKEY"
 EXTERNAL_ID = "external-id-of-a-third-party"
+# Nothing about these says that they are secrets.
+WORDS, QUERY_TOKEN = "correct-horse-battery", "four-score-and-seven"
+ECR_PY = HELPER.with_name("ecr-py")
 PIECE = 32  # so much of a secret is as bad as all of it
 
 CONFIG = f"""{THREE_ACCOUNTS}
@@ -32,6 +36,13 @@ aws_account_id = 333333333333
 [profile fails]
 credential_process = sh -c 'echo "denied: {PROCESS_SECRET}" >&2; exit 1'
 aws_account_id = 444444444444
+[profile words]
+credential_process = sh -c 'echo "the vault says {WORDS}" >&2; exit 1' --password {WORDS}
+aws_account_id = 555555555555
+[profile assumed-by-words]
+role_arn = arn:aws:iam::666666666666:role/Reader
+source_profile = words
+external_id = {EXTERNAL_ID}
 """
 
 
@@ -43,7 +54,8 @@ class Secrets:
         keys = [key.secret for key in aws.keys.values()]
         sessions = [key.session_token for key in aws.keys.values() if key.session_token]
         clients = [client.secret for client in aws.registrations.values()]
-        self.known = [*issued, *keys, *sessions, *clients, PROXY_PASSWORD, PROCESS_SECRET]
+        ours = [PROXY_PASSWORD, PROCESS_SECRET, EXTERNAL_ID, WORDS, QUERY_TOKEN]
+        self.known = [*issued, *keys, *sessions, *clients, *ours]
 
     def within(self, text: bytes) -> list[str]:
         shown = text.decode(errors="replace")
@@ -81,7 +93,13 @@ def many_calls(home: Home, aws: Aws) -> list[Answer]:
         home.get(registry("444444444444")),
         home.get(registry(PROD), **wrong_key),
         home.get(registry(PROD), AWS_SESSION_TOKEN=password, **keys),
+        home.get(registry("555555555555")),
+        home.get(registry("666666666666")),
+        home.get(
+            registry(PROD), HTTPS_PROXY=f"http://u:12345/{WORDS}@127.0.0.1:9", **real_names(home)
+        ),
         home.get(registry(PROD), **container),
+        home.get(registry(PROD), **with_query(container)),
         home.get(f"https://AWS:{password}@{registry(DEV)}"),
         home.get(f"AWS:{password}@{registry(DEV)}"),
         home.get(f"https://{registry(DEV)}/?password={password}&\n"),
@@ -121,6 +139,48 @@ def many_calls(home: Home, aws: Aws) -> list[Answer]:
     aws.end_session()
     failures.append(home.get(registry(PROD)))
     return failures
+
+
+def real_names(home: Home) -> dict[str, str]:
+    """What makes the helper ask AWS by its real names, and so through a proxy."""
+    return {name: "" for name in home.environment if name.startswith("AWS_ENDPOINT_URL")}
+
+
+def with_query(container: dict[str, str]) -> dict[str, str]:
+    name = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    return {**container, name: f"{container[name]}?token={QUERY_TOKEN}&{QUERY_TOKEN}"}
+
+
+def test_ecr_py_shows_no_secret(home: Home, aws: Aws) -> None:
+    """Neither for people nor for programs; and what it fails with goes to the log, too."""
+    home.environment["ECR_PY_LOG"] = "debug"
+    many_calls(home, aws)
+    secrets = Secrets(aws)
+    proxy = {"HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:9"}
+    container = with_query(aws.container_environment())
+    calls: list[tuple[str, dict[str, str]]] = [
+        ("explain 111111111111", {}),
+        ("explain assumed-by-words --json", {}),
+        ("explain words --json", {}),
+        (f"explain {registry(PROD)} --json", container),
+        ("token words", {}),
+        ("token assumed-by-words", {}),
+        (f"token {registry(PROD)}", container),
+        ("status --json", container),
+        ("daemon install --dry-run", proxy),
+    ]
+    for command, environment in calls:
+        done = subprocess.run(
+            [ECR_PY, *command.split()],
+            env=home.environment | environment,
+            capture_output=True,
+            timeout=60,
+            start_new_session=True,
+        )
+        assert done.stdout + done.stderr
+        assert b"unexpected" not in done.stdout + done.stderr
+        assert secrets.within(done.stdout + done.stderr) == [], command
+    assert secrets.within(home.log.read_bytes()) == []
 
 
 def test_no_secret_is_left_anywhere(home: Home, aws: Aws) -> None:

@@ -43,6 +43,9 @@ TOKEN = "aoaAAAAAGZ" + "x-Y_z0" * 40
         f"https://user:p@ss:{KEY[:12]}@host",
         f"two {TOKEN} and {PASSWORD} and {KEY}.",
         TOKEN * 10,
+        f"http://169.254.170.23/v1/credentials?token={KEY[:12]}",
+        f"https://example.com/start/?a=b&auth={KEY[:12]}#/",
+        f"GET http://host:80/x?{KEY[:12]} failed",
     ],
 )
 def test_secrets_are_cut_out(text: str) -> None:
@@ -104,6 +107,25 @@ def test_a_secret_key_is_cut_out(key: bytes, around: str) -> None:
     assume(not around.endswith(":"))
     assert secret not in redact(f"key{around} {secret} {around}")
     assert secret not in redact(f'aws_secret_access_key{around}= "{secret}"')
+
+
+VALUES = st.text("abcXYZ019-._~!$*+,;:@%()/", min_size=4).map("q{}z".format)
+
+
+@given(VALUES, st.sampled_from(["token", "k", "X-Amz-Signature", "account"]), st.text())
+def test_what_a_url_asks_for_is_cut_out(value: str, name: str, after: str) -> None:
+    url = f"https://host.example/path?account_id=1&{name}={value}&last={value}"
+    shown = redact(f"asked {url} {after}")
+    assert value not in shown.removesuffix(after)
+    assert shown.startswith("asked https://host.example/path?account_id=1&")
+
+
+@given(VALUES.filter(lambda user: "/" not in user), VALUES)
+def test_what_a_url_carries_before_the_host_is_cut_out(user: str, password: str) -> None:
+    for url in (f"http://{user}:{password}@proxy:3128/", f"https://:{password}@proxy"):
+        shown = redact(f'"{url}" refused')
+        assert password not in shown
+        assert "proxy" in shown
 
 
 @given(st.text())

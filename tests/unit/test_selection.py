@@ -133,8 +133,16 @@ def test_then_nobody(three: Profiles) -> None:
             "",
         ),
         ({"AWS_ROLE_ARN": "arn:r"}, None, "dev"),
-        ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}, Identity("container", "/x"), ""),
-        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://x"}, Identity("container", "http://x"), ""),
+        (
+            {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x?t=abc"},
+            Identity("container", "", hidden="/x?t=abc"),
+            "",
+        ),
+        (
+            {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://u:p@x/y?token=z"},
+            Identity("container", "x", hidden="http://u:p@x/y?token=z"),
+            "",
+        ),
     ],
 )
 def test_what_the_environment_says(
@@ -250,9 +258,46 @@ def test_a_role_and_its_source() -> None:
     profiles = {"dev": role("base") | {"external_id": "e"}, "base": sso(STAGE)}
     identity = choose(profiles).identity
     assert identity.kind == "role"
-    assert identity.name == f"arn:aws:iam::{DEV}:role/R e by sso {START_URL} {STAGE} Role"
+    assert identity.name == f"arn:aws:iam::{DEV}:role/R by sso {START_URL} {STAGE} Role"
     assert identity.sso is not None
     assert identity.sso.profile == "base"
+
+
+SECRET = st.text(st.characters(categories=["L", "N", "P"]), min_size=8).map("x{}z".format)
+
+
+@given(SECRET, st.sampled_from(["/v2/{}", "http://169.254.170.2/{}", "http://u:{}@host/"]))
+def test_no_secret_is_in_what_is_shown_of_an_identity(secret: str, uri: str) -> None:
+    role = {"role_arn": f"arn:aws:iam::{DEV}:role/R", "external_id": secret}
+    process = {"credential_process": f"vault --password {secret}"}
+    profiles = {
+        "by-process": role | {"source_profile": "process"},
+        "by-role": role | {"source_profile": "by-process"},
+        "by-instance": role | {"credential_source": "Ec2InstanceMetadata"},
+        "by-token": role | {"web_identity_token_file": "/token"},
+        "process": process,
+    }
+    selections = [choose(profiles, environ={"AWS_PROFILE": name}) for name in profiles]
+    address = uri.format(secret) if "@" in uri else f"{uri.format('creds')}?token={secret}"
+    variable = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    selections.append(choose({}, environ={variable: address}))
+    for selection in selections:
+        identity = selection.identity
+        assert secret in identity.hidden
+        shown = repr(selection) + identity.name + "".join(step.saw for step in selection.steps)
+        assert secret not in shown
+
+
+def test_what_is_hidden_tells_identities_apart() -> None:
+    def identity(*external_ids: str) -> Identity:
+        profiles = {"p0": {"aws_access_key_id": "AKIA"}}
+        for number, external_id in enumerate(external_ids, 1):
+            profiles[f"p{number}"] = role(f"p{number - 1}") | {"external_id": external_id}
+        environ = {"AWS_PROFILE": f"p{len(external_ids)}"}
+        return choose(profiles, environ=environ).identity
+
+    assert len({identity("", ""), identity("x", ""), identity("", "x"), identity("x", "x")}) == 4
+    assert identity("x", "y") == identity("x", "y")
 
 
 def test_a_role_with_a_code() -> None:

@@ -33,6 +33,7 @@ from tests.home import (
     Home,
     registry,
 )
+from tests.login.terminal import Terminal
 from tests.standin.aws import Aws, _AwsHandler
 from tests.standin.proxy import Proxy
 
@@ -229,8 +230,54 @@ def test_a_credential_process_that_fails(home: Home) -> None:
     home.write(home.aws_config, section("profile vault", credential_process=command))
     line = explained(home, AWS_PROFILE="vault")
     assert names(line, "vault")
-    assert "credential_process" in line or "custom-process" in line
-    assert "the vault is locked" in line
+    assert "the credential_process failed" in line
+    assert "by hand" in line
+    assert "the vault is locked" not in line
+
+
+PROCESSES = {
+    "says it": "sh -c 'echo the vault is locked >&2; exit 3'",
+    "prints it": "sh -c 'echo the vault is locked'",
+    "prints a list": """sh -c 'echo [\\"the vault is locked\\"]'""",
+    "has a version": """sh -c 'echo {\\"Version\\":\\"the vault is locked\\"}'""",
+    "lacks a key": """sh -c 'echo {\\"Version\\":1,\\"Token\\":\\"the vault is locked\\"}'""",
+    "does not run": "/nowhere/vault --reason 'the vault is locked'",
+}
+
+
+@pytest.mark.parametrize("role", [False, True], ids=["a process", "a role by a process"])
+@pytest.mark.parametrize("what", list(PROCESSES))
+def test_what_a_credential_process_prints_is_kept_to_itself(
+    home: Home, what: str, role: bool
+) -> None:
+    """It may be a secret, so it is neither in the answer, nor in the log, nor in JSON."""
+    deploy = section(
+        "profile deploy", role_arn=f"arn:aws:iam::{OTHER}:role/x", source_profile="vault"
+    )
+    home.write(home.aws_config, section("profile vault", credential_process=PROCESSES[what]))
+    with home.aws_config.open("a") as config:
+        config.write(deploy)
+    profile = "deploy" if role else "vault"
+    line = explained(home, AWS_PROFILE=profile, ECR_PY_LOG="debug")
+    assert names(line, profile)
+    assert "the vault is locked" not in line + home.log.read_text()
+    expected = {
+        "lacks a key": "the answer of the credential_process lacks AccessKeyId",
+        "does not run": "the credential_process cannot run: No such file or directory",
+        "prints it": "the credential_process did not answer with a JSON object",
+        "prints a list": "the credential_process did not answer with a JSON object",
+    }
+    assert expected.get(what, "the credential_process failed") in line
+
+
+def test_a_person_at_the_terminal_sees_why_a_credential_process_failed(home: Home) -> None:
+    home.write(home.aws_config, section("profile vault", credential_process=PROCESSES["says it"]))
+    environment = home.environment | {"AWS_PROFILE": "vault", "TERM": "xterm"}
+    with Terminal(f"{HELPER} get {HOST}", environment, home.path) as terminal:
+        assert terminal.wait() == 1
+        assert "the credential_process said: the vault is locked" in terminal.shown
+        assert "the credential_process failed" in terminal.shown
+    assert "the vault is locked" not in home.log.read_text()
 
 
 def test_a_container_whose_credentials_cannot_be_had(home: Home, aws: Aws) -> None:
@@ -283,6 +330,9 @@ def test_a_proxy_whose_password_is_not_encoded(home: Home, password: str) -> Non
     del home.environment["AWS_ENDPOINT_URL_ECR"], home.environment["AWS_ENDPOINT_URL_SSO"]
     line = explained(home, HTTPS_PROXY=f"http://bob:{password}@127.0.0.1:1")
     assert "HTTPS_PROXY" in line
+    home.log.unlink()
+    explained(home, HTTPS_PROXY=f"http://bob:{password}@127.0.0.1:1", ECR_PY_LOG="debug")
+    assert "DEBUG" in home.log.read_text()
     assert "hun" not in line + home.log.read_text()
 
 

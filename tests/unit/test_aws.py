@@ -1,0 +1,47 @@
+"""What stood between us and AWS is told without a word that may be a secret."""
+
+import os
+from unittest import mock
+from urllib.parse import quote
+
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import URLLib3Session
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from docker_credential_ecr_py.aws import network_error
+
+# The characters that an address is divided by, and those that it cannot have.
+AWKWARD = st.text("aB3/#@: ?%&=+\"'\\<>[]{}|^`~!$*(),;é\t", max_size=6)
+PASSWORDS = st.tuples(st.sampled_from(["hunter", "12345"]), AWKWARD, st.sampled_from(["", "qxyz"]))
+
+
+def error_through(proxy: str) -> str:
+    """What is said of a request through a proxy that does not answer, or is none."""
+    request = AWSRequest("GET", "https://ecr.eu-west-1.amazonaws.com/").prepare()
+    with mock.patch.dict(os.environ, {"HTTPS_PROXY": proxy}, clear=True):
+        with pytest.raises(Exception) as raised:
+            URLLib3Session(proxies={"https": proxy}, timeout=1).send(request)
+        return str(network_error(raised.value))
+
+
+@settings(max_examples=200, deadline=None)
+@given(PASSWORDS.map("".join))
+def test_no_part_of_a_proxy_s_password_is_shown(password: str) -> None:
+    """Not even if its parts are taken for a host and a port, because it is not encoded."""
+    for written in (password, quote(password, safe="")):
+        said = error_through(f"http://127.0.0.1:{written}@127.0.0.1:1")
+        shown = said.replace("127.0.0.1", "")
+        pieces = [written[start : start + 4] for start in range(len(written) - 3)]
+        assert [piece for piece in pieces if piece in shown] == []
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:1", "http://[::1]:1/", "http://user:pass%2Fword@127.0.0.1:1/"]
+)
+def test_a_proxy_that_is_well_formed_is_named(proxy: str) -> None:
+    said = error_through(proxy)
+    assert "the proxy did not let us through to AWS" in said
+    assert "port=1" in said
+    assert "see HTTPS_PROXY and NO_PROXY" in said
