@@ -41,6 +41,9 @@ def _main() -> "NoReturn":
         if given is not None:
             _answer_hit(given.strip())
     _complete_environment()
+    from docker_credential_ecr_py.hygiene import forbid_dumps
+
+    forbid_dumps()
     from docker_credential_ecr_py import protocol
 
     _end(b"", protocol.main(arguments[:1] if given is not None else arguments, given))

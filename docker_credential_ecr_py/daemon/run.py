@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 from docker_credential_ecr_py import __version__, paths
-from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.daemon.keeper import LONGEST_SLEEP, Ending, Keeper, environment_of
 from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
@@ -24,6 +23,7 @@ from docker_credential_ecr_py.daemon.server import Connection, Server
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.store import entry

@@ -20,8 +20,8 @@ from typing import Any
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
+from docker_credential_ecr_py.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles

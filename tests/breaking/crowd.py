@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.home import Answer, Home
+import pytest
+
+from tests.home import HELPER, Answer, Home
 
 
 @dataclass
@@ -39,15 +41,29 @@ def wait_until(happens: Callable[[], object], *, seconds: float = 20) -> None:
 
 def renewals(home: Home) -> list[int]:
     """The processes that renew credentials of this home in the background."""
-    ours = f"HOME={home.path}".encode()
+    return running(home, b"renew")
+
+
+def running(home: Home, argument: bytes = b"") -> list[int]:
+    """The processes of the helper that run in this home, of those with an argument if one is given.
+
+    Only root may look at their environment: for anybody else the test is skipped.
+    """
+    ours, ours_by_name = f"HOME={home.path}".encode(), f"/{HELPER.name}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().split(b"\0")
-            if b"renew" in command and ours in (process / "environ").read_bytes().split(b"\0"):
+            if not any(part.endswith(ours_by_name) for part in command):
+                continue
+            if argument and argument not in command:
+                continue
+            if ours in (process / "environ").read_bytes().split(b"\0"):
                 found.append(int(process.name))
+        except PermissionError:
+            pytest.skip("only root may look at a process that holds secrets")
         except OSError:
-            continue  # it has gone
+            continue  # it has ended
     return found
 
 

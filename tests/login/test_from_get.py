@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.breaking.crowd import renewals
+from tests.breaking.crowd import renewals, running
 from tests.breaking.entries import HALF_LIFE, let_pass
-from tests.home import DEV, HELPER, PROD, STAGE, START_URL, Answer, registry
+from tests.home import DEV, PROD, STAGE, START_URL, Answer, registry
 from tests.login.person import SESSION, Person, eventually, leftovers, visit
 from tests.login.terminal import Terminal
 from tests.standin.aws import Aws
@@ -68,16 +68,7 @@ def redirect_port(address: str) -> int:
 
 def helpers(person: Person) -> list[int]:
     """The processes of the helper that run in this home."""
-    ours, found = f"HOME={person.home.path}".encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"/{HELPER.name}".encode() + b"\0" in (process / "cmdline").read_bytes() and (
-                ours in (process / "environ").read_bytes().split(b"\0")
-            ):
-                found.append(int(process.name))
-        except OSError:
-            continue  # it has gone
-    return found
+    return running(person.home)
 
 
 @pytest.fixture
