@@ -81,16 +81,58 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
     as `fetch` where a code is needed.
     """
     session = _session(registry, selection)
+    clock = _AwsClock()
+    session.register("after-call", clock.read)
     if selection.identity.mfa_serial:
         _share_roles_with_aws_cli(session, selection, mfa_code)
     credentials = session.get_credentials()
     if credentials is None:
         raise aws_errors.NoCredentialsError
     # Now, and not with the first call: who catches what this raises can log in.
-    credentials.get_frozen_credentials()
+    try:
+        credentials.get_frozen_credentials()
+    except RuntimeError as error:
+        # botocore has no type for this: what it was given just now has expired already.
+        if "expired" not in str(error):
+            raise
+        raise _expired_at_once(clock.ahead, selection) from error
     service = "ecr-public" if registry.public else "ecr"
     region = PUBLIC_REGION if registry.public else registry.region
     return session.create_client(service, region_name=region, config=_endpoint(registry))
+
+
+class _AwsClock:
+    """What AWS's clock said last: `ahead` is how many seconds it is ahead of ours, 0 if unknown."""
+
+    ahead = 0.0
+
+    def read(self, **event: Any) -> None:
+        """Note the time of an answer. botocore calls this after each call."""
+        self.ahead = _skew(event["parsed"])
+
+
+def _expired_at_once(ahead: float, selection: Selection) -> EcrPyError:
+    """The error for credentials that had expired when they were handed out."""
+    if abs(ahead) > _LARGEST_SKEW:
+        return _clock_skew(ahead, "the credentials that it handed out have expired here")
+    return ClockSkew(
+        f"the credentials of this {selection.identity.kind} had expired, by the clock of this "
+        "machine, when they were handed out",
+        mend="see whether the clock is right",
+    )
+
+
+def _clock_skew(ahead: float, why: str) -> ClockSkew:
+    late = "behind" if ahead > 0 else "ahead of"
+    by = f"{_lasting(abs(ahead))} {late} AWS's" if abs(ahead) >= 60 else "not the same as AWS's"
+    return ClockSkew(f"the clock of this machine is {by} ({why})", mend="set the clock")
+
+
+def _lasting(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 60:.0f} minutes"
 
 
 def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -269,10 +311,7 @@ def _translate_answer(
     operation = error.operation_name
     skew = _skew(answer)
     if abs(skew) > _LARGEST_SKEW or code in ("RequestExpired", "RequestTimeTooSkewed"):
-        late = "behind" if skew > 0 else "ahead of"
-        minutes = round(abs(skew) / 60)
-        by = f"{minutes} minutes {late} AWS's" if minutes else "not the same as AWS's"
-        return ClockSkew(f"the clock of this machine is {by} ({code})", mend="set the clock")
+        return _clock_skew(skew, code)
     if operation == "GetRoleCredentials" and code in (
         "ForbiddenException",
         "ResourceNotFoundException",

@@ -11,7 +11,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -401,6 +401,86 @@ def test_a_clock_that_is_wrong(
     assert " 0 minutes" not in line
     assert said in line
     assert code in line
+
+
+ROLE_ELSEWHERE = f"arn:aws:iam::{OTHER}:role/deploy"
+
+
+def sso_role(home: Home, aws: Aws) -> dict[str, str]:
+    return {}
+
+
+def assumed_role(home: Home, aws: Aws) -> dict[str, str]:
+    secret = aws.add_key(KEY, f"arn:aws:iam::{DEV}:user/me")
+    keys = section("profile keys", aws_access_key_id=KEY, aws_secret_access_key=secret)
+    role = section("profile role", role_arn=ROLE_ELSEWHERE, source_profile="keys")
+    home.write(home.aws_config, keys + role)
+    aws.allow_role(ROLE_ELSEWHERE)
+    return {"AWS_PROFILE": "role"}
+
+
+def web_identity(home: Home, aws: Aws) -> dict[str, str]:
+    file = home.write(home.path / "token", "a.b.c")
+    aws.web_identity_tokens.add("a.b.c")
+    aws.allow_role(ROLE_ELSEWHERE)
+    return {"AWS_ROLE_ARN": ROLE_ELSEWHERE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(file)}
+
+
+def container(home: Home, aws: Aws) -> dict[str, str]:
+    aws.container_role = ROLE_ELSEWHERE
+    return aws.container_environment()
+
+
+def process(home: Home, aws: Aws) -> dict[str, str]:
+    expires = datetime.fromtimestamp(aws.clock() + 3600, UTC)
+    answer = {
+        "Version": 1,
+        "AccessKeyId": KEY,
+        "SecretAccessKey": SECRET,
+        "SessionToken": "hunter2",
+        "Expiration": expires.isoformat(),
+    }
+    file = home.write(home.path / "answer", json.dumps(answer))
+    home.write(home.aws_config, section("profile vault", credential_process=f"cat {file}"))
+    return {"AWS_PROFILE": "vault"}
+
+
+AHEAD = "the clock of this machine is {} ahead of AWS's"
+HANDED_OUT = "had expired, by the clock of this machine, when they were handed out"
+
+
+@pytest.mark.parametrize(
+    ("identity", "hours", "said"),
+    [
+        (sso_role, 1.5, AHEAD.format("90 minutes")),
+        (sso_role, 3, AHEAD.format("3 hours")),
+        (sso_role, 50, AHEAD.format("2 days")),
+        (assumed_role, 3, AHEAD.format("3 hours")),
+        (web_identity, 3, AHEAD.format("3 hours")),
+        # AWS tells its time to whoever asks it; these ask for us.
+        (container, 50, f"container {HANDED_OUT}"),
+        (process, 3, f"process {HANDED_OUT}"),
+    ],
+)
+def test_a_clock_that_is_ahead_by_more_than_a_role_lives(
+    home: Home,
+    aws: Aws,
+    monkeypatch: pytest.MonkeyPatch,
+    identity: Callable[[Home, Aws], dict[str, str]],
+    hours: float,
+    said: str,
+) -> None:
+    """What AWS hands out for an hour has expired here when it arrives."""
+    aws.write_sso_token(home.path, START_URL, lifetime=100 * 3600)
+    then = time.time() - hours * 3600
+    aws.clock = lambda: then
+    theirs = format_datetime(datetime.fromtimestamp(then, UTC), usegmt=True)
+    monkeypatch.setattr(_AwsHandler, "date_time_string", lambda *_: theirs)
+    environment = identity(home, aws)
+    line = explained(home, **environment)
+    assert said in line
+    assert "clock" in line.rpartition(":")[2]
+    assert "cannot be read" not in line
 
 
 def fault(aws: Aws, status: int, code: str, message: str = "said AWS", **more: Any) -> None:
