@@ -20,9 +20,11 @@ from docker_credential_ecr_py.aws_config import load_aws_config
 from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
+    AccessDenied,
     BadInput,
     CredentialsNotFound,
     EcrPyError,
+    InvalidKeys,
     LoginNeeded,
     MfaCodeNeeded,
     NotEcr,
@@ -61,6 +63,10 @@ _FILES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 _WANT_OF_A_PERSON = (LoginNeeded, MfaCodeNeeded)
+# AWS answered, and said no: what it handed out before is not answered instead.
+_REFUSALS = (AccessDenied, InvalidKeys)
+# Seconds in which AWS is not asked again after a failure, while a token is valid still.
+_RETRY_PAUSE = 60
 
 _T = TypeVar("_T")
 # Asks AWS something for a registry as an identity, with the code of an MFA device or "".
@@ -371,7 +377,24 @@ class Broker:
         return selection, conditions
 
     def _shared(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
-        """The identity's credential for the region: the store's, or one fetch for all who wait."""
+        """The identity's credential for the region: the store's, or one fetch for all who wait.
+
+        If AWS fails, a token that is in the last minutes of its life will do: registries take it.
+        """
+        try:
+            return self._newest(asked, selection, key, keeps=keeps)
+        except _REFUSALS:
+            raise
+        except EcrPyError as error:
+            kept = self._still_valid(key, selection)
+            if kept is None:
+                raise
+            error.about(registry=asked.host, profile=selection.profile)
+            left = kept.expires - self._clock()
+            log.warning("%s; answered with a token that is good for %d seconds more", error, left)
+            return kept
+
+    def _newest(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
         if kept := self._usable(key, selection):
             return kept
         wait = _LONGEST_FETCH + self.settings.login_timeout
@@ -379,6 +402,8 @@ class Broker:
             if lock is None:
                 raise Unreachable("another process has been asking AWS for too long")
             if kept := self._usable(key, selection):
+                return kept
+            if lock.failed_within(_RETRY_PAUSE) and (kept := self._still_valid(key, selection)):
                 return kept
             failure = lock.failure_of_the_last()
             # Whoever failed for want of a person may have had none; we may have one.
@@ -395,6 +420,13 @@ class Broker:
     def _load_usable(self, key: str) -> Credential | None:
         kept = self.store.load(key)
         return kept if kept is not None and kept.usable(self._clock()) else None
+
+    def _still_valid(self, key: str, selection: Selection) -> Credential | None:
+        """What is kept, if a registry still takes it although it is time for a new one."""
+        if not self._session_is_there(selection):
+            return None
+        kept = self.store.load(key)
+        return kept if kept is not None and kept.valid(self._clock()) else None
 
     def _session_is_there(self, selection: Selection) -> bool:
         """Whoever logged out expects what came from the session to be gone with it."""

@@ -46,5 +46,9 @@ class Credential:
         """Neither spent nor from the future, as it is when the clock was set back."""
         return self.issued <= now < self.spent_at
 
+    def valid(self, now: float) -> bool:
+        """Whether registries still take it, even if it is spent. Not one from the future."""
+        return self.issued <= now < min(self.expires, self.issued + LONGEST_LIFE)
+
     def ageing(self, now: float) -> bool:
         return now >= self.renew_at

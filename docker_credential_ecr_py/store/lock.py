@@ -48,12 +48,21 @@ class Lock:
 
     def failure_of_the_last(self) -> EcrPyError | None:
         """Why the holder that we waited for failed; None if it did not, or there was none."""
-        if self.file is None or self.waited_since is None:
+        if self.waited_since is None:
+            return None
+        return self._failure_since(self.waited_since)
+
+    def failed_within(self, seconds: float) -> bool:
+        """Whether the last holder failed, and did so in the last `seconds`."""
+        return self._failure_since(time.time() - seconds) is not None
+
+    def _failure_since(self, moment: float) -> EcrPyError | None:
+        if self.file is None:
             return None
         try:
             note = json.loads(os.pread(self.file, 8192, 0))
-            return revived(note["error"]) if note["at"] >= self.waited_since else None
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return revived(note["error"]) if moment <= note["at"] <= time.time() else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def leave(self, error: EcrPyError | None) -> None:

@@ -2,11 +2,12 @@
 
 import os
 import time
+from typing import Any
 
 import pytest
 
 from tests.breaking.crowd import at_once, open_files, renewals, timed_get, wait_until
-from tests.breaking.entries import DAY, HALF_LIFE, LIFE, let_pass
+from tests.breaking.entries import DAY, HALF_LIFE, LIFE, files, let_pass
 from tests.home import DEV, Home, registry
 from tests.standin.aws import Aws
 
@@ -118,9 +119,50 @@ def test_not_answered_before_it_is_renewed(home: Home, aws: Aws, first: str, sec
     assert aws.count(TOKEN) == 2
 
 
-def test_spent_and_no_way_to_renew_is_a_failure(home: Home, aws: Aws, first: str) -> None:
+def test_spent_and_no_way_to_renew_is_a_failure_once_it_has_ended(
+    home: Home, aws: Aws, first: str
+) -> None:
+    """Nobody can log in; registries take the token for four minutes more."""
     let_pass(home, LIFE - 240)
     aws.end_session()
+    answer = home.get(registry(DEV))
+    assert (answer.password, answer.stderr) == (first, b"")
+    assert "ecr-py login dev" in home.log.read_text()
+    let_pass(home, 241)
+    assert "ecr-py login dev" in home.get(registry(DEV)).line
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "down": {"kind": "error", "status": 503, "code": "Unavailable"},
+    "throttled": {"kind": "error", "status": 400, "code": "ThrottlingException"},
+    "breaks off": {"kind": "close"},
+    "garbage": {"kind": "garbage"},
+}
+
+
+@pytest.mark.parametrize("what", list(FAULTS))
+def test_many_at_once_share_a_failure_and_each_has_the_valid_token(
+    home: Home, aws: Aws, first: str, what: str
+) -> None:
+    let_pass(home, LIFE - 240)
+    aws.fault("GetAuthorizationToken", **FAULTS[what])
+    answers = [timed.answer for timed in at_once(home, [registry(DEV)] * 10)]
+    assert {answer.password for answer in answers} == {first}
+    assert {answer.stderr for answer in answers} == {b""}
+    tries = aws.count("GetAuthorizationToken")
+    assert tries <= 1 + 4, "each process asked"
+    assert home.get(registry(DEV)).password == first
+    assert aws.count("GetAuthorizationToken") == tries, "it was tried again within the minute"
+    aws.clear_faults()
+    for lock in files(home, "locks"):
+        lock.unlink()  # with the time of the failure
+    assert home.get(registry(DEV)).password != first
+
+
+def test_a_logout_ends_it_all_the_same(home: Home, aws: Aws, first: str) -> None:
+    let_pass(home, LIFE - 240)
+    for file in (home.path / ".aws" / "sso" / "cache").iterdir():
+        file.unlink()
     assert "ecr-py login dev" in home.get(registry(DEV)).line
 
 

@@ -323,6 +323,23 @@ def test_a_failure_is_shown_and_backed_off(home: Home, aws: Aws, failing: Reside
     assert aws.count() == calls
 
 
+@pytest.mark.parametrize("store", ["file", "memory"])
+def test_a_valid_token_is_answered_while_aws_is_down(
+    home: Home, aws: Aws, start: Start, store: str
+) -> None:
+    """In the last minutes of its life the daemon answers no hit; what it has is still of use."""
+    aws.token_lifetime = 290  # all of it is the last minutes
+    resident = start(store)
+    home.get(registry(DEV))
+    aws.fault(TOKEN, "error", status=503, code="Unavailable")
+    resident.looks()
+    for _ in range(2):
+        answer = home.get(registry(DEV))
+        assert answer.stderr == b""
+        assert answer.password in aws.issued
+    assert "503" in resident.failure()["what"]
+
+
 def test_a_changed_aws_config_makes_it_try_at_once(home: Home, aws: Aws, failing: Resident) -> None:
     aws.clear_faults()
     home.write(home.aws_config, f"# mended\n{THREE_ACCOUNTS}")

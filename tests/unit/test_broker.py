@@ -17,14 +17,23 @@ from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     AwsConfigError,
+    BadAnswer,
     BadInput,
     BadServerURL,
+    ClockSkew,
     CredentialsNotFound,
     EcrPyError,
+    InvalidKeys,
+    LoginExpired,
     LoginNeeded,
+    LoginRefused,
+    MfaCodeNeeded,
     NoProfile,
     NotEcr,
+    Throttled,
+    Unreachable,
 )
+from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
 from tests.home import DEV, PROD, STAGE, registry
@@ -158,6 +167,84 @@ def test_ages(world: World, hours: float, calls: int) -> None:
     world.now += hours * HOUR
     world.get()
     assert len(world.asked) == calls
+
+
+LAST_MINUTES = 12 * HOUR - 240
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Unreachable("no network"),
+        Throttled("less often"),
+        BadAnswer("half a document"),
+        ClockSkew("an hour ahead"),
+        LoginNeeded("the session has ended"),
+        LoginExpired("nobody allowed it"),
+        LoginRefused("the person said no"),
+        MfaCodeNeeded("a code"),
+        NoProfile("the vault is locked"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+def test_a_valid_token_is_answered_if_aws_fails_in_its_last_minutes(
+    world: World, failure: EcrPyError, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = world.get()
+    world.now += LAST_MINUTES
+    world.fails = failure
+    log.propagate = True
+    assert world.get() == first
+    assert failure.what in caplog.text
+    assert f"registry {registry(DEV)}, profile dev" in caplog.text
+    assert "good for 240 seconds more" in caplog.text
+    world.now += 241
+    with pytest.raises(type(failure)):
+        world.get()
+
+
+@pytest.mark.parametrize("failure", [AccessDenied("no"), InvalidKeys("no")])
+def test_not_if_aws_refuses(world: World, failure: EcrPyError) -> None:
+    world.get()
+    world.now += LAST_MINUTES
+    world.fails = failure
+    with pytest.raises(type(failure)):
+        world.get()
+
+
+def test_aws_is_not_asked_again_at_once(world: World) -> None:
+    first = world.get()
+    world.now += LAST_MINUTES
+    world.fails = Unreachable("no network")
+    assert [world.get() for _ in range(3)] == [first] * 3
+    assert len(world.asked) == 2
+    broker = world.broker()
+    (key,) = (selection.key for selection in broker.store.remembered())
+    with broker.store.lock(key, wait=0) as lock:
+        assert lock is not None
+        assert lock.failed_within(60)
+        assert lock.file is not None
+        note = json.dumps({"at": time.time() - 61, "error": Unreachable("x").as_note()})
+        os.pwrite(lock.file, note.encode().ljust(500), 0)
+    world.fails = None
+    assert world.get() != first
+
+
+def test_a_token_from_the_future_is_not_answered_instead(world: World) -> None:
+    world.get()
+    world.now -= HOUR
+    world.fails = Unreachable("no network")
+    with pytest.raises(Unreachable):
+        world.get()
+
+
+def test_a_renewal_that_fails_says_so_even_then(world: World) -> None:
+    """The daemon has to know, and tries again."""
+    world.get()
+    world.now += LAST_MINUTES
+    world.fails = Unreachable("no network")
+    with pytest.raises(Unreachable):
+        world.broker().renew(registry(DEV))
 
 
 @pytest.mark.parametrize(("hours", "calls"), [(1, 1), (6.1, 2), (13, 2), (-1, 2)])

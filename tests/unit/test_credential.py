@@ -43,6 +43,17 @@ def test_by_login_it_does_not_age() -> None:
     assert not made.usable(100)
 
 
+def test_it_is_valid_until_its_end() -> None:
+    made = credential(now=1000, life=2 * HOUR)
+    assert not made.usable(made.spent_at)
+    assert made.valid(made.spent_at)
+    assert made.valid(1000 + 2 * HOUR - 1)
+    assert not made.valid(1000 + 2 * HOUR)
+    assert not made.valid(999)
+    late = credential(life=3 * 24 * HOUR)
+    assert not late.valid(LONGEST_LIFE)
+
+
 def test_it_shows_no_password() -> None:
     assert "password" not in repr(credential())
 
