@@ -11,7 +11,16 @@ import pytest
 
 from docker_credential_ecr_py.store import entry
 from tests.breaking.crowd import at_once
-from tests.breaking.entries import KINDS, damaged, files, let_pass, only, store_of
+from tests.breaking.entries import (
+    HALF_LIFE,
+    KINDS,
+    LIFE,
+    damaged,
+    files,
+    let_pass,
+    only,
+    store_of,
+)
 from tests.home import DEV, HELPER, STAGE, Answer, Home, registry
 from tests.programs import need, own_mounts
 from tests.standin.aws import Aws
@@ -268,6 +277,46 @@ def test_a_disk_that_is_full_still_answers_what_it_has(
     right(aws, mounted(FULL_LATER, STAGE), STAGE)
 
 
+# What lies in the cache by the time that something breaks, and whether it is answered still.
+AGES = {
+    "fresh": (0, True),
+    "ageing": (HALF_LIFE + 60, True),
+    "spent": (LIFE - 240, False),
+    "past its end": (LIFE + 60, False),
+}
+OF_EVERY_AGE = pytest.mark.parametrize(("seconds", "answered"), AGES.values(), ids=AGES)
+
+
+@OF_EVERY_AGE
+def test_a_full_disk_with_a_credential_of_any_age(
+    home: Home,
+    aws: Aws,
+    first: str,
+    mounted: Callable[[str, str], Answer],
+    seconds: int,
+    answered: bool,
+) -> None:
+    let_pass(home, seconds)
+    shutil.copytree(home.cache, home.path / "cached")
+    (home.path / "cached").chmod(0o700)
+    for _ in range(2):
+        assert (right(aws, mounted(FULL_LATER, DEV)) == first) == answered
+    if not answered:
+        assert "No space left on device" in home.log.read_text()
+
+
+def test_a_full_disk_with_a_spent_credential_while_aws_is_down(
+    home: Home, aws: Aws, first: str, mounted: Callable[[str, str], Answer]
+) -> None:
+    """The failure cannot be noted, so each get asks; registries take the token all the same."""
+    let_pass(home, LIFE - 240)
+    shutil.copytree(home.cache, home.path / "cached")
+    (home.path / "cached").chmod(0o700)
+    aws.fault("GetAuthorizationToken", "error", status=503, code="Unavailable")
+    for mount in (FULL_LATER, READ_ONLY.format(".cache")):
+        assert right(aws, mounted(mount, DEV)) == first
+
+
 def test_a_full_disk_for_the_log_too(
     home: Home, aws: Aws, first: str, mounted: Callable[[str, str], Answer]
 ) -> None:
@@ -345,6 +394,12 @@ def test_a_file_system_without_locks(home: Home, aws: Aws, error: str) -> None:
         aws, home.call("get", stdin=registry(DEV).encode(), by=[need("strace"), *without])
     )
     assert right(aws, home.get(registry(DEV))) == first
+    let_pass(home, LIFE - 240)
+    second = right(
+        aws, home.call("get", stdin=registry(DEV).encode(), by=[need("strace"), *without])
+    )
+    assert second != first
+    assert right(aws, home.get(registry(DEV))) == second
 
 
 def test_leftovers_of_killed_processes_are_swept(home: Home, aws: Aws, first: str) -> None:

@@ -427,6 +427,25 @@ def test_a_full_disk(
         right(aws, answer)
 
 
+FULL_LATER = """
+cp -a .cache/ecr-py cached
+mount -t tmpfs -o size=512k,mode=0700 none .cache
+cp -a cached .cache/ecr-py
+head -c 1000000 /dev/zero >.cache/filled 2>/dev/null || true
+"""
+
+
+@pytest.mark.parametrize("seconds", [0, HALF_LIFE + 60, LIFE - 240, LIFE + 60])
+def test_a_disk_that_fills_up_with_a_credential_of_any_age_on_it(
+    home: Home, aws: Aws, with_disk: Callable[[str], list[Answer]], seconds: int
+) -> None:
+    use_store(home, "file")
+    home.get(registry(DEV))
+    let_pass(home, seconds)
+    for answer in with_disk(FULL_LATER):
+        right(aws, answer)
+
+
 def test_a_disk_that_is_full_does_not_make_it_ask_aws_on_and_on(
     home: Home, aws: Aws, with_disk: Callable[[str], list[Answer]]
 ) -> None:

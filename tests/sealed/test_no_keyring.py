@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
 from tests.breaking.crowd import at_once, timed_get
-from tests.breaking.entries import files
+from tests.breaking.entries import HALF_LIFE, LIFE, files, write_sealed
 from tests.home import DEV, STAGE, Home, registry
 from tests.login.person import Person, eventually
 from tests.sealed import backends
@@ -24,6 +24,7 @@ from tests.sealed.ours import (
     handed_out,
     readable,
     right,
+    sealed_fields,
     set_store,
 )
 from tests.sealed.service import Bus, Keyring, dumb_service
@@ -189,6 +190,34 @@ def test_the_credential_is_answered_and_not_kept(troubled: Home, aws: Aws) -> No
     assert len(lines_about_it(home)) == 1
     assert kept_nowhere(home, aws)
     assert not (home.path / "in-clear").exists()
+
+
+@pytest.mark.parametrize("seconds", [0, HALF_LIFE + 60, LIFE - 240, LIFE + 60])
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "with a daemon"])
+def test_a_keyring_that_is_locked_after_it_sealed(
+    home: Home, aws: Aws, keyring: Keyring, seconds: int, daemon: bool
+) -> None:
+    """What lies sealed then is of any age, and cannot be opened."""
+    first = right(aws, home.get(registry(DEV)))
+    keyring.lock()
+    make_sealed_older(home, seconds)
+    with daemon_of(home) if daemon else nullcontext():
+        for _ in range(2):
+            assert right(aws, home.get(registry(DEV))) != first
+        assert clear_records(home) == []
+    keyring.stop()
+    keyring.start()
+    kept = right(aws, home.get(registry(DEV)))
+    assert right(aws, home.get(registry(DEV))) == kept
+
+
+def make_sealed_older(home: Home, seconds: int) -> None:
+    """Its times are in clear. They are authenticated, so it cannot be opened afterwards."""
+    for path in files(home, "credentials"):
+        fields = sealed_fields(path)
+        assert fields
+        fields[2:6] = [b"%d" % (int(moment) - seconds) for moment in fields[2:6]]
+        write_sealed(path, fields)
 
 
 @pytest.mark.parametrize(
