@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.surroundings import machine_path
+
 
 def need(program: str, version: str = "") -> str:
-    """The path of the first `program` on PATH whose `--version` contains `version`.
+    """The path of the first `program` on the machine's PATH whose `--version` contains `version`.
 
     Where there is none the test is skipped; in CI, where all should be installed, it fails.
     """
-    for folder in os.get_exec_path():
+    for folder in machine_path().split(os.pathsep):
         path = shutil.which(program, path=folder)
         if path is not None and (not version or version in _version(path)):
             return path

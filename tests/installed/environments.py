@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from glob import glob
 from pathlib import Path
 
+from tests.surroundings import machine_home
+
 PROJECT = Path(__file__).parent.parent.parent
 OLDEST = (3, 11)
 _PLACES = (
@@ -56,7 +58,7 @@ def interpreters() -> dict[str, Path]:
 def _candidates() -> Iterator[Path]:
     seen = {os.path.realpath(sys.executable)}
     for place in _PLACES:
-        for name in sorted(glob(os.path.expanduser(place))):
+        for name in sorted(glob(place.replace("~", machine_home(), 1))):
             path = os.path.realpath(name)
             if path not in seen and path.rpartition("python")[2].replace(".", "").isdigit():
                 seen.add(path)
