@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,17 @@ def test_ecr_py_writes_nothing_to_stderr(home: Home, installed: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, ""), command
         assert done.stdout, command
+
+
+def test_readme_names_the_versions_that_were_tested() -> None:
+    """They are the classifiers', to which a version is added once `make test` has passed on it."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: 3."
+    found = [line.removeprefix(prefix) for line in project["classifiers"] if prefix in line]
+    *some, last = [f"3.{minor}" for minor in found]
+    readme = (PROJECT / "README.md").read_text()
+    assert f"with Python {', '.join(some)} or {last};" in readme
+    assert f"Python {', '.join(some)} and {last}, with docker" in readme
 
 
 def test_our_code_compiles_without_a_warning(installed: Path) -> None:
