@@ -27,6 +27,7 @@ from docker_credential_ecr_py.paths import aws_path
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
+# The address of a proxy: a URL with nothing after the host, or host and port.
 _PROXY = re.compile(
     r"(?:[a-z][a-z0-9]*://)?(?:[\w.~!$&'()*+,;=:%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
     re.ASCII | re.IGNORECASE,
@@ -185,8 +186,8 @@ def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError
 def _proxy_is_malformed() -> bool:
     """Whether a proxy that the environment names is not a URL, or host and port, as in RFC 3986."""
     proxies = getproxies_environment()
-    proxies.pop("no", None)
-    return any(not _PROXY.fullmatch(address) for address in proxies.values())
+    used = [proxies[scheme] for scheme in ("http", "https") if scheme in proxies]
+    return any(not _PROXY.fullmatch(address) for address in used)
 
 
 def _missing_bundle() -> str:

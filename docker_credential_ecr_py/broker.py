@@ -151,8 +151,8 @@ class Broker:
         """The credential that opens a registry, from the store or from AWS.
 
         Raises NotEcr for a host of somebody else's, WrongPartition for one that AWS does not have,
-        CredentialsNotFound for ECR Public without
-        AWS credentials; else, as any EcrPyError, what is wrong and what mends it.
+        CredentialsNotFound for ECR Public without AWS credentials; else, as any EcrPyError, what
+        is wrong and what mends it.
         """
         try:
             asked = self._asked(server_url)
