@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
 _LONGEST_FETCH = 70
+# How long helpers renew nothing in the background that could not be kept, though all looked well.
+_PAUSE_IF_NOT_KEPT = 1800
 # The variables by which a selection hangs on a file.
 _FILES = (
     "HOME",
@@ -165,8 +167,8 @@ class Broker:
     def renew(self, server_url: str, *, ahead: float = 0) -> None:
         """Fetches a credential that is ageing, unless another process is at it already.
 
-        Or one that ages within `ahead` seconds. Raises as credential_for, and NotKept: whoever
-        renews on and on must know.
+        Or one that ages within `ahead` seconds. Raises as credential_for, and NotKept if nothing
+        can be kept: then AWS is not asked, for what it says would be lost, time and again.
         """
         asked = self._asked(server_url)
         selection, conditions = self._select(asked)
@@ -177,8 +179,14 @@ class Broker:
             if lock is None:
                 return
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
-                self._fetch(asked, selection, key, lock, keeps=True)
-        self._remember(
+                what, advice = self.store.why_not()
+                if what:
+                    raise NotKept(what, mend=advice, registry=asked.host)
+                fetched = self._fetch(asked, selection, key, lock, keeps=True)
+                if self.store.load(key) != fetched:
+                    lock.pause(_PAUSE_IF_NOT_KEPT)
+                    raise self._not_kept("a credential was fetched, but", asked)
+        remembered = self._remember(
             asked,
             key,
             conditions,
@@ -186,8 +194,13 @@ class Broker:
             rule=selection.rule,
             used=False,
         )
-        if self.store.load(key) is None:
-            raise NotKept("a credential was fetched, and could not be kept", registry=asked.host)
+        if remembered is not None and not self.store.remembers(remembered):
+            raise self._not_kept("the choice of a profile", asked)
+
+    def _not_kept(self, what: str, asked: Asked) -> NotKept:
+        why, advice = self.store.why_not()
+        text = f"{what} could not be kept" + (f": {why}" if why else "")
+        return NotKept(text, mend=advice, registry=asked.host)
 
     def unseal(self) -> None:
         """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""
@@ -492,16 +505,19 @@ class Broker:
         profile: str,
         rule: str,
         used: bool = True,
-    ) -> None:
+    ) -> Remembered | None:
+        """What is now remembered, if it can be."""
         if any(_depends_on_folder(self._environ.get(name, "")) for name in _FILES):
-            return  # in another folder it would be somebody else's
+            return None  # in another folder it would be somebody else's
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,
             "profile": profile,
             "rule": rule,
         }
-        self.store.remember(Remembered(asked.host, key, conditions, details), used=used)
+        selection = Remembered(asked.host, key, conditions, details)
+        self.store.remember(selection, used=used)
+        return selection
 
     def _remember_nobody(self, host: str) -> None:
         """So that `credsStore` costs other registries no more than a hit."""
