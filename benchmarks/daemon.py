@@ -3,6 +3,7 @@
 import os
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,15 @@ class Resident:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise Wrong("the daemon has no memory")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It answers nothing, and its socket takes what comes."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def processor(self) -> float:
         """Seconds of processor time so far, its workers' that have ended included."""
@@ -83,7 +93,7 @@ def crowd(daemon: Resident, host: str, clients: int, requests: int) -> Crowd:
     One thread and one selector: threads would wait for each other, and not for the daemon.
     """
     here = entry.context(paths.as_bytes(daemon.environment))
-    expected = client.hit(daemon.path, host.encode(), here)
+    expected = client.ask(daemon.path, b"get %b %b" % (host.encode(), here.hex().encode()))
     request = b"%b get %b %b\n" % (client.PROTOCOL, host.encode(), here.hex().encode())
     found = Crowd()
     selector = selectors.DefaultSelector()

@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.daemon import crowd, resident, secret_service
-from benchmarks.measure import Command, Ratio, Wrong, peak_memory, race, seconds
+from benchmarks.measure import (
+    Command,
+    Crowd,
+    Ratio,
+    Wrong,
+    at_once,
+    peak_memory,
+    race,
+    seconds,
+)
 from benchmarks.week import live
 from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 from tests.standin import control
@@ -419,6 +428,61 @@ def many_clients(bench: Bench) -> Iterator[Row]:
     )
 
 
+def many_helpers(bench: Bench) -> Iterator[Row]:
+    """Two hundred helper processes at any time, each store's in turn with those of files."""
+    home = bench.home("helpers")
+    with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
+        command = replace(bench.hit(home), environment=daemon.environment)
+        yield from _crowd_rows(bench, "memory", command)
+    home = bench.home("sealed-helpers")
+    try:
+        with secret_service(home) as keyring:
+            environment = bench.environment(home, bench.endpoints, **keyring)
+            with resident(home, environment, "keyring") as daemon:
+                command = replace(bench.hit(home), environment=daemon.environment)
+                yield from _crowd_rows(bench, "keyring", command)
+    except FileNotFoundError as missing:
+        raise NotInstalled(str(missing)) from None
+
+
+def _crowd_rows(bench: Bench, store: str, command: Command) -> Iterator[Row]:
+    by_file = bench.hit(bench.home(f"beside-{store}"))
+    one, other = Crowd(), Crowd()
+    for each in (command, by_file):
+        seconds(each)
+    for _ in range(max(3, bench.runs // 4)):
+        one += at_once(command, width=200, runs=600)
+        other += at_once(by_file, width=200, runs=600)
+    name = f'200 helper processes at once, store = "{store}" over "file"'
+    for figure, above, below, detail in (
+        ("answers a second", other.rate, one.rate, f"{one.rate:.0f} / {other.rate:.0f} a second"),
+        ("p99", one.p99, other.p99, f"{one.p99 * 1000:.0f} / {other.p99 * 1000:.0f} ms"),
+    ):
+        ratio = above / below
+        yield Row(f"{name}: {figure}", f"{ratio:.2f}", "", "≤ 1.15", ratio <= 1.15, detail)
+
+
+def hung_daemon(bench: Bench) -> Iterator[Row]:
+    """What one that does not answer costs a get whose credential is in its memory."""
+    home, beside = bench.home("hung"), bench.home("beside-hung")
+    with resident(home, bench.environment(home, bench.endpoints), "memory") as daemon:
+        command = replace(bench.hit(home), environment=daemon.environment)
+        seconds(command)
+        settings = Path(".config", "ecr-py", "config.toml")
+        (beside / settings).parent.mkdir(parents=True)
+        shutil.copy(home / settings, beside / settings)
+        with daemon.stopped():
+            one, other = race(bench.runs, command, bench.hit(beside))
+    costs = statistics.median(one) - statistics.median(other)
+    yield Row(
+        "what a hung daemon costs a get that it alone could answer, s",
+        f"{costs:.2f}",
+        target="≤ 0.3",
+        reached=costs <= 0.3,
+        detail=f"{_ms(one)} / {_ms(other)} ms without one",
+    )
+
+
 def week(bench: Bench) -> Iterator[Row]:
     lived = live(bench.folder / "week")
     tokens = lived.calls["GetAuthorizationToken"]
@@ -486,6 +550,8 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         sealed_over_file,
         idle_daemon,
         many_clients,
+        many_helpers,
+        hung_daemon,
         week,
         ways_to_start,
     )

@@ -18,6 +18,7 @@ from freezegun import freeze_time
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.keeper import Ending, Keeper
 from docker_credential_ecr_py.daemon.records import Records
 from docker_credential_ecr_py.daemon.workers import Report
@@ -80,11 +81,12 @@ class _Life:
     def __init__(self, environ: Mapping[str, str], tick: Callable[[float], object]) -> None:
         self.environ, self.tick = environ, tick
         self.week = Week()
-        self.here = entry.context(paths.as_bytes(environ))
         self.files = SsoFiles(paths.sso_cache_folder())
-        self.records = Records(os.fsencode(paths.cache_folder() or ""))
+        self.root = os.fsencode(paths.cache_folder() or "")
+        boundary = Boundary(environ, self.root)
+        self.records = Records(self.root, boundary)
         self.keeper = Keeper(
-            self.records, self._work, self._told, environ, lambda: set(), [], clock=_now
+            self.records, self._work, self._told, boundary, lambda: set(), [], clock=_now
         )
         self.hosts = [registry(account, region) for account in ACCOUNTS for region in REGIONS]
         self.random = random.Random(7)
@@ -123,7 +125,7 @@ class _Life:
     def _get(self, host: str) -> None:
         """What the helper does: the records answer, or AWS is asked while somebody waits."""
         self.week.gets += 1
-        if not self.records.hit(host.encode(), self.here):
+        if not entry.find(self.root, host.encode(), paths.as_bytes(self.environ)):
             self.week.waited += 1
             self._broker(self.environ).credential_for(host)
 

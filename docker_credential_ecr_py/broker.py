@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
 _LONGEST_FETCH = 70
+# How long helpers renew nothing in the background that could not be kept, though all looked well.
+_PAUSE_IF_NOT_KEPT = 1800
 # The variables by which a selection hangs on a file.
 _FILES = (
     "HOME",
@@ -176,8 +178,8 @@ class Broker:
     def renew(self, server_url: str, *, ahead: float = 0) -> None:
         """Fetches a credential that is ageing, unless another process is at it already.
 
-        Or one that ages within `ahead` seconds. Raises as credential_for, and NotKept: whoever
-        renews on and on must know.
+        Or one that ages within `ahead` seconds. Raises as credential_for, and NotKept if nothing
+        can be kept: then AWS is not asked, for what it says would be lost, time and again.
         """
         asked = self._asked(server_url)
         selection, conditions = self._select(asked)
@@ -188,8 +190,14 @@ class Broker:
             if lock is None:
                 return
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
-                self._fetch(asked, selection, key, lock, keeps=True)
-        self._remember(
+                what, advice = self.store.why_not()
+                if what:
+                    raise NotKept(what, mend=advice, registry=asked.host)
+                fetched = self._fetch(asked, selection, key, lock, keeps=True)
+                if self.store.load(key) != fetched:
+                    lock.pause(_PAUSE_IF_NOT_KEPT)
+                    raise self._not_kept("a credential was fetched, but", asked)
+        remembered = self._remember(
             asked,
             key,
             conditions,
@@ -197,8 +205,13 @@ class Broker:
             rule=selection.rule,
             used=False,
         )
-        if self.store.load(key) is None:
-            raise NotKept("a credential was fetched, and could not be kept", registry=asked.host)
+        if remembered is not None and not self.store.remembers(remembered):
+            raise self._not_kept("the choice of a profile", asked)
+
+    def _not_kept(self, what: str, asked: Asked) -> NotKept:
+        why, advice = self.store.why_not()
+        text = f"{what} could not be kept" + (f": {why}" if why else "")
+        return NotKept(text, mend=advice, registry=asked.host)
 
     def unseal(self) -> None:
         """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""
@@ -546,31 +559,34 @@ class Broker:
         profile: str,
         rule: str,
         used: bool = True,
-    ) -> None:
+    ) -> Remembered | None:
+        """What is now remembered, if it can be."""
         if any(_depends_on_folder(self._environ.get(name, "")) for name in _FILES):
-            return  # in another folder it would be somebody else's
+            return None  # in another folder it would be somebody else's
         details = {
             "account": asked.registry.account,
             "region": asked.registry.region,
             "profile": profile,
             "rule": rule,
         }
-        self._keep_selection(Remembered(asked.host, key, conditions, details), used=used)
+        return self._keep_selection(Remembered(asked.host, key, conditions, details), used=used)
 
     def _remember_nobody(self, host: str) -> None:
         """So that `credsStore` costs other registries no more than a hit."""
         if not self.settings.fallback:
             self._keep_selection(Remembered(host, "", _stamps(self._settings_file), {}))
 
-    def _keep_selection(self, selection: Remembered, *, used: bool = True) -> None:
+    def _keep_selection(self, selection: Remembered, *, used: bool = True) -> Remembered | None:
         """Remembers it, unless the variables that it depends on may hold a secret.
 
-        They are written to disk in clear, whatever the store is.
+        They are written to disk in clear, whatever the store is. Returns None if it may not be kept.
         """
         names = map(os.fsdecode, entry.CONTEXT)
         values = [self._environ[name] for name in names if name in self._environ]
-        if all(redact(value) == value for value in values):
-            self.store.remember(selection, used=used)
+        if any(redact(value) != value for value in values):
+            return None
+        self.store.remember(selection, used=used)
+        return selection
 
     def _kept_by_login(self, asked: Asked) -> Credential | None:
         key = _key_of_login(asked.host)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOT_FOUND = b"credentials not found in native keychain\n"
 _LONGEST_URL = 2 * entry.LONGEST_URL
-_RENEWAL_PAUSE = 60
+_RENEWAL_PAUSE, _LONGEST_PAUSE = 60, 3600
 _MOST_FILES = 4096
 
 
@@ -82,16 +82,21 @@ def _answer_hit(server_url: bytes) -> None:
 
 
 def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:
-    """Likewise where the daemon can. It renews by itself what is ageing."""
-    path = entry.socket_path(environ)
+    """Likewise where the daemon can. It says what it does not renew by itself."""
+    path, host = entry.socket_path(environ), entry.plain_host(server_url)
     # The module that asks is not loaded for nothing.
-    if not path or entry.plain_host(server_url) is None or entry.stamp(path) == entry.ABSENT:
+    if not path or not host or entry.stamp(path) == entry.ABSENT:
         return
     from docker_credential_ecr_py.store import client
 
-    answer = client.hit(path, server_url, entry.context(environ))
-    if answer:
-        _end(*((_NOT_FOUND, 1) if answer == client.NOBODY else (answer, 0)))
+    hit = client.hit(path, server_url, entry.context(environ))
+    if not hit:
+        return
+    if hit.document == client.NOBODY:
+        _end(_NOT_FOUND, 1)
+    if hit.renew:
+        _start_renewal(host)
+    _end(hit.document, 0)
 
 
 def _end(answer: bytes, code: int) -> "NoReturn":
@@ -112,13 +117,21 @@ def _renew_in_background(root: bytes, hit: entry.Hit) -> None:
     """
     lock = entry.lock_path(root, hit.key)
     try:
-        if 0 <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:
+        # In the future if a renewal has asked for a longer pause: see store/lock.py.
+        if -_LONGEST_PAUSE <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:
             return
         system.close(system.open(lock, system.O_WRONLY | system.O_CREAT | system.O_NOFOLLOW, 0o600))
         system.utime(lock)
+    except OSError:
+        return  # it still is good for hours
+    _start_renewal(hit.host)
+
+
+def _start_renewal(host: bytes) -> None:
+    try:
         system.posix_spawn(
             sys.executable,
-            [sys.executable, "-IS", "-X", "utf8", sys.argv[0], "renew", hit.host.decode()],
+            [sys.executable, "-IS", "-X", "utf8", sys.argv[0], "renew", host.decode()],
             system.environ,
             file_actions=[
                 (system.POSIX_SPAWN_OPEN, number, "/dev/null", system.O_RDWR, 0)

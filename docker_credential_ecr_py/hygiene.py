@@ -33,6 +33,13 @@ def keep_to_ourselves() -> None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def give_back_memory() -> None:
+    """Returns to the system what the C library keeps of memory that was freed, if it can."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # musl has no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)
+
+
 def _is_undumpable_now() -> bool:
     with suppress(OSError, AttributeError):
         return bool(ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) == 0)

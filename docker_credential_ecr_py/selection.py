@@ -369,7 +369,8 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
     ):
         with suppress(AwsConfigError):
             session = sso_session(name, values, profile)
-            found.setdefault(session.token_file, session)
+            # What token_file is made from; the daemon has no use for the digest.
+            found.setdefault(session.name or session.start_url, session)
     return list(found.values())
 
 

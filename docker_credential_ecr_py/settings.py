@@ -23,7 +23,8 @@ CHOICES = {
     "notify": ("auto", "never"),
 }
 _DEFAULTS = (*CHOICES, "login_timeout", "fallback")
-_LOGIN_TIMEOUT = range(10, 3601)
+# Seconds that a person may be given to log in.
+LOGIN_TIMEOUT = range(10, 3601)
 REGISTRY = ("profile", "alias")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
@@ -162,8 +163,8 @@ class _Reader:
 
     def _seconds(self, defaults: dict[str, Any]) -> int:
         value = defaults.get("login_timeout", Settings.login_timeout)
-        if type(value) is not int or value not in _LOGIN_TIMEOUT:
-            allowed = f"{_LOGIN_TIMEOUT.start} to {_LOGIN_TIMEOUT.stop - 1}"
+        if type(value) is not int or value not in LOGIN_TIMEOUT:
+            allowed = f"{LOGIN_TIMEOUT.start} to {LOGIN_TIMEOUT.stop - 1}"
             raise self._wrong("login_timeout", f"takes a number of seconds, {allowed}", "defaults")
         return value
 

@@ -43,6 +43,7 @@ from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
+from docker_credential_ecr_py.store.room import advice, problem_of
 from docker_credential_ecr_py.within import within
 
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
@@ -284,6 +285,9 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     try:
         found = folder.stat()
     except FileNotFoundError:
+        there = next(above for above in folder.parents if os.path.isdir(above))
+        if problem := problem_of(there):
+            return Finding(name, WRONG, *advice(problem, there))
         return Finding(name, OK, f"{folder}, which will be made")
     except OSError as error:
         return Finding(name, WRONG, f"{folder}: {error.strerror}")
@@ -292,8 +296,8 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     if os.name == "posix" and found.st_uid != os.geteuid():
         mend = f"run `sudo chown -R {os.geteuid()} {quote(str(folder))}`"
         return Finding(name, WRONG, f"{folder} belongs to another user", mend)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(name, WRONG, f"{folder} is read-only", f"run `chmod 700 {folder}`")
+    if problem := problem_of(folder):
+        return Finding(name, WRONG, *advice(problem, folder))
     if private and _is_open(folder):
         return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
     return Finding(name, OK, str(folder))
@@ -328,6 +332,13 @@ def daemon(scene: Scene) -> Iterator[Finding]:
         yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
     else:
         yield Finding("daemon", OK, daemon_line(found))
+
+
+def failed_renewals(scene: Scene) -> Iterator[Finding]:
+    """What the daemon tried in vain, and tries again."""
+    found = ask_status(scene.environ) or {"failures": []}
+    for what in sorted({failure["what"] for failure in found["failures"]}):
+        yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
 
 
 # The network

@@ -220,6 +220,11 @@ def _show(found: dict[str, Any]) -> None:
     if found["registries"]:
         show()
         show_table(registries)
+    for one in found["registries"]:
+        if one.get("differs"):
+            names = ", ".join(one["differs"])
+            text = f"{one['registry']} is renewed by its next pull: {names} is not as it is here"
+            show(Text(text, style="yellow"), soft_wrap=True)
     sessions = table("SESSION OF", "ENDS", "")
     for one in found["sessions"]:
         renewed = "renewed by itself" if one["refreshable"] else "needs you then"

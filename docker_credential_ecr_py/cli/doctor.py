@@ -39,6 +39,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.folders,
     checks.keyring,
     checks.daemon,
+    checks.failed_renewals,
     checks.network,
 )
 _COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}

@@ -40,6 +40,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.store.kinds import NoStore
+from docker_credential_ecr_py.store.room import advice, problem_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -288,7 +289,9 @@ def _session_text(row: Row, now: float) -> "Text":
 def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
     store = _store(broker)
-    yield f"store   {store['kind']}" + (f" in {store['path']}" if store["path"] else "")
+    place = f" in {store['path']}" if store["path"] else ""
+    problem = f": {store['problem']}" if store["problem"] else ""
+    yield f"store   {store['kind']}{place}{problem}"
     yield f"daemon  {daemon_line(ask_status(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     mend = "" if asked == len(rows) else ": run `ecr-py configure`"
@@ -341,6 +344,10 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
 
 def _store(broker: Broker) -> dict[str, str | None]:
     if isinstance(broker.store, NoStore):
-        return {"kind": "none", "path": None}
-    kind = broker.settings.store
-    return {"kind": kind, "path": None if kind == "memory" else str(paths.cache_folder())}
+        return {"kind": "none", "path": None, "problem": None}
+    kind, folder = broker.settings.store, paths.cache_folder()
+    if kind == "memory" or folder is None:
+        return {"kind": kind, "path": None, "problem": None}
+    error = problem_of(folder) if os.path.isdir(folder) else None
+    problem = ": ".join(filter(None, advice(error, folder))) if error else None
+    return {"kind": kind, "path": str(folder), "problem": problem}

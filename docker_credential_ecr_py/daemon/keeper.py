@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.daemon.records import Records
+from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.daemon.records import UNUSED, Records
 from docker_credential_ecr_py.daemon.workers import Report
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
 from docker_credential_ecr_py.log import log
@@ -26,7 +26,6 @@ from docker_credential_ecr_py.store.sealed import SEALED
 
 # Seconds.
 LONGEST_SLEEP = 60.0
-_UNUSED = 7 * 86400
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
 # More than it takes from the first to the longest: 2**1024 is no float any more.
 _DOUBLINGS = 10
@@ -36,8 +35,11 @@ _SPREAD = 1 / 20
 _REFRESH_BEFORE_END = 15.5 * 60
 _TELL_BEFORE_END = 15 * 60
 _ENDED_LATELY = 86400
-_CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105
-_SECRETS = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", _CONTAINER_TOKEN)
+# Registries kept alive, those that were used last: each costs a process now and then.
+MOST_REGISTRIES = 500
+# What a selection's details say, for people, and how long that may be.
+_DETAILS = ("account", "region", "profile", "rule")
+_LONGEST_DETAIL = 128
 
 Start = Callable[[Report, Mapping[str, str], Callable[[Report], None]], None]
 Tell = Callable[["Ending"], None]
@@ -45,12 +47,15 @@ Tell = Callable[["Ending"], None]
 
 @dataclass(frozen=True)
 class Ending:
-    """A session that a person must renew. `expires` in seconds since the epoch."""
+    """A session that a person must renew. `expires` in seconds since the epoch.
+
+    `profile` is one of the AWS config, or "". `environ` is that of a worker that logs in.
+    """
 
     host: str
     profile: str
     expires: float
-    context: bytes
+    environ: Mapping[str, str]
 
 
 @dataclass
@@ -70,12 +75,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Known:
-    """A selection, under which name its record is kept, who asked, and when it was last used."""
+    """A selection, under which name its record is kept, who asked, and when it was last used.
+
+    `environ` is that of a worker for it, None if it is not the daemon's to renew; `files` are the
+    paths that it depends on and their stamps, None if one of them is not the daemon's own.
+    """
 
     name: str
     selection: Remembered
     context: bytes
     used: float
+    environ: Mapping[str, str] | None
+    files: Mapping[bytes, bytes] | None
 
     @property
     def host(self) -> str:
@@ -86,24 +97,24 @@ class _Known:
         return self.selection.key
 
     @property
-    def profile(self) -> str:
-        return self.selection.details.get("profile", "")
+    def details(self) -> dict[str, str]:
+        """Text from a client or a file: only what is expected, and only if it can be shown."""
+        told = self.selection.details
+        return {
+            name: told[name]
+            for name in _DETAILS
+            if name in told and len(told[name]) <= _LONGEST_DETAIL and told[name].isprintable()
+        }
 
     @property
     def conditions(self) -> list[bytes]:
-        return [part for condition in self.selection.conditions.items() for part in condition]
+        return [part for condition in (self.files or {}).items() for part in condition]
 
     @property
     def token_file(self) -> bytes | None:
         """That of the SSO session which the credential comes from."""
-        conditions = self.selection.conditions.items()
+        conditions = (self.files or {}).items()
         return next((path for path, stamp in conditions if stamp == entry.PRESENT), None)
-
-    @property
-    def renewable(self) -> bool:
-        """Not what docker login gave, nor what keys in somebody's environment open."""
-        secret = b"AWS_SECRET_ACCESS_KEY" in self.context.split(b"\n")
-        return bool(self.key) and not self.key.startswith("login-") and not secret
 
 
 @dataclass
@@ -113,7 +124,7 @@ class Keeper:
     records: Records
     start: Start
     tell: Tell
-    environ: Mapping[str, str]
+    boundary: Boundary
     named: Callable[[], Iterable[str]]
     watched: list[bytes]
     clock: Callable[[], float] = time.time
@@ -148,8 +159,9 @@ class Keeper:
             times = self.records.times(one.key.encode(), SEALED)
             registries.append(
                 {
+                    **one.details,
                     "registry": one.host,
-                    **one.selection.details,
+                    "differs": self.boundary.differing(one.context),
                     "issued": times and times[0],
                     "renew_at": times and times[1],
                     "expires": times and times[3],
@@ -160,7 +172,7 @@ class Keeper:
             token = _token(path)
             sessions.append(
                 {
-                    "profile": one.profile,
+                    "profile": self._profile(one),
                     "expires": token and token.expires,
                     "refreshable": bool(token and token.refreshable(now)),
                 }
@@ -178,27 +190,40 @@ class Keeper:
     def _known(self, now: float) -> list[_Known]:
         """The selections that are worth keeping alive."""
         named = set(self.named())
-        found = []
+        found: list[_Known] = []
         seen = self.records.selections()
-        for name, used in seen.items():
-            host = os.fsdecode(name.partition(b"/")[2].partition(b"~")[0])
-            if now - used > _UNUSED and host not in named:
+        hosts = {name: os.fsdecode(name.partition(b"/")[2].partition(b"~")[0]) for name in seen}
+
+        def worth(name: bytes) -> tuple[bool, float]:
+            return hosts[name] in named, seen[name]
+
+        for name in sorted(seen, key=worth, reverse=True):
+            if len(found) == MOST_REGISTRIES:
+                break
+            used = seen[name]
+            if now - used > UNUSED and hosts[name] not in named:
                 continue
             fields = self.records.selection(name)
             selection = selection_of(fields) if fields else None
             if fields and selection:
-                found.append(_Known(os.fsdecode(name), selection, fields[2], used))
+                found.append(self._as_known(os.fsdecode(name), selection, fields[2], used))
         return found
+
+    def _as_known(self, name: str, selection: Remembered, context: bytes, used: float) -> _Known:
+        environ = self.boundary.environment(context)
+        conditions = selection.conditions
+        own = environ is not None and all(map(self.boundary.owns, conditions))
+        return _Known(name, selection, context, used, environ, conditions if own else None)
 
     def _renew(self, known: list[_Known], now: float) -> Iterable[float]:
         holding: dict[str, _Known] = {}
         for one in sorted(known, key=lambda one: one.used):
-            if not one.renewable or self._lacks_token(one):
+            if not self._renews(one) or self._lacks_token(one):
                 continue
-            if self.records.holds(one.conditions):
+            if one.files is not None and self.records.holds(one.conditions):
                 holding[one.key] = one
             else:
-                # Chosen by files that have changed since: chosen anew.
+                # Chosen by files that have changed since, or by others: chosen anew.
                 yield self._do(f"renew {one.name}", now, now, one)
         for key, one in holding.items():
             times = self.records.times(one.key.encode(), SEALED)
@@ -231,8 +256,13 @@ class Keeper:
         if now < when:
             return when
         self._told = {told for told in self._told if told[0] != path} | {ending}
-        self.tell(Ending(one.host, one.profile, token.expires, one.context))
+        self.tell(Ending(one.host, self._profile(one), token.expires, one.environ or {}))
         return now + LONGEST_SLEEP
+
+    def _profile(self, one: _Known) -> str:
+        """The profile that a selection names, or "" if the daemon's AWS config has none such."""
+        profile = one.details.get("profile", "")
+        return profile if self.boundary.has_profile(profile) else ""
 
     def _do(
         self, job: str, when: float, now: float, one: "_Known | None", ahead: float = 0.0
@@ -254,10 +284,10 @@ class Keeper:
         self._busy.add(job)
         what, _, _ = job.partition(" ")
         order: Report = {"do": what}
-        environ = self.environ
+        environ: Mapping[str, str] = self.boundary.own_environment
         if one is not None:
             order["host"] = one.host
-            environ = environment_of(one.context, self.environ)
+            environ = one.environ or environ
         if what == "renew":
             order["ahead"] = ahead
         log.debug("%s is due", job)
@@ -290,11 +320,14 @@ class Keeper:
 
     def _files(self, one: "_Known | None") -> bytes:
         """Stamps of what a failed job may have failed by."""
-        of_one = one.selection.conditions if one is not None else ()
+        of_one = (one.files or ()) if one is not None else ()
         return b" ".join(entry.stamp(path) for path in [*self.watched, *of_one])
 
     def _sessions(self, known: list[_Known]) -> dict[bytes, _Known]:
-        return {path: one for one in known if one.renewable and (path := one.token_file)}
+        return {path: one for one in known if self._renews(one) and (path := one.token_file)}
+
+    def _renews(self, one: _Known) -> bool:
+        return self.boundary.renews(one.key, one.context)
 
     def _lacks_token(self, one: _Known) -> bool:
         """Whoever logged out wants no more tokens, and nobody can fetch any."""
@@ -302,26 +335,8 @@ class Keeper:
         return path is not None and entry.stamp(path) == entry.ABSENT
 
     def _unknown(self, host: str) -> _Known:
-        here = entry.context(paths.as_bytes(self.environ))
-        return _Known(host, Remembered(host, "", {}, {}), here, 0.0)
-
-
-def environment_of(context: bytes, ours: Mapping[str, str]) -> dict[str, str]:
-    """What a worker gets to see: our environment, with who asks as it was for the selection.
-
-    Without secrets, save the one that container credentials cannot do without.
-    """
-    deciding = {os.fsdecode(name) for name in (*entry.CONTEXT, *entry.SECRETS)}
-    environ = {
-        name: value for name, value in ours.items() if name not in deciding and name not in _SECRETS
-    }
-    if b"AWS_CONTAINER_CREDENTIALS" in context and _CONTAINER_TOKEN in ours:
-        environ[_CONTAINER_TOKEN] = ours[_CONTAINER_TOKEN]
-    for line in context.split(b"\n"):
-        name, is_told, value = line.partition(b"=")
-        if is_told and name in entry.CONTEXT and b"\0" not in value:
-            environ[os.fsdecode(name)] = os.fsdecode(value)
-    return environ
+        selection = Remembered(host, "", {}, {})
+        return _Known(host, selection, b"", 0.0, self.boundary.own_environment, {})
 
 
 def _token(path: bytes) -> Token | None:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from docker_credential_ecr_py.daemon.boundary import LoginOrder
 from docker_credential_ecr_py.daemon.server import Connection
-from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
+from docker_credential_ecr_py.daemon.workers import MOST_FOR_PEOPLE, Report, Worker, Workers
 from docker_credential_ecr_py.errors import EcrPyError
 
 # Seconds that a login goes on when nobody waits for it any more: another may be about to ask.
@@ -36,34 +37,36 @@ class Logins:
         self._after = ended
         self._running: dict[str, _Login] = {}
 
-    def join(self, job: Report, environ: Mapping[str, str], client: Connection) -> None:
-        """Lets a client wait for a login of `job["session"]`, which is begun if none runs.
+    def join(self, order: LoginOrder, environ: Mapping[str, str], client: Connection) -> None:
+        """Lets a client wait for a login of the session that it orders, begun if none runs.
 
-        It is told the prompt, with whether it is the one to open a browser, and the result.
-        Raises KeyError, TypeError and ValueError for what is no such job.
+        It is told the prompt, with whether it is the one to open a browser, and the result; or
+        nothing, if as many logins run as may: then it logs in by itself.
         """
-        told = {name: job[name] for name in ("session", "device", "browser")}
-        job = {"do": "login", **told, "limit": float(job["limit"])}
-        session = json.dumps([job["session"]["name"], job["session"]["start_url"]])
-        login = self._running.get(session)
+        name = json.dumps([order.session.name, order.session.start_url])
+        login = self._running.get(name)
         is_new = login is None
         if login is None:
+            if len(self._running) >= MOST_FOR_PEOPLE:
+                client.answer(b"")
+                return
             worker = Worker(
-                job,
+                {"do": "login", **asdict(order)},
                 environ,
-                ends=lambda result: self._ended(session, result),
-                reports=lambda report: self._reported(session, report),
-                limit=job["limit"] + _OVERHEAD,
+                ends=lambda result: self._ended(name, result),
+                reports=lambda report: self._reported(name, report),
+                limit=order.limit + _OVERHEAD,
+                for_person=True,
             )
-            login = self._running[session] = _Login(worker)
+            login = self._running[name] = _Login(worker)
         # Who has gone already is found out by telling.
         client.hold()
-        client.gone = lambda: self._left(session, client)
+        client.gone = lambda: self._left(name, client)
         login.waiting.append(client)
         self._tell(client, {}, opens=False)  # we are here
         self._show(login, client)
         if is_new:
-            self._workers.start(login.worker, at_once=True)
+            self._workers.start(login.worker)
 
     def _reported(self, session: str, report: Report) -> None:
         login = self._running[session]

@@ -1,25 +1,45 @@
 """What the daemon knows: records in memory, and those on disk that it only looks at."""
 
 import os
+import re
 import time
 from contextlib import suppress
 
+from docker_credential_ecr_py.credential import LONGEST_LIFE
+from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.hygiene import give_back_memory
 from docker_credential_ecr_py.store import client, entry
 from docker_credential_ecr_py.store.files import HALF_WRITTEN, QUIETLY
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS
 
-MOST = 10_000
+# A client may write as much as it likes: what was used least recently goes.
+MOST, MOST_BYTES = 10_000, 8 * 1024 * 1024
+# Seconds. A selection that nobody asked for in a week is forgotten; an ageing credential that the
+# daemon does not renew is left to one client a minute; and an expiry is half a day off at most,
+# on a clock that is late by as much again.
+UNUSED = 7 * 86400
+_RENEWAL_PAUSE = 60
+_LATEST_EXPIRY = 2 * LONGEST_LIFE
 _END_OF_TIME = 2**40
 _KINDS = {CREDENTIALS: entry.CREDENTIAL, SELECTIONS: entry.SELECTION}
+_HOST = re.compile(rb"[\x21-\x2e\x30-\x7d]{1,300}")
+# What a record takes in memory beside its bytes, and beside those of each field.
+_PER_RECORD, _PER_FIELD = 350, 48
+_WORTH_GIVING_BACK = 1024 * 1024
 
 
 class Records:
     """`root` is the cache folder, or None. Names are as in entry.py."""
 
-    def __init__(self, root: bytes | None) -> None:
+    def __init__(self, root: bytes | None, boundary: Boundary) -> None:
         self._root = root
+        self._boundary = boundary
+        # In the order of their last use.
         self._memory: dict[bytes, list[bytes]] = {}
+        self._bytes = 0
+        self._freed = 0
         self._used: dict[bytes, float] = {}
+        self._left_to_clients: dict[bytes, float] = {}
         self._stamps: dict[bytes, bytes] = {}
 
     def new_turn(self) -> None:
@@ -27,15 +47,28 @@ class Records:
         self._stamps.clear()
 
     def hit(self, server_url: bytes, here: bytes) -> bytes:
-        """What goes to whoever asked: docker's document, client.NOBODY, or nothing."""
+        """What goes to a client that asked for a server URL: see client.hit. Or nothing.
+
+        The files that the answer depends on are the client's to look at.
+        """
         host = entry.plain_host(server_url)
         if host is None:
             return b""
+        conditions: list[bytes] = []
+
+        def noted(more: list[bytes]) -> bool:
+            conditions.extend(more)
+            return True
+
+        found = entry.answer(server_url, host, here, self.read, noted)
+        if found is None:
+            return b""
         name = entry.selection_name(host, here)
-        if name in self._memory:
-            self._used[name] = time.time()
-        found = entry.answer(server_url, host, here, self.read, self.holds)
-        return (found.answer or client.NOBODY) if found else b""
+        self._use(name)
+        self._use(entry.credential_name(found.key))
+        renew = found.ageing and self._client_renews(name, found.key, here)
+        state = client.RENEW if renew else client.KEPT_FRESH
+        return b"\0".join([state, *conditions, found.answer or client.NOBODY])
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         fields = self._memory.get(name)
@@ -44,8 +77,10 @@ class Records:
         return self._from_disk(name, kind)
 
     def holds(self, conditions: list[bytes]) -> bool:
-        """As entry.holds, looking at each file once a turn."""
+        """As entry.holds, looking at each file once a turn, and at none that is not our own."""
         for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
+            if not self._boundary.owns(path):
+                return False
             seen = self._stamps.get(path)
             if seen is None:
                 seen = self._stamps[path] = entry.stamp(path)
@@ -59,22 +94,29 @@ class Records:
         return entry.record_of(fields) if fields else b""
 
     def write(self, name: bytes, record: bytes) -> bool:
-        folder, slash, _ = name.partition(b"/")
-        fields = entry.fields_of(record, _KINDS.get(folder + slash, b""))
+        """Keeps a record that a client sent. False if it is not one, or not of that name."""
+        fields = _checked(name, record, time.time())
         if fields is None:
             return False
-        if fields[0] == entry.CREDENTIAL and (len(fields) < 8 or _times(fields) is None):
-            return False
-        if name not in self._memory and not self._has_room():
-            return False
+        used = self._used.get(name, time.time())
+        self.remove(name)
+        size = _size(name, fields)
+        while self._memory and (len(self._memory) >= MOST or self._bytes + size > MOST_BYTES):
+            self.remove(next(iter(self._memory)))
         self._memory[name] = fields
+        self._bytes += size
         if fields[0] == entry.SELECTION:
-            self._used.setdefault(name, time.time())
+            self._used[name] = used
         return True
 
     def remove(self, name: bytes) -> None:
-        self._memory.pop(name, None)
+        fields = self._memory.pop(name, None)
+        if fields is not None:
+            size = _size(name, fields)
+            self._bytes -= size
+            self._freed += size
         self._used.pop(name, None)
+        self._left_to_clients.pop(name, None)
 
     def names(self, folder: bytes) -> list[bytes]:
         """Those in memory."""
@@ -113,30 +155,82 @@ class Records:
             fields = fields or self._from_disk(name, kind, QUIETLY)
         return _times(fields) if fields else None
 
-    def drop_spent(self, now: float) -> None:
+    def drop_old(self, now: float) -> None:
+        """Drops what is of no use any more, and gives its memory back to the system."""
         for name in self.names(CREDENTIALS):
             times = _times(self._memory[name])
             if times is None or times[3] < now:
                 self.remove(name)
+        for name in self.names(SELECTIONS):
+            if now - self._used[name] > UNUSED or self._is_useless(self._memory[name]):
+                self.remove(name)
+        self._give_back()
 
     def clear(self) -> None:
-        self._memory.clear()
-        self._used.clear()
+        for name in list(self._memory):
+            self.remove(name)
+        self._give_back()
 
-    def _has_room(self) -> bool:
-        """Where all is taken, the selection goes that was used least recently.
+    def _is_useless(self, selection: list[bytes]) -> bool:
+        """Whether it names a credential that is gone and that the daemon does not fetch again."""
+        key = selection[3]
+        if not key or self._boundary.renews(os.fsdecode(key), selection[2]):
+            return False
+        name = entry.credential_name(key)
+        return name not in self._memory and self._from_disk(name, entry.CREDENTIAL) is None
 
-        Credentials go when they are spent. Each access key in somebody's environment brings a
-        selection of its own, and most of them never come again.
-        """
-        if len(self._memory) >= MOST and self._used:
-            self.remove(min(self._used, key=lambda name: self._used[name]))
-        return len(self._memory) < MOST
+    def _client_renews(self, name: bytes, key: bytes, here: bytes) -> bool:
+        """Whether the client that asks is to renew: nobody else does, nor did in this minute."""
+        if self._boundary.renews(os.fsdecode(key), here):
+            return False
+        now = time.time()
+        if 0 <= now - self._left_to_clients.get(name, 0.0) < _RENEWAL_PAUSE:
+            return False
+        if len(self._left_to_clients) >= MOST:  # of selections on disk
+            self._left_to_clients.clear()
+        self._left_to_clients[name] = now
+        return True
+
+    def _use(self, name: bytes) -> None:
+        if name in self._memory:
+            self._memory[name] = self._memory.pop(name)
+        if name in self._used:
+            self._used[name] = time.time()
+
+    def _give_back(self) -> None:
+        if self._freed > _WORTH_GIVING_BACK:
+            self._freed = 0
+            give_back_memory()
 
     def _from_disk(self, name: bytes, kind: bytes, flags: int = 0) -> list[bytes] | None:
         if self._root is None:
             return None
         return entry.read(b"%b/%b" % (self._root, name), kind, flags)
+
+
+def _checked(name: bytes, record: bytes, now: float) -> list[bytes] | None:
+    """The fields of a record that may be kept under this name, or None."""
+    folder, slash, _ = name.partition(b"/")
+    fields = entry.fields_of(record, _KINDS.get(folder + slash, b""))
+    if fields is None or len(record) > entry.LARGEST_RECORD:
+        return None
+    if fields[0] == entry.CREDENTIAL:
+        times = _times(fields) if len(fields) >= 8 else None
+        right = times is not None and times[3] <= now + _LATEST_EXPIRY
+        return fields if right and _is_name_of_credential(name, fields[1]) else None
+    host, context, key = fields[1:4]
+    if not _HOST.fullmatch(host) or not entry.is_key(key):
+        return None
+    return fields if name == entry.selection_name(host, context) else None
+
+
+def _is_name_of_credential(name: bytes, key: bytes) -> bool:
+    return bool(key) and entry.is_key(key) and name == entry.credential_name(key)
+
+
+def _size(name: bytes, fields: list[bytes]) -> int:
+    """About how many bytes of memory a record takes."""
+    return len(name) + sum(map(len, fields)) + _PER_FIELD * len(fields) + _PER_RECORD
 
 
 def _times(fields: list[bytes]) -> tuple[int, int, int, int] | None:

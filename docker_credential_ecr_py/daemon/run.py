@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Any
 
 from docker_credential_ecr_py import __version__, paths
-from docker_credential_ecr_py.daemon.keeper import LONGEST_SLEEP, Ending, Keeper, environment_of
+from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.daemon.keeper import LONGEST_SLEEP, Ending, Keeper
 from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.records import Records
@@ -32,6 +33,8 @@ from docker_credential_ecr_py.whole_file import make_private_folder
 # systemd passes the sockets that it opened for us from here on: sd_listen_fds(3).
 _FIRST_PASSED = 3
 _NO_STAMPS: tuple[bytes, ...] = ()
+# The stores whose credentials are in our memory.
+_IN_MEMORY = ("memory", "keyring")
 
 
 class CannotRun(EcrPyError):
@@ -53,7 +56,9 @@ class Daemon:
         self._workers = Workers(self._selector)
         self._logins = Logins(self._workers, self._later, self._look_now)
         cache = paths.cache_folder()
-        self._records = Records(os.fsencode(cache) if cache else None)
+        root = os.fsencode(cache) if cache else None
+        self._boundary = Boundary(environ, root)
+        self._records = Records(root, self._boundary)
         self._watched = [
             paths.settings_file(environ),
             paths.aws_config_file(environ),
@@ -67,7 +72,7 @@ class Daemon:
             self._records,
             self._start,
             self._tell_person,
-            environ,
+            self._boundary,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
         )
@@ -122,7 +127,7 @@ class Daemon:
         """Files, records and sessions, and what is to be done. Seconds until the next look."""
         try:
             self._look_at_files()
-            self._records.drop_spent(time.time())
+            self._records.drop_old(time.time())
             return self._keeper.turn()
         except Exception:
             # A file that nobody has thought of must not keep the daemon from running.
@@ -139,16 +144,20 @@ class Daemon:
                 case b"read":
                     connection.answer(self._records.record(rest))
                 case b"write":
-                    connection.answer(b"ok\n" if self._records.write(rest, body) else b"")
+                    kept = self._keeps_records() and self._records.write(rest, body)
+                    connection.answer(b"ok\n" if kept else b"")
                 case b"remove":
                     self._records.remove(rest)
                     connection.answer(b"ok\n")
                 case b"names":
                     connection.answer(b"\n".join(self._records.names(rest)))
                 case b"login":
-                    here, _, job = rest.partition(b" ")
-                    environ = environment_of(_unhex(here), self._environ)
-                    self._logins.join(json.loads(_unhex(job)), environ, connection)
+                    here, _, told = rest.partition(b" ")
+                    order = self._boundary.login(_unhex(here), json.loads(_unhex(told)))
+                    if order is None:
+                        connection.answer(b"")  # it logs in by itself
+                    else:
+                        self._logins.join(order, self._boundary.own_environment, connection)
                 case b"status":
                     connection.answer(json.dumps(self._status()).encode())
                 case b"reload":
@@ -162,6 +171,12 @@ class Daemon:
             log.info("a request that cannot be served: %s", type(error).__name__)
             log.debug("where from", exc_info=True)
             connection.close()
+
+    def _keeps_records(self) -> bool:
+        """Whether the settings have us keep what clients write; they may have changed just now."""
+        if self._settings.store not in _IN_MEMORY:
+            self._look_at_files()
+        return self._settings.store in _IN_MEMORY
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -217,8 +232,7 @@ class Daemon:
         minutes = max(0, round((ending.expires - time.time()) / 60))
         when = f"ends in {minutes} minutes" if minutes else "has ended"
         title = f"Your AWS session {when}"
-        environ = environment_of(ending.context, self._environ)
-        pipe = notify(environ, title, f"{command} renews it.", "Log in")
+        pipe = notify(ending.environ, title, f"{command} renews it.", "Log in")
         if pipe is not None:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
@@ -230,9 +244,9 @@ class Daemon:
         os.close(pipe)
         if said.strip() == CLICKED:
             job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
-            environ = environment_of(ending.context, self._environ)
             limit = self._settings.login_timeout + 60.0
-            self._workers.start(Worker(job, environ, self._logged_in, limit=limit), at_once=True)
+            worker = Worker(job, ending.environ, self._logged_in, limit=limit, for_person=True)
+            self._workers.start(worker)
 
     def _logged_in(self, result: Report) -> None:
         log.info("login from the notification: %s", result)

@@ -17,9 +17,11 @@ from docker_credential_ecr_py.store import client, entry
 # Seconds that a client may take to say what it wants, and to read the answer.
 PATIENCE = 5.0
 MOST_CONNECTIONS = 800
+# Bytes of requests that are not complete and of answers that are not read yet, of all clients.
+MOST_HELD = 8 * 1024 * 1024
 _CHUNK = 65536
 _LONGEST_LINE = 16 * 1024
-_BACKLOG = 512
+_BACKLOG = 4096  # as systemd has it; the kernel may allow fewer
 _PAUSE = 0.05
 
 
@@ -35,6 +37,11 @@ class Connection:
         self._unsent = b""
         self._ends = False
         self._taken = False
+
+    @property
+    def held(self) -> int:
+        """Bytes that the daemon keeps for it."""
+        return len(self._read) + len(self._unsent)
 
     def answer(self, content: bytes) -> None:
         self._ends = True
@@ -111,6 +118,8 @@ class Server:
     ) -> None:
         self._selector = selector
         self._connections: dict[Connection, int] = {}
+        self._held_for: dict[Connection, int] = {}
+        self._held = 0
         self._next_look = 0.0
         self.serve = serve
 
@@ -120,14 +129,22 @@ class Server:
         self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
 
     def watch(self, connection: Connection, events: int) -> None:
+        """Waits for a client; if too much is held for all of them, the oldest go."""
+        self._held += connection.held - self._held_for.get(connection, 0)
+        self._held_for[connection] = connection.held
         watched = self._connections.get(connection, 0)
-        if watched == events:
-            return
+        if watched != events:
+            self._wait_for(connection, events, watched)
+        while self._held > MOST_HELD:
+            next(one for one, held in self._held_for.items() if held).close()
+
+    def _wait_for(self, connection: Connection, events: int, watched: int) -> None:
         change: Any = self._selector.modify if watched else self._selector.register
         change(connection.wire, events, lambda seen: self._ready(connection, seen))
         self._connections[connection] = events
 
     def forget(self, connection: Connection) -> None:
+        self._held -= self._held_for.pop(connection, 0)
         if self._connections.pop(connection, 0):
             self._selector.unregister(connection.wire)
 

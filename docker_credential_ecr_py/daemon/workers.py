@@ -19,9 +19,11 @@ from typing import Any
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.log import log
 
-# Seconds that a job may take, and how many run at once.
+# Seconds that a job may take; how many jobs run at once, and how many of those that a person waits
+# for: these have a lane of their own, so that neither kind holds up the other. Each worker takes
+# some 45 MiB.
 LIMIT = 120.0
-MOST_AT_ONCE = 4
+MOST_AT_ONCE, MOST_FOR_PEOPLE = 4, 2
 _LONGEST_REPORT = 64 * 1024
 
 Report = dict[str, Any]
@@ -31,7 +33,8 @@ Report = dict[str, Any]
 class Worker:
     """`reports` is called with each line but the last, `ends` once with the last: the result.
 
-    The result of a worker that died or was killed is {"died": REASON}.
+    The result of a worker that died or was killed is {"died": REASON}. A person waits for it, or
+    is asked by it, if it is `for_person`.
     """
 
     job: Report
@@ -39,6 +42,7 @@ class Worker:
     ends: Callable[[Report], None]
     reports: Callable[[Report], None] = lambda report: None
     limit: float = LIMIT
+    for_person: bool = False
     process: "subprocess.Popen[bytes] | None" = None
     deadline: float = 0.0
     read: bytes = b""
@@ -55,13 +59,14 @@ class Workers:
         self._selector = selector
         self._running: list[Worker] = []
         self._waiting: deque[Worker] = deque()
+        self._people_waiting: deque[Worker] = deque()
 
-    def start(self, worker: Worker, *, at_once: bool = False) -> None:
-        """Runs it as soon as there is room; `at_once` where a person waits."""
-        if at_once or len(self._running) < MOST_AT_ONCE:
+    def start(self, worker: Worker) -> None:
+        """Runs it as soon as there is room."""
+        if self._has_room(for_person=worker.for_person):
             self._run(worker)
         else:
-            self._waiting.append(worker)
+            self._queue(for_person=worker.for_person).append(worker)
 
     def expire(self) -> float | None:
         """Kills who took too long. Seconds until the next one would, or None."""
@@ -76,6 +81,7 @@ class Workers:
 
     def stop(self) -> None:
         self._waiting.clear()
+        self._people_waiting.clear()
         for worker in self._running:
             worker.kill()
 
@@ -112,8 +118,16 @@ class Workers:
             worker.last = {"died": f"it ended with {code}"}
         worker.ends(worker.last)
         # Where one cannot be started, it is the next one's turn.
-        while self._waiting and len(self._running) < MOST_AT_ONCE:
-            self._run(self._waiting.popleft())
+        waiting = self._queue(for_person=worker.for_person)
+        while waiting and self._has_room(for_person=worker.for_person):
+            self._run(waiting.popleft())
+
+    def _has_room(self, *, for_person: bool) -> bool:
+        running = sum(one.for_person == for_person for one in self._running)
+        return running < (MOST_FOR_PEOPLE if for_person else MOST_AT_ONCE)
+
+    def _queue(self, *, for_person: bool) -> deque[Worker]:
+        return self._people_waiting if for_person else self._waiting
 
     def _take(self, worker: Worker, line: bytes) -> None:
         try:

@@ -4,7 +4,6 @@ Same names, same fields, same permissions: a login of theirs is one of ours, and
 What cannot be read as a token is none; a login replaces it.
 """
 
-import errno
 import json
 import os
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.selection import SsoSession
+from docker_credential_ecr_py.store.room import advice, problem_of
 from docker_credential_ecr_py.whole_file import make_private_folder, without_waiting, write_whole
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -92,9 +92,8 @@ class SsoFiles:
 
         Raises UnwritableSsoCache.
         """
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            raise _unwritable(self.token_path(session), denied)
+        if error := problem_of(self.folder):
+            raise _unwritable(self.token_path(session), error)
 
     def drop_token(self, session: SsoSession) -> bool:
         """Whether there was one. Raises UnwritableSsoCache."""
@@ -167,8 +166,7 @@ class SsoFiles:
 
 
 def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
-    folder = path.parent
-    mend = f"remove {path}" if os.path.isdir(path) else f"make {folder} yours and writable"
+    mend = f"remove {path}" if os.path.isdir(path) else advice(error, path.parent)[1]
     return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", mend=mend)
 
 

@@ -14,30 +14,74 @@ from docker_credential_ecr_py.store import entry
 PROTOCOL = b"ecr-py/1"
 LARGEST_REQUEST = 128 * 1024
 LARGEST_ANSWER = 4 * 1024 * 1024
-# Seconds. A hit waits no longer than it would notice; a process that has loaded everything may.
-HIT_LIMIT, LIMIT = 0.05, 0.5
-# What the daemon answers where it knows that nobody has credentials for a host.
+# Seconds that a process waits for the daemon: for a hit; for anything else, when it has loaded all
+# that it needs; and for that if a hit was not answered in time. So a hung daemon costs a `get` no
+# more than the first and the third together.
+HIT_LIMIT, LIMIT, LIMIT_AFTER_HIT = 0.2, 0.5, 0.05
+# For a hit, as long as the daemon is ready to run and waits for a processor: see _receive.
+BUSY_LIMIT = 10.0
+_FIRST_LOOK, _LOOK_EVERY = 0.05, 0.2
+# Hundredths of a second of processor time: with so much it could have answered everybody.
+_ENOUGH_TICKS = 10
+_RETRY_PAUSE = 0.005
+# What the daemon answers if it knows that a host has no credentials.
 NOBODY = b"-\n"
+# The first field of an answer to `get`: whether the daemon keeps the credential fresh.
+KEPT_FRESH, RENEW = b"kept", b"renew"
 _LOCAL_PEERCRED = 1  # macOS, sys/un.h
+# Whether this process has asked for a hit and got no answer in time.
+hit_was_late = False
 
 
-def hit(path: bytes, server_url: bytes, here: bytes) -> bytes | None:
-    """Docker's document for a server URL, NOBODY, or None where it takes more than the daemon.
+class Hit:
+    """What the daemon answers: `document` is docker's, or NOBODY.
 
-    `here` is the asking environment, as entry.context has it.
+    With `renew` the credential is ageing and the daemon leaves it to the client to renew it.
+    """
+
+    def __init__(self, document: bytes, renew: bool) -> None:
+        self.document = document
+        self.renew = renew
+
+
+def hit(path: bytes, server_url: bytes, here: bytes) -> Hit | None:
+    """The daemon's answer for a server URL, or None if it takes more than the daemon.
+
+    `here` is the asking environment, as entry.context has it. The daemon says which files the
+    answer depends on, and this process looks at them: the daemon does not open, nor look at, a
+    path that a client gave it.
     """
     request = b"get %b %b" % (server_url, here.hex().encode())
-    answer = ask(path, request, limit=HIT_LIMIT)
+    now = time.monotonic()
+    answer = _ask(path, request, b"", now + HIT_LIMIT, now + BUSY_LIMIT, b"\n")
+    if answer is None:
+        global hit_was_late
+        hit_was_late = True
+        return None
+    state, *conditions = answer.split(b"\0")
+    document = conditions.pop() if conditions else b""
     start = b'{"ServerURL":"%b","Username":' % server_url
-    if answer == NOBODY or (answer and answer.startswith(start) and answer.endswith(b'"}\n')):
-        return answer
-    return None
+    whole = document.startswith(start) and document.endswith(b'"}\n')
+    if state not in (KEPT_FRESH, RENEW) or not (whole or document == NOBODY):
+        return None
+    return Hit(document, state == RENEW) if entry.holds(conditions) else None
 
 
 def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT) -> bytes | None:
-    """The daemon's whole answer to a request line and what follows it; None where there is none."""
+    """The daemon's whole answer to a request line and what follows it; None if there is none.
+
+    What has arrived counts even if the time is over: on a busy machine it may be this process that
+    had to wait for its turn.
+    """
     deadline = time.monotonic() + limit
-    connection = connect(path, limit)
+    return _ask(path, request, body, deadline, deadline, b"")
+
+
+def _ask(
+    path: bytes, request: bytes, body: bytes, deadline: float, last: float, end: bytes
+) -> bytes | None:
+    """As ask. The answer is whole at `end` too, if there is one; for the times see _receive."""
+    connection = connect(path, max(0.001, deadline - time.monotonic()))
     if connection is None:
         return None
     try:
@@ -49,19 +93,57 @@ def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT)
             pass  # macOS, where the daemon has answered and closed already
         answer = b""
         while len(answer) <= LARGEST_ANSWER:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            connection.settimeout(left)
-            chunk = connection.recv(65536)
-            if not chunk:
-                return answer
+            chunk = _receive(connection, deadline, last)
             answer += chunk
+            if not chunk or (end and answer.endswith(end)):
+                return answer
     except OSError:
         pass
     finally:
         connection.close()
     return None
+
+
+def _receive(connection: "_socket.socket", deadline: float, last: float) -> bytes:
+    """What arrives next, by the deadline; raises OSError if nothing does.
+
+    By `last` while the daemon is ready to run and waits for a processor: on a machine with
+    hundreds of processes it may get its turn late, and to go on without it costs three times as
+    much, which makes it worse. But not one that is stopped, that waits for something else, or that
+    runs and answers nobody.
+    """
+    if last <= deadline:
+        connection.settimeout(max(0.0, deadline - time.monotonic()))
+        return connection.recv(65536)
+    pause, first = _FIRST_LOOK, -1
+    while True:
+        connection.settimeout(pause)
+        try:
+            return connection.recv(65536)
+        except TimeoutError:
+            now = time.monotonic()
+        state, ticks = _turn_of(_peer(connection)[0])
+        first = ticks if first < 0 else first
+        waits = state == b"R" and ticks - first < _ENOUGH_TICKS
+        if now >= (last if waits else deadline):
+            connection.settimeout(0)
+            return connection.recv(65536)
+        pause = max(0.001, deadline - now) if now < deadline else _LOOK_EVERY
+
+
+def _turn_of(process: int) -> tuple[bytes, int]:
+    """A process's state as proc(5) has it, and the processor time that it has had, in ticks."""
+    try:
+        file = entry.system.open(b"/proc/%d/stat" % process, entry.system.O_RDONLY)
+    except OSError:
+        return b"", 0
+    try:
+        fields = entry.system.read(file, 4096).rpartition(b")")[2].split()
+        return fields[0], int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return b"", 0
+    finally:
+        entry.system.close(file)
 
 
 def connect(path: bytes, limit: float) -> "_socket.socket | None":
@@ -74,7 +156,7 @@ def connect(path: bytes, limit: float) -> "_socket.socket | None":
         return None
     try:
         connection.settimeout(limit)
-        connection.connect(path)
+        _connect(connection, path, time.monotonic() + limit)
         if peer_uid(connection) == entry.system.geteuid():
             return connection
     except OSError:
@@ -83,12 +165,30 @@ def connect(path: bytes, limit: float) -> "_socket.socket | None":
     return None
 
 
+def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None:
+    """Raises OSError. A Unix socket whose queue is full refuses at once, and has room soon."""
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_RETRY_PAUSE)
+
+
 def peer_uid(connection: "_socket.socket") -> int | None:
     """The user at the other end, as the kernel says. Raises OSError."""
+    return _peer(connection)[1]
+
+
+def _peer(connection: "_socket.socket") -> tuple[int, int | None]:
+    """Process (0 if the system does not say) and user at the other end. Raises OSError."""
     if sys.platform == "linux":
         # struct ucred: pid, uid, gid
         told = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        process = int.from_bytes(told[:4], sys.byteorder)
     else:
         # struct xucred: version, uid, …
-        told = connection.getsockopt(0, _LOCAL_PEERCRED, 76)
-    return int.from_bytes(told[4:8], sys.byteorder) if len(told) >= 8 else None
+        told, process = connection.getsockopt(0, _LOCAL_PEERCRED, 76), 0
+    return process, int.from_bytes(told[4:8], sys.byteorder) if len(told) >= 8 else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
+from docker_credential_ecr_py.store.room import advice, problem_of
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
 _FOLDERS = ("selections", "credentials", "locks")
@@ -38,6 +39,7 @@ class FileShelf:
         self.root = root
         self._root = os.fsencode(root)
         self._kinds = kinds
+        self._failure: OSError | None = None
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         if not self._is_sound(_folder_of(name)):
@@ -53,6 +55,7 @@ class FileShelf:
             if before is not None:
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         except OSError as error:
+            self._failure = error
             log.warning("not kept: %s", error)
         if _folder_of(name) == "credentials":
             self._sweep(time.time())
@@ -80,6 +83,16 @@ class FileShelf:
                     path = Path(os.fsdecode(self.path(name)))
                     if name.endswith(HALF_WRITTEN) and self._useless(path, now):
                         path.unlink()
+
+    def why_not(self) -> tuple[str, str]:
+        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+        try:
+            self._make_folders()
+        except OSError as error:
+            return advice(error, self.root)
+        # What is wrong now comes before what was wrong when we wrote.
+        problem = problem_of(self.root / "credentials") or self._failure
+        return advice(problem, self.root) if problem else ("", "")
 
     def path(self, name: bytes) -> bytes:
         return b"%b/%b" % (self._root, name)

@@ -32,6 +32,12 @@ class Store(Protocol):
     def remember(self, selection: Remembered, *, used: bool = True) -> None:
         """`used` where a client asked; a renewal keeps what nobody asks for no longer alive."""
 
+    def remembers(self, selection: Remembered) -> bool:
+        """Whether it is kept just so."""
+
+    def why_not(self) -> tuple[str, str]:
+        """Why nothing can be kept now, and what to do; ("", "") if nothing speaks against it."""
+
     def forget(self, host: str) -> set[str]:
         """Drops the selections for a host, whoever asked; returns the keys that they named."""
 
@@ -59,6 +65,12 @@ class NoStore:
     def save(self, key: str, credential: Credential) -> None: ...
 
     def remember(self, selection: Remembered, *, used: bool = True) -> None: ...
+
+    def remembers(self, selection: Remembered) -> bool:
+        return False
+
+    def why_not(self) -> tuple[str, str]:
+        return "nothing is to be kept", "run `ecr-py config unset store`"
 
     def forget(self, host: str) -> set[str]:
         return set()

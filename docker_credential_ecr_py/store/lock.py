@@ -75,6 +75,13 @@ class Lock:
                 note = {"at": time.time(), "error": error.as_note()}
                 os.pwrite(self.file, json.dumps(note).encode(), 0)
 
+    def pause(self, seconds: float) -> None:
+        """Has helpers start no renewal for so long: what they fetched could not be kept."""
+        if self.file is not None:
+            until = time.time() + seconds
+            with suppress(OSError):
+                os.utime(self.file, (until, until))
+
 
 @contextmanager
 def locked(

@@ -41,6 +41,11 @@ class MemoryShelf:
     def names(self, folder: bytes) -> list[bytes]:
         return (self._ask(b"names " + folder) or b"").splitlines()
 
+    def why_not(self) -> tuple[str, str]:
+        if self._ask(b"names locks/") is None:
+            return "no daemon answers", "run `ecr-py daemon start`"
+        return "", ""
+
     def locks(self) -> Path | None:
         if self._folder is None:
             return None
@@ -69,7 +74,8 @@ class MemoryShelf:
         """A daemon that did not answer once is not asked again by this process."""
         if self._path is None:
             return None
-        answer = client.ask(self._path, request, body)
+        limit = client.LIMIT_AFTER_HIT if client.hit_was_late else client.LIMIT
+        answer = client.ask(self._path, request, body, limit=limit)
         if answer is None:
             self._path = None
         return answer

@@ -33,6 +33,9 @@ class Shelf(Protocol):
     def names(self, folder: bytes) -> list[bytes]:
         """The records under SELECTIONS or CREDENTIALS."""
 
+    def why_not(self) -> tuple[str, str]:
+        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+
 
 class RecordStore:
     """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
@@ -53,19 +56,16 @@ class RecordStore:
         self.shelf.write(entry.credential_name(key.encode()), fields_of(key, credential))
 
     def remember(self, selection: Remembered, *, used: bool = True) -> None:
-        host = selection.host.encode()
-        fields = [
-            entry.SELECTION,
-            host,
-            self._here,
-            selection.key.encode(),
-            json.dumps(dict(selection.details)).encode(),
-        ]
-        for path, stamp in selection.conditions.items():
-            fields += [path, stamp]
-        name = entry.selection_name(host, self._here)
+        name, fields = self._record_of(selection)
         if used or self.shelf.read(name, entry.SELECTION) != fields:
             self.shelf.write(name, fields, used=used)
+
+    def remembers(self, selection: Remembered) -> bool:
+        name, fields = self._record_of(selection)
+        return self.shelf.read(name, entry.SELECTION) == fields
+
+    def why_not(self) -> tuple[str, str]:
+        return self.shelf.why_not()
 
     def forget(self, host: str) -> set[str]:
         start = SELECTIONS + host.encode() + b"~"
@@ -97,6 +97,20 @@ class RecordStore:
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         folder = self._locks()
         return locked(folder / key if folder else None, wait=wait)
+
+    def _record_of(self, selection: Remembered) -> tuple[bytes, list[bytes]]:
+        """The name and the fields of a selection's record."""
+        host = selection.host.encode()
+        fields = [
+            entry.SELECTION,
+            host,
+            self._here,
+            selection.key.encode(),
+            json.dumps(dict(selection.details)).encode(),
+        ]
+        for path, stamp in selection.conditions.items():
+            fields += [path, stamp]
+        return entry.selection_name(host, self._here), fields
 
     def _forget(self, unwanted: Callable[[bytes, list[bytes]], bool]) -> set[tuple[str, str]]:
         found = set()

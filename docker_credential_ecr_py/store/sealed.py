@@ -97,6 +97,9 @@ class SealedShelf:
     def names(self, folder: bytes) -> list[bytes]:
         return self._files.names(folder)
 
+    def why_not(self) -> tuple[str, str]:
+        return self._files.why_not()
+
     def open_all(self) -> None:
         """Reads each credential, so that the daemon has them. Raises KeyringUnavailable."""
         names = self.names(CREDENTIALS)

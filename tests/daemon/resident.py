@@ -244,6 +244,13 @@ def let_pass_in_memory(resident: Resident, seconds: int) -> None:
         store.save(key, replace(credential, **older))
 
 
+def document_in(answer: bytes | None) -> bytes:
+    """What docker gets, of an answer to `get` that nobody has to renew."""
+    state, *_, document = (answer or b"").split(b"\0")
+    assert state == client.KEPT_FRESH, answer
+    return document
+
+
 def record(*fields: bytes) -> bytes:
     """A record whose fingerprint is right, whatever its fields."""
     return entry.record_of(list(fields))

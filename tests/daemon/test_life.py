@@ -19,12 +19,14 @@ import pytest
 
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.log import LARGEST
+from docker_credential_ecr_py.store import entry
 from tests.breaking.entries import HALF_LIFE, files, let_pass
 from tests.daemon.resident import (
     ECR_PY,
     TOKEN,
     Resident,
     Residents,
+    as_bytes,
     children,
     ecr_py,
     names,
@@ -33,7 +35,7 @@ from tests.daemon.resident import (
     state,
     use_store,
 )
-from tests.home import DEV, PROD, STAGE, Home, registry
+from tests.home import DEV, PROD, STAGE, START_URL, Home, registry
 from tests.login.person import eventually
 from tests.programs import need
 from tests.standin.aws import Aws
@@ -164,15 +166,14 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
 
 
 def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident) -> None:
-    session = {"name": "x", "start_url": "https://x.invalid/start", "region": "eu-west-1"}
-    session |= {"scopes": [], "profile": "x"}  # type: ignore[dict-item]
+    session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
     job = {"session": session, "device": True, "browser": False, "limit": 300}
-    here = "\n".join(f"{k}={v}" for k, v in home.environment.items() if k.startswith("AWS_"))
+    here = entry.context(as_bytes(home))
     order = json.dumps(job).encode().hex()
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(20)
         wire.connect(str(socket_path(home)))
-        wire.sendall(f"ecr-py/1 login {here.encode().hex()} {order}\n".encode())
+        wire.sendall(f"ecr-py/1 login {here.hex()} {order}\n".encode())
         told = b""
         while b"prompt" not in told:
             told += (said := wire.recv(65536))

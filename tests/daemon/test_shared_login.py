@@ -18,7 +18,7 @@ from tests.breaking.test_secrets import Secrets
 from tests.daemon.resident import Resident, as_bytes, processes_of, socket_path
 from tests.daemon.test_without import in_its_place, nonsense
 from tests.home import DEV, PROD, STAGE, START_URL, Answer, registry
-from tests.login.person import ECR_PY, SESSION, Person, eventually, visit
+from tests.login.person import ECR_PY, Person, eventually, visit
 from tests.login.terminal import Terminal
 from tests.login.test_from_get import CODE, redirect_port
 from tests.standin.aws import Aws
@@ -153,7 +153,7 @@ def test_ctrl_c_in_the_first_leaves_the_second_going(
 def test_who_left_before_the_daemon_looked_is_not_the_one_to_open_a_browser(
     person: Person, aws: Aws, resident: Resident
 ) -> None:
-    session = asdict(SsoSession(START_URL, "eu-west-1", SESSION, "dev", ("sso:account:access",)))
+    session = asdict(SsoSession(START_URL, "eu-west-1", "", "dev"))
     job = {"session": session, "device": False, "browser": True, "limit": 300}
     here = entry.context(as_bytes(person.home)).hex()
     order = f"ecr-py/1 login {here} {json.dumps(job).encode().hex()}\n".encode()

@@ -125,8 +125,8 @@ def test_the_store(person: Person) -> None:
         found: dict[str, str] = json.loads(done.stdout)["store"]
         return found
 
-    assert store() == {"kind": "file", "path": str(person.home.cache)}
-    assert store(AWS_ECR_DISABLE_CACHE="1") == {"kind": "none", "path": None}
+    assert store() == {"kind": "file", "path": str(person.home.cache), "problem": None}
+    assert store(AWS_ECR_DISABLE_CACHE="1") == {"kind": "none", "path": None, "problem": None}
 
 
 # Docker's config

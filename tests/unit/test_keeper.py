@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.credential import Credential
-from docker_credential_ecr_py.daemon.keeper import Ending, Keeper, environment_of
+from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.daemon.keeper import MOST_REGISTRIES, Ending, Keeper
 from docker_credential_ecr_py.daemon.records import Records
 from docker_credential_ecr_py.daemon.workers import Report
 from docker_credential_ecr_py.errors import LoginNeeded, Unreachable
@@ -42,13 +43,16 @@ class World:
     def __post_init__(self) -> None:
         self.settings = self.root / "settings"
         self.store = FileStore(self.root / "cache", {b"AWS_PROFILE": b"dev"})
-        self.files = SsoFiles(self.root)
-        self.records = Records(os.fsencode(self.root / "cache"))
+        self.files = SsoFiles(self.root / ".aws" / "sso" / "cache")
+        cache = os.fsencode(self.root / "cache")
+        environ = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "AWS_PROFILE": "other"}
+        self.boundary = Boundary(environ, cache)
+        self.records = Records(cache, self.boundary)
         self.keeper = Keeper(
             self.records,
             lambda job, environ, ends: self.started.append((job, environ, ends)),
             self.told.append,
-            {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "AWS_PROFILE": "other"},
+            self.boundary,
             lambda: self.named,
             [os.fsencode(self.settings)],
             clock=lambda: self.now,
@@ -58,7 +62,8 @@ class World:
         """A registry that was used now, with a credential fresh from AWS."""
         fresh = Credential.from_aws("AWS", "p", now=self.now, expires=self.now + 12 * HOUR)
         self.store.save(key, fresh)
-        stamps = {os.fsencode(self.root / token_file): entry.PRESENT} if token_file else {}
+        path = os.fsencode(self.files.folder / token_file)
+        stamps = {path: entry.PRESENT} if token_file else {}
         self.store.remember(Remembered(host, key, stamps, {"profile": "dev"}))
 
     def turns(self, end: Report | None = None) -> list[Report]:
@@ -82,8 +87,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "cache").mkdir(mode=0o700)
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[profile dev]\n[profile other]\n")
     marker = tmp_path / "marker"
     marker.touch()
     return World(tmp_path, marker.stat().st_mtime)
@@ -211,7 +219,7 @@ def test_a_worker_that_did_nothing_is_not_started_on_and_on(world: World) -> Non
 
 def test_who_logged_out_is_left_alone(world: World) -> None:
     world.session(ends_in=8 * HOUR, refresh=False)
-    (world.root / SESSION.token_file).unlink()
+    (world.files.folder / SESSION.token_file).unlink()
     world.now += 7 * HOUR
     assert world.turns() == []
 
@@ -273,8 +281,62 @@ def test_a_selection_that_goes_while_it_looks(
     assert len(world.records.selections()) == 1
 
 
-def test_a_context_becomes_an_environment() -> None:
-    here = entry.context({b"AWS_PROFILE": b"dev", b"HOME": b"/home/me", b"LANG": b"C"})
-    ours = {"AWS_PROFILE": "x", "AWS_SESSION_TOKEN": "t", "LANG": "de", "AWS_ACCESS_KEY_ID": "k"}
-    expected = {"LANG": "de", "AWS_PROFILE": "dev", "HOME": "/home/me"}
-    assert environment_of(here, ours) == expected
+# What others wrote
+
+
+def test_another_environment_is_not_renewed_for(world: World) -> None:
+    world.store = FileStore(world.root / "cache", {b"AWS_CONFIG_FILE": b"/tmp/config"})
+    world.keeps()
+    world.now += 7 * HOUR
+    assert world.turns() == []
+    [shown] = world.keeper.status()["registries"]
+    assert shown["differs"] == ["AWS_CONFIG_FILE"]
+
+
+def test_no_path_of_others_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a mount that hangs, or an automount."""
+    here = {b"AWS_PROFILE": b"dev"}
+    world.store = FileStore(world.root / "cache", here)
+    fresh = Credential.from_aws("AWS", "p", now=world.now, expires=world.now + 12 * HOUR)
+    world.store.save("key", fresh)
+    world.store.remember(Remembered(HOST, "key", {b"/net/elsewhere/x": entry.PRESENT}, {}))
+    seen: list[bytes] = []
+    looked = entry.stamp
+
+    def stamp(path: bytes) -> bytes:
+        seen.append(path)
+        return looked(path)
+
+    monkeypatch.setattr(entry, "stamp", stamp)
+    # It cannot be known whether the choice still holds: it is made anew.
+    assert [job["do"] for job in world.turns()] == ["renew"]
+    world.keeper.status()
+    assert seen
+    assert [path for path in seen if path.startswith(b"/net")] == []
+
+
+def test_as_many_registries_are_kept_alive_as_there_may_be(world: World) -> None:
+    hosts = [f"{number:012}.dkr.ecr.eu-west-1.amazonaws.com" for number in range(MOST_REGISTRIES)]
+    for number, host in enumerate(hosts):
+        world.keeps(host, f"key-{number}")
+    world.keeps(HOST, "key")
+    old = world.now - 6 * DAY
+    for file in (world.root / "cache" / "selections").iterdir():
+        if file.name.startswith((HOST, hosts[0])):
+            os.utime(file, (old, old))
+    world.named = {HOST}
+    shown = {one["registry"] for one in world.keeper.status()["registries"]}
+    assert len(shown) == MOST_REGISTRIES
+    assert HOST in shown
+    assert hosts[0] not in shown
+
+
+def test_details_of_others_are_shown_only_as_far_as_they_are_expected(world: World) -> None:
+    world.keeps()
+    details = {"registry": "x", "profile": "\x1b[2J", "region": "r" * 1000, "rule": "account"}
+    world.store.remember(Remembered(HOST, "key", {}, details))
+    [shown] = world.keeper.status()["registries"]
+    assert shown["registry"] == HOST
+    assert shown["rule"] == "account"
+    assert "profile" not in shown
+    assert "region" not in shown
