@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.store.seal import Seal
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import write_in
 
 # A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -92,9 +93,9 @@ class Logins:
         text = json.dumps([login.server_url, login.username, login.secret])
         sealed = self._seal.close(path.name.encode(), text.encode())
         try:
-            make_private_folder(self._folder)
-            self._folder.chmod(0o700)
-            write_whole(path, sealed)
+            with open_folder(self._folder, make=True) as folder:
+                folder.close_to_others()
+                write_in(folder, path.name, sealed)
         except OSError as error:
             raise EcrPyError(
                 f"the login for {login.server_url} cannot be kept in {self._folder}: "

@@ -152,7 +152,7 @@ def status(as_json: bool) -> None:
 def logs(lines: int, follow: bool) -> None:
     """The log of the daemon, its workers and the helper."""
     file = paths.log_file()
-    if file is None or not os.path.exists(file):
+    if file is None or not os.path.isfile(file):
         raise EcrPyError(f"there is no log yet: {file}")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])

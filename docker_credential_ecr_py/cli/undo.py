@@ -15,7 +15,12 @@ from pathlib import Path
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.store.lock import locked
-from docker_credential_ecr_py.whole_file import make_private_folder, rewrite, write_whole
+from docker_credential_ecr_py.whole_file import (
+    make_private_folder,
+    read_if_there,
+    rewrite,
+    write_whole,
+)
 
 # Seconds that another may take: it asks nobody.
 _PATIENCE = 10
@@ -93,7 +98,8 @@ def recall(file: Path) -> Record | None:
     """What was kept for a file, or None."""
     place = _place(file)
     try:
-        return Record(**json.loads(place.read_bytes())) if place else None
+        kept = read_if_there(place) if place else None
+        return Record(**json.loads(kept)) if kept else None
     except (OSError, ValueError, TypeError):
         return None
 

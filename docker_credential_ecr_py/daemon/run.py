@@ -24,9 +24,11 @@ from docker_credential_ecr_py.daemon.server import Connection, Server
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.folder import other_owner, user_name
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.lock import open_lock
 from docker_credential_ecr_py.whole_file import make_private_folder
 
 # systemd passes the sockets that it opened for us from here on: sd_listen_fds(3).
@@ -285,11 +287,16 @@ def _logged() -> Iterator[None]:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
+    if (owner := other_owner(folder)) is not None:
+        raise CannotRun(
+            f"root runs no daemon in {folder}, a place of user {user_name(owner)}",
+            mend="run it as that user",
+        )
     try:
         make_private_folder(folder)
         if not entry.is_private_folder(os.fsencode(folder)):
             raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
-        file = os.open(folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        file = open_lock(folder / "daemon.lock")
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
     try:

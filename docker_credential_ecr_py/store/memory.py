@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.store import client, entry
 from docker_credential_ecr_py.store.files import FileShelf
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
@@ -45,6 +46,8 @@ class MemoryShelf:
         if self._folder is None:
             return None
         locks = Path(os.fsdecode(self._folder)) / "locks"
+        if other_owner(locks) is not None:
+            return None
         try:
             make_private_folder(locks.parent)
             if not entry.is_private_folder(self._folder):

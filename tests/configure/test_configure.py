@@ -140,8 +140,8 @@ def test_modes_and_a_backup(owner: Owner) -> None:
     owner.does("configure")
     backup = owner.config.with_name("config.json.bak")
     assert backup.read_bytes() == before
-    for file in (owner.config, backup):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert stat.S_IMODE(owner.config.stat().st_mode) == 0o640
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     kept = [*owner.home.path.rglob("undo/*.json")]
     assert len(kept) == 1
     assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
