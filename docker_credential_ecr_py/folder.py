@@ -143,6 +143,27 @@ def open_place(file: str | Path, *, make: bool = False) -> Iterator[tuple[Folder
         yield place
 
 
+def close_file_to_others(path: Path) -> None:
+    """Take from others every right to a file of ours. Raises OSError, also if it is not ours."""
+    with open_folder(path.parent) as folder:
+        file = folder.open(path.name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it is not a file of yours")
+        os.fchmod(file, stat.S_IMODE(found.st_mode) & 0o700)
+    finally:
+        os.close(file)
+
+
+def close_folder_to_others(path: Path) -> None:
+    """The same for a folder."""
+    with open_folder(path.parent) as above, above.enter(path.name) as folder:
+        if not folder.is_ours():
+            raise PermissionError(errno.EPERM, "it is not a folder of yours")
+        folder.close_to_others()
+
+
 def other_owner(path: str | Path) -> int | None:
     """The user who decides what lies at `path`, if we are root and that is another user.
 

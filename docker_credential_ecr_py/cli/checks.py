@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,23 +261,30 @@ def folders(scene: Scene) -> Iterator[Finding]:
         else:
             yield _folder(name, folder, private=True)
     yield _folder("SSO cache", paths.sso_cache_folder(), private=False)
-    for file in open_token_files():
-        yield Finding("SSO cache", NOTE, f"{file} is open to others", f"run `chmod 600 {file}`")
+    for file in open_files():
+        name = "backup" if file.suffix == ".bak" else "SSO cache"
+        mend = f"run `chmod 600 {quote(str(file))}`"
+        yield Finding(name, NOTE, f"{file} is open to others", mend)
 
 
-def open_token_files() -> list[Path]:
-    """Tokens of sessions that others may read."""
-    found = []
+def open_files() -> list[Path]:
+    """Files of ours that others may read: tokens of sessions, and copies that hold passwords.
+
+    No links: what they lead to is none of our business.
+    """
+    found: list[Path] = []
     with suppress(OSError):
         found = sorted(paths.sso_cache_folder().glob("*.json"))
-    return [file for file in found if os.path.isfile(file) and _is_open(file)]
+    for file in (paths.docker_config_file(os.environ), paths.aws_config_file(os.environ)):
+        found.append(file.with_name(f"{file.name}.bak"))
+    return [file for file in found if _is_open(file, stat.S_ISREG)]
 
 
 def open_folders() -> list[Path]:
     """Those of ours that others may enter."""
     log = paths.log_file()
     own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
-    return [folder for folder in own if os.path.isdir(folder) and _is_open(folder)]
+    return [folder for folder in own if _is_open(folder, stat.S_ISDIR)]
 
 
 def _folder(name: str, folder: Path, *, private: bool) -> Finding:
@@ -294,13 +301,20 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
         return Finding(name, WRONG, f"{folder} belongs to another user", mend)
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(name, WRONG, f"{folder} is read-only", f"run `chmod 700 {folder}`")
-    if private and _is_open(folder):
+    if private and _is_open(folder, stat.S_ISDIR):
         return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
     return Finding(name, OK, str(folder))
 
 
-def _is_open(path: Path) -> bool:
-    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Whether others have rights to a file or a folder of ours. A link is neither."""
+    if os.name != "posix":
+        return False
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and bool(found.st_mode & 0o077)
 
 
 def keyring(scene: Scene) -> Iterator[Finding]:

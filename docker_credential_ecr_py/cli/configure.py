@@ -233,6 +233,9 @@ def configure(
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
     _say_what_was_done(changes)
+    for change in changes:
+        if change.drop and (hint := undo.hint_of_copies(change.file)):
+            click.echo(hint, err=True)
     _check_path()
 
 

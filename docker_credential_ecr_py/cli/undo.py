@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
@@ -107,6 +108,24 @@ def recall(file: Path) -> Record | None:
 def forget(file: Path) -> None:
     if place := _place(file):
         place.unlink(missing_ok=True)
+
+
+def copies_of(file: Path) -> list[Path]:
+    """Where what a file was before our last edit still lies: beside it, and for `--undo`."""
+    backup = Path(f"{os.path.realpath(file)}.bak")
+    return [copy for copy in (backup, _place(file)) if copy is not None and copy.exists()]
+
+
+def hint_of_copies(file: Path) -> str:
+    """Says where removed passwords still lie, and how to delete them; "" if they lie nowhere."""
+    copies = [str(copy) for copy in copies_of(file)]
+    if not copies:
+        return ""
+    return (
+        f"ecr-py: copies of {file} still hold the passwords, {' and '.join(copies)}: "
+        f"`rm {' '.join(map(quote, copies))}` deletes them, and then --undo knows nothing of "
+        "this file"
+    )
 
 
 def _keep_again(file: Path, record: Record | None) -> None:
