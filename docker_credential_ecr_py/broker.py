@@ -109,6 +109,8 @@ class Broker:
         if self._environ.get("AWS_ECR_DISABLE_CACHE"):
             return NoStore()
         root, environ = paths.cache_folder(), paths.as_bytes(self._environ)
+        if why := paths.why_root_keeps_nothing():
+            log.info("%s", why)
         match self.settings.store:
             case "memory":
                 return MemoryStore(environ, FileShelf(root) if root else None)
@@ -278,10 +280,9 @@ class Broker:
 
         Public images need no credentials, so they are no reason to log in.
         """
-        cache = paths.cache_folder()
         return Sessions(
             SsoFiles(paths.sso_cache_folder()),
-            cache and cache / "locks",
+            paths.session_locks(),
             login=self._login if may_log_in else lambda: None,
             limit=self.settings.login_timeout,
             clock=self._clock,

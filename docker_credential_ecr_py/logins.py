@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
-from docker_credential_ecr_py.folder import open_folder
+from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
 from docker_credential_ecr_py.store.seal import Seal
 from docker_credential_ecr_py.whole_file import write_in
 
@@ -89,6 +89,11 @@ class Logins:
     def _write(self, login: Login) -> None:
         if self._folder is None:
             raise EcrPyError("there is no home folder to keep a login in")
+        if (owner := other_owner(self._folder)) is not None:
+            raise EcrPyError(
+                f"root keeps no login in {self._folder}, a place of user {user_name(owner)}",
+                mend="run `docker login` as that user",
+            )
         path = self._path(login.server_url)
         text = json.dumps([login.server_url, login.username, login.secret])
         sealed = self._seal.close(path.name.encode(), text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.programs import need
 
 OTHER = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
@@ -47,6 +50,36 @@ def as_other() -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(0)
+
+
+# Mounts what the closed folder $0 has to have for the rest, and nothing else, in its place.
+_OPEN_UP = """
+closed=$0 aside=$(mktemp -d) && mount -t tmpfs none "$aside"
+while [ "$1" != -- ]; do
+    mkdir -p "$aside/$1" && mount --bind "$1" "$aside/$1" && kept="$kept $1"
+    shift
+done
+shift
+mount -t tmpfs -o mode=755 none "$closed"
+for folder in $kept; do mkdir -p "$folder" && mount --bind "$aside/$folder" "$folder"; done
+umount -R "$aside" && rmdir "$aside"
+exec "$@"
+"""
+
+
+def run_by_other() -> list[str]:
+    """What runs a command as the other user, who may run our Python wherever it is installed."""
+    to_user = [need("setpriv"), f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "--"]
+    needed = [Path(sys.base_prefix), Path(sys.prefix)]
+    closed = [
+        folder
+        for folder in dict.fromkeys(above for path in needed for above in reversed(path.parents))
+        if not folder.stat().st_mode & 0o001
+    ]
+    if not closed:
+        return to_user
+    inside = [str(path) for path in needed if path.is_relative_to(closed[0])]
+    return [need("unshare"), "-m", "sh", "-ec", _OPEN_UP, str(closed[0]), *inside, "--", *to_user]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.at_once import asked_at_once
 from docker_credential_ecr_py.cli.docker_plan import stale_auths
 from docker_credential_ecr_py.cli.figures import counted, lasting
+from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
@@ -255,12 +256,18 @@ def _by_session(rows: Iterable[Row]) -> list[tuple[Session, list[Row]]]:
 def folders(scene: Scene) -> Iterator[Finding]:
     log = paths.log_file()
     ours = {"cache": paths.cache_folder(), "log": log and log.parent}
+    ours["SSO cache"] = paths.sso_cache_folder()
+    wrong = misowned(scene.environ)
     for name, folder in ours.items():
         if folder is None:
-            yield Finding(name, NOTE, "there is no home to keep it in")
+            yield _no_folder(name)
+        elif here := [one for one in wrong if one.concerns(folder)]:
+            yield _not_ours(name, here)
+            wrong = [one for one in wrong if one not in here]
         else:
-            yield _folder(name, folder, private=True)
-    yield _folder("SSO cache", paths.sso_cache_folder(), private=False)
+            yield _folder(name, folder, private=name != "SSO cache")
+    for one in wrong:
+        yield _not_ours("owner", [one])
     for file in open_files():
         name = "backup" if file.suffix == ".bak" else "SSO cache"
         mend = f"run `chmod 600 {quote(str(file))}`"
@@ -287,6 +294,18 @@ def open_folders() -> list[Path]:
     return [folder for folder in own if _is_open(folder, stat.S_ISDIR)]
 
 
+def _no_folder(name: str) -> Finding:
+    if why := paths.why_root_keeps_nothing():
+        return Finding(name, NOTE, why, "run it as that user")
+    return Finding(name, NOTE, "there is no home to keep it in")
+
+
+def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
+    words = f"{some([str(one.path) for one in wrong])} belongs to another user"
+    state = WRONG if any(one.harms for one in wrong) else NOTE
+    return Finding(name, state, words, chown_command(wrong))
+
+
 def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     try:
         found = folder.stat()
@@ -296,9 +315,6 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
         return Finding(name, WRONG, f"{folder}: {error.strerror}")
     if not stat.S_ISDIR(found.st_mode):
         return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
-    if os.name == "posix" and found.st_uid != os.geteuid():
-        mend = f"run `sudo chown -R {os.geteuid()} {quote(str(folder))}`"
-        return Finding(name, WRONG, f"{folder} belongs to another user", mend)
     if not os.access(folder, os.W_OK | os.X_OK):
         return Finding(name, WRONG, f"{folder} is read-only", f"run `chmod 700 {folder}`")
     if private and _is_open(folder, stat.S_ISDIR):

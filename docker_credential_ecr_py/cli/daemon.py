@@ -59,6 +59,7 @@ def run() -> None:
 @failing_in_one_line
 def install(dry_run: bool) -> None:
     """Have the system run it: now, and at each login."""
+    _check_system()
     ours = _service()
     if dry_run:
         for file, text in ours.files.items():
@@ -159,9 +160,14 @@ def logs(lines: int, follow: bool) -> None:
 
 
 def _check_system() -> None:
-    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names."""
+    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names.
+
+    Also for root in a place of another user's.
+    """
     if sys.platform == "win32":
         raise EcrPyError("the daemon runs on Linux and macOS")
+    if why := paths.why_root_runs_no_daemon(os.environ):
+        raise EcrPyError(why, mend="run it as that user")
 
 
 def _service() -> Service:

@@ -288,7 +288,9 @@ def _session_text(row: Row, now: float) -> "Text":
 def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
     store = _store(broker)
-    yield f"store   {store['kind']}" + (f" in {store['path']}" if store["path"] else "")
+    why = paths.why_root_keeps_nothing()
+    place = f" in {store['path']}" if store["path"] else f": {why}" if why else ""
+    yield f"store   {store['kind']}{place}"
     yield f"daemon  {daemon_line(ask_status(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     mend = "" if asked == len(rows) else ": run `ecr-py configure`"

@@ -15,6 +15,7 @@ from shlex import quote
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.store.lock import locked
 from docker_credential_ecr_py.whole_file import (
     make_private_folder,
@@ -75,7 +76,7 @@ def alone() -> Iterator[None]:
 
     Raises EcrPyError where another takes too long.
     """
-    folder = _folder()
+    folder = _folder() if keeps_records() else None
     if folder is not None:
         with suppress(OSError):
             make_private_folder(folder)
@@ -83,6 +84,12 @@ def alone() -> Iterator[None]:
         if lock is None:
             raise EcrPyError("another `ecr-py configure` is at work", mend="try again")
         yield
+
+
+def keeps_records() -> bool:
+    """Whether an edit can be put back. Not if there is no home, nor by root in another user's."""
+    folder = _folder()
+    return folder is not None and other_owner(folder) is None
 
 
 def write(file: Path, now: str | None, text: str | None) -> None:
@@ -141,7 +148,7 @@ def _write_again(file: Path, now: str, text: str | None) -> None:
 
 def _keep(file: Path, record: Record) -> None:
     place = _place(file)
-    if place is None:
+    if place is None or not keeps_records():
         return
     try:
         make_private_folder(place.parent)

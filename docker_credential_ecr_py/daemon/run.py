@@ -24,7 +24,6 @@ from docker_credential_ecr_py.daemon.server import Connection, Server
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
-from docker_credential_ecr_py.folder import other_owner, user_name
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.store import entry
@@ -81,6 +80,8 @@ class Daemon:
         socket_path = entry.socket_path(paths.as_bytes(self._environ))
         if socket_path is None:
             raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+        if why := paths.why_root_runs_no_daemon(self._environ):
+            raise CannotRun(why, mend="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
             passed = _passed_sockets(self._environ)
             for listener in passed or [_bound(socket_path)]:
@@ -287,11 +288,6 @@ def _logged() -> Iterator[None]:
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
     """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
-    if (owner := other_owner(folder)) is not None:
-        raise CannotRun(
-            f"root runs no daemon in {folder}, a place of user {user_name(owner)}",
-            mend="run it as that user",
-        )
     try:
         make_private_folder(folder)
         if not entry.is_private_folder(os.fsencode(folder)):
