@@ -106,6 +106,7 @@ class Broker:
 
     @cached_property
     def store(self) -> Store:
+        """What the settings name. It changes nothing before it is written to."""
         if self._environ.get("AWS_ECR_DISABLE_CACHE"):
             return NoStore()
         root, environ = paths.cache_folder(), paths.as_bytes(self._environ)
@@ -115,7 +116,7 @@ class Broker:
             case "memory":
                 return MemoryStore(environ, FileShelf(root) if root else None)
             case "none" if root is not None:
-                FileShelf(root).wipe()
+                return NoStore(FileShelf(root))
             case "keyring" if root is not None:
                 from docker_credential_ecr_py.store.sealed import SealedStore
 
@@ -131,7 +132,7 @@ class Broker:
         from docker_credential_ecr_py.store.seal import Seal
 
         root = paths.cache_folder()
-        return Logins(paths.logins_folder(), Seal(FileShelf(root).locks() if root else None))
+        return Logins(paths.logins_folder(), Seal(root / "locks" if root else None))
 
     @cached_property
     def person(self) -> Person:
@@ -196,6 +197,7 @@ class Broker:
         from docker_credential_ecr_py.store.sealed import SealedStore
 
         if isinstance(self.store, SealedStore):
+            self.store.take_over()
             self.store.open_all()
 
     def keep(self, server_url: str, username: str, secret: str) -> None:

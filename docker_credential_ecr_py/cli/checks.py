@@ -44,6 +44,9 @@ from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.files import FileShelf
+from docker_credential_ecr_py.store.records import CREDENTIALS
 from docker_credential_ecr_py.within import within
 
 # How it stands: as it should; not, though a pull works; a person must log in; no pull works.
@@ -345,6 +348,20 @@ def keyring(scene: Scene) -> Iterator[Finding]:
         yield failed("keyring", error, NOTE)
     else:
         yield Finding("keyring", OK, "answers")
+
+
+def leftovers(scene: Scene) -> Iterator[Finding]:
+    """Credentials that another store left, for all to read who get the disk."""
+    root, store = paths.cache_folder(), scene.settings.store
+    if root is None or store == "file" or "settings" in scene.failures:
+        return
+    files = FileShelf(root)
+    names = files.names(CREDENTIALS)
+    if store == KEYRING:
+        names = [name for name in names if files.read(name, entry.CREDENTIAL)]
+    if names:
+        what = f'{counted(len(names), "credential")} of another store than "{store}" in {root}'
+        yield Finding("leftovers", NOTE, what, f"run `ecr-py config set store {store}`")
 
 
 def daemon(scene: Scene) -> Iterator[Finding]:

@@ -39,6 +39,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.passwords,
     checks.folders,
     checks.keyring,
+    checks.leftovers,
     checks.daemon,
     checks.network,
 )

@@ -17,6 +17,7 @@ from typing import Any
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store.lock import locked
+from docker_credential_ecr_py.whole_file import make_private_folder
 from docker_credential_ecr_py.within import within
 
 SERVICE, NAME = "ecr-py", "sealing key"
@@ -33,7 +34,7 @@ class KeyringUnavailable(EcrPyError):
 
 
 class Seal:
-    """`locks` is a folder that all processes of this user share, or None."""
+    """`locks` is a folder that all processes of this user share, made when needed, or None."""
 
     def __init__(self, locks: Path | None) -> None:
         self._locks = locks
@@ -86,6 +87,7 @@ class Seal:
                 self._failure = error
                 if error is too_late and marker:
                     with suppress(OSError):
+                        make_private_folder(marker.parent)
                         marker.touch(mode=0o600)
                 raise
         return self._key
@@ -113,6 +115,9 @@ class Seal:
         if found is not None or not make:
             return found
         # Two that make one at once would lock each other out.
+        if self._locks:
+            with suppress(OSError):
+                make_private_folder(self._locks)
         with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
             found = backend.get_password(SERVICE, NAME)
             if found is None:
