@@ -132,7 +132,7 @@ class Broker:
         from docker_credential_ecr_py.store.seal import Seal
 
         root = paths.cache_folder()
-        return Logins(paths.logins_folder(), Seal(root / "locks" if root else None))
+        return Logins(paths.logins_folder(), Seal(root and root / "locks"))
 
     @cached_property
     def person(self) -> Person:

@@ -348,6 +348,16 @@ def keyring(scene: Scene) -> Iterator[Finding]:
         yield failed("keyring", error, NOTE)
     else:
         yield Finding("keyring", OK, "answers")
+        yield from _unfinished_change()
+
+
+def _unfinished_change() -> Iterator[Finding]:
+    from docker_credential_ecr_py.store.rotation import is_unfinished
+
+    with suppress(EcrPyError):
+        if is_unfinished():
+            what = "a change of the sealing key was cut off; everything opens still"
+            yield Finding("keyring", NOTE, what, "run `ecr-py key rotate`")
 
 
 def leftovers(scene: Scene) -> Iterator[Finding]:

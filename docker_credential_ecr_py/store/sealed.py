@@ -119,6 +119,22 @@ class SealedShelf:
                 self._files.remove(name)
         self._files.drop_half_written()
 
+    def sealed_names(self) -> list[bytes]:
+        return [name for name in self.names(CREDENTIALS) if self._files.read(name, SEALED)]
+
+    def reseal(self) -> int:
+        """Seal each credential anew, under the key that the seal has now; one that cannot be
+        opened is removed. How many there are. Raises KeyringUnavailable.
+        """
+        resealed = 0
+        for name in self.sealed_names():
+            if fields := self.read(name, entry.CREDENTIAL):
+                self.write(name, fields)
+                resealed += 1
+            else:
+                self.remove(name)
+        return resealed
+
     def have_key(self) -> None:
         """Whoever is to lock fetches the key first: opening a keyring takes its time."""
         with suppress(KeyringUnavailable):
