@@ -80,6 +80,15 @@ class Folder:
         descriptor = self.descriptor
         os.replace(self._at(old), self._at(new), src_dir_fd=descriptor, dst_dir_fd=descriptor)
 
+    def touch(self, name: str) -> None:
+        """Set the times of a file, which is made if it is missing, to now."""
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        file = self.open(name, flags)
+        try:
+            os.utime(file if os.utime in os.supports_fd else self.path_of(name))
+        finally:
+            os.close(file)
+
     def remove(self, name: str) -> None:
         os.unlink(self._at(name), dir_fd=self.descriptor)
 

@@ -98,7 +98,7 @@ class Logins:
         """Raises EcrPyError if one cannot be removed."""
         for path in self._paths():
             try:
-                path.unlink(missing_ok=True)
+                _unlink(path)
             except OSError as error:
                 raise EcrPyError(f"{path} cannot be removed: {error.strerror}") from None
 
@@ -153,7 +153,7 @@ class Logins:
     def _remove(self, server_url: str) -> None:
         try:
             with suppress(CredentialsNotFound):
-                self._path(server_url).unlink(missing_ok=True)
+                _unlink(self._path(server_url))
         except NotADirectoryError:
             pass
         except OSError as error:
@@ -176,6 +176,12 @@ class Logins:
                 f"the login in {path} does not open: its key is gone from the keyring",
                 mend="run `docker login` for it again",
             ) from None
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file if it is there. Raises OSError."""
+    with suppress(FileNotFoundError), open_folder(path.parent) as folder:
+        folder.remove(path.name)
 
 
 def _content_of(path: Path) -> bytes | None:

@@ -15,7 +15,7 @@ from shlex import quote
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
-from docker_credential_ecr_py.folder import other_owner
+from docker_credential_ecr_py.folder import open_folder, other_owner
 from docker_credential_ecr_py.store.lock import locked
 from docker_credential_ecr_py.whole_file import (
     make_private_folder,
@@ -114,7 +114,8 @@ def recall(file: Path) -> Record | None:
 
 def forget(file: Path) -> None:
     if place := _place(file):
-        place.unlink(missing_ok=True)
+        with suppress(FileNotFoundError), open_folder(place.parent) as folder:
+            folder.remove(place.name)
 
 
 def copies_of(file: Path) -> list[Path]:

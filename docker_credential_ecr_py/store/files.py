@@ -18,6 +18,7 @@ _FOLDERS = ("selections", "credentials", "locks")
 _KEPT_UNUSED = 30 * 86400
 _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
+_SWEPT = ".swept"
 # How write_whole names what it is at, and how many seconds later nobody is at it any more.
 HALF_WRITTEN = b".new"
 _AT_WORK = 60
@@ -127,17 +128,14 @@ class FileShelf:
 
     def _sweep(self, now: float) -> None:
         """Drops what is of no use any more, once a day."""
-        marker = self.root / "locks" / ".swept"
         with suppress(OSError):
-            if marker.exists() and 0 <= now - marker.stat().st_mtime < _SWEEP_EVERY:
-                return
-            if not all(map(self._is_sound, _FOLDERS)):
-                return
-            marker.touch(mode=0o600)
+            with self._opened("locks") as locks:
+                if not _is_sweep_due(locks, now):
+                    return
             for name in _FOLDERS:
                 with self._opened(name) as folder:
                     for file in folder.names():
-                        if file != marker.name:
+                        if file != _SWEPT:
                             self._drop_if_useless(folder, file, now)
 
     def _drop_if_useless(self, folder: Folder, file: str, now: float) -> None:
@@ -173,6 +171,15 @@ def _made(folder: Folder, name: str) -> Iterator[Folder]:
             log.warning("%s was open to others; closed it", made.path)
             made.close_to_others()
         yield made
+
+
+def _is_sweep_due(locks: Folder, now: float) -> bool:
+    """Whether the last one was a day ago; if so, this one is noted. Raises OSError."""
+    with suppress(FileNotFoundError):
+        if 0 <= now - locks.stat(_SWEPT).st_mtime < _SWEEP_EVERY:
+            return False
+    locks.touch(_SWEPT)
+    return True
 
 
 def _times_of(folder: Folder, file: str) -> tuple[int, int] | None:
