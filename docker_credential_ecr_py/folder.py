@@ -15,7 +15,7 @@ from pathlib import Path
 # Windows cannot open a folder: there its path stands for it.
 _BY_DESCRIPTOR = {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
 _CLOSED_BY_EXEC = getattr(os, "O_CLOEXEC", 0)
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _CLOSED_BY_EXEC
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | _CLOSED_BY_EXEC
 _ONLY_A_FOLDER = getattr(os, "O_DIRECTORY", 0) | _NO_LINK
 # Opens what may be entered, though it may not be listed (/home with mode 0711, say).
 _TO_ENTER: int = getattr(os, "O_PATH", getattr(os, "O_SEARCH", os.O_RDONLY))

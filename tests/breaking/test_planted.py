@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.daemon.service import CannotInstall, Service
 from docker_credential_ecr_py.whole_file import make_private_folder, rewrite, write_whole
 from tests.other_user import AS_ROOT, OTHER, as_other, folder_of_theirs, give, repeated_by_other
 
 pytestmark = AS_ROOT
 
-EDITS = 300
+EDITS = 100
 
 
 @pytest.fixture
@@ -161,6 +162,29 @@ def test_root_follows_no_link_of_theirs(
         with pytest.raises(PermissionError, match="a link"):
             rewrite(file.with_name("new"), None, b"new")
     assert facts(roots) == before
+    assert os.listdir(roots.parent) == [roots.name]
+
+
+def test_a_hard_link_to_a_file_of_roots_gives_nothing_away(theirs: Path, roots: Path) -> None:
+    """Where the kernel lets them make one (fs.protected_hardlinks = 0)."""
+    inside = theirs.parent / "shadow"  # on the same file system
+    inside.write_bytes(roots.read_bytes())
+    inside.chmod(0o600)
+    os.link(inside, theirs / "config.json")
+    before = facts(inside)
+    rewrite(theirs / "config.json", before[3], b"changed")
+    assert facts(inside) == before
+    for path in theirs.iterdir():
+        assert (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (0, 0o600)
+
+
+def test_the_daemons_units_are_written_through_no_link_of_theirs(theirs: Path, roots: Path) -> None:
+    (theirs / "systemd").symlink_to(roots.parent)
+    os.chown(theirs / "systemd", OTHER, OTHER, follow_symlinks=False)
+    unit = theirs / "systemd" / "user" / "ecr-py.service"
+    service = Service("systemd", {unit: "text"}, (), (), (), ())
+    with pytest.raises(CannotInstall, match="a link that another user may have put there"):
+        service.write()
     assert os.listdir(roots.parent) == [roots.name]
 
 
