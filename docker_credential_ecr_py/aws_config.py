@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import AwsConfigError
+from docker_credential_ecr_py.whole_file import read_if_there
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 # Of keys made since 2019: those before begin with I or J, and say nothing of the account.
@@ -105,9 +106,10 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
     """An AWS INI file's sections; none where there is no file. Raises AwsConfigError."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+        content = read_if_there(path)
+        if content is None:
+            return {}
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise AwsConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

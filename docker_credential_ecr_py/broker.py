@@ -116,14 +116,17 @@ class Broker:
 
     @cached_property
     def store(self) -> Store:
+        """What the settings name. It changes nothing before it is written to."""
         if self._environ.get("AWS_ECR_DISABLE_CACHE"):
             return NoStore()
         root, environ = paths.cache_folder(), paths.as_bytes(self._environ)
+        if why := paths.why_root_keeps_nothing():
+            log.info("%s", why)
         match self.settings.store:
             case "memory":
                 return MemoryStore(environ, FileShelf(root) if root else None)
             case "none" if root is not None:
-                FileShelf(root).wipe()
+                return NoStore(FileShelf(root))
             case "keyring" if root is not None:
                 from docker_credential_ecr_py.store.sealed import SealedStore
 
@@ -139,7 +142,7 @@ class Broker:
         from docker_credential_ecr_py.store.seal import Seal
 
         root = paths.cache_folder()
-        return Logins(paths.logins_folder(), Seal(FileShelf(root).locks() if root else None))
+        return Logins(paths.logins_folder(), Seal(root and root / "locks"))
 
     @cached_property
     def person(self) -> Person:
@@ -218,6 +221,7 @@ class Broker:
         from docker_credential_ecr_py.store.sealed import SealedStore
 
         if isinstance(self.store, SealedStore):
+            self.store.take_over()
             self.store.open_all()
 
     def keep(self, server_url: str, username: str, secret: str) -> None:
@@ -302,10 +306,9 @@ class Broker:
 
         Public images need no credentials, so they are no reason to log in.
         """
-        cache = paths.cache_folder()
         return Sessions(
             SsoFiles(paths.sso_cache_folder()),
-            cache and cache / "locks",
+            paths.session_locks(),
             login=self._login if may_log_in else lambda: None,
             limit=self.settings.login_timeout,
             clock=self._clock,
@@ -579,7 +582,7 @@ class Broker:
     def _keep_selection(self, selection: Remembered, *, used: bool = True) -> Remembered | None:
         """Remembers it, unless the variables that it depends on may hold a secret.
 
-        They are written to disk in clear, whatever the store is. Returns None if it may not be kept.
+        They are written to disk in clear, whatever the store is. None if it may not be kept.
         """
         names = map(os.fsdecode, entry.CONTEXT)
         values = [self._environ[name] for name in names if name in self._environ]

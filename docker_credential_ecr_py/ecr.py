@@ -5,6 +5,7 @@ The only way to the network on a `get`. Whatever botocore raises leaves here as 
 
 import base64
 import binascii
+import json
 import os
 import re
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
+from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
@@ -32,9 +34,11 @@ from docker_credential_ecr_py.errors import (
     NoProfile,
     Unreachable,
 )
+from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
 from docker_credential_ecr_py.selection import Selection
 from docker_credential_ecr_py.sso.sessions import login_needed
+from docker_credential_ecr_py.whole_file import read_if_there
 from docker_credential_ecr_py.within import within
 
 # Seconds for everything together, whatever still hangs then.
@@ -211,7 +215,24 @@ def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:
 
 
 class _RoleCache(JSONFileCache):
-    """Takes a file that is damaged for one that is not there, so that it is replaced."""
+    """Takes a file that is damaged for one that is not there, so that it is replaced.
+
+    Root keeps nothing in another user's home.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._folder = Path(folder)
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return json.loads(read_if_there(self._folder / f"{key}.json") or b"")
+        except (OSError, ValueError):
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if other_owner(self._folder) is None:
+            super().__setitem__(key, value)
 
     def __contains__(self, key: str) -> bool:
         try:

@@ -3,8 +3,10 @@
 A cached hit never comes here.
 """
 
+import errno
 import logging
 import os
+import stat
 import sys
 import traceback
 from collections.abc import Mapping
@@ -14,8 +16,8 @@ from types import TracebackType
 from typing import TextIO
 
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.redact import redact
-from docker_credential_ecr_py.whole_file import make_private_folder
 
 LARGEST = 1024 * 1024
 _SYSTEM = ("builtins", "socket", "ssl")
@@ -104,11 +106,25 @@ def _handler(path: Path | None) -> logging.Handler:
 
 def _opened(path: Path) -> TextIO:
     """Raises OSError."""
-    make_private_folder(path.parent)
-    if path.exists() and path.stat().st_size > LARGEST:
-        os.replace(path, f"{path}.1")
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
-    if sys.platform != "win32":
-        os.fchmod(file, 0o600)
-    return os.fdopen(file, "a", encoding="utf-8", errors="replace")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+    with open_folder(path.parent, make=True) as folder:
+        with suppress(FileNotFoundError):
+            if folder.stat(path.name).st_size > LARGEST:
+                folder.replace(path.name, f"{path.name}.1")
+        file = folder.open(path.name, flags)
+    try:
+        _check_ours(file, path)
+        return os.fdopen(file, "a", encoding="utf-8", errors="replace")
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _check_ours(file: int, path: Path) -> None:
+    """Closes a log to others. Raises OSError for what is another user's, or no regular file."""
+    if sys.platform == "win32":
+        return
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"{path} is not a file of ours")
+    os.fchmod(file, 0o600)

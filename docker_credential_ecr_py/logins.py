@@ -7,6 +7,7 @@ folder, and a key that is gone is said, not passed over.
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,9 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
 from docker_credential_ecr_py.store.seal import Seal
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import write_in
 
+# The digest of a server URL.
+_NAME = re.compile(r"[0-9a-f]{64}")
 # A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -67,13 +71,58 @@ class Logins:
                 return 0, _document({login.server_url: login.username for login in self._all()})
         return 0, b""
 
+    def count(self) -> int:
+        """How many there are, whether or not they open."""
+        return len(self._paths())
+
+    def server_urls(self) -> list[str]:
+        """What those that open are for. Raises KeyringUnavailable."""
+        return [login.server_url for login in self._all()]
+
+    def reseal(self) -> int:
+        """Seal each anew, under the key that the seal has now. How many could not be opened.
+
+        Raises KeyringUnavailable, and EcrPyError if one cannot be written; that one stays.
+        """
+        lost = 0
+        for path in self._paths():
+            sealed = _content_of(path)
+            text = None if sealed is None else self._seal.open(path.name.encode(), sealed)
+            if text is None:
+                lost += 1
+            else:
+                self._put(path, self._seal.close(path.name.encode(), text), "a login")
+        return lost
+
+    def forget_all(self) -> None:
+        """Raises EcrPyError if one cannot be removed."""
+        for path in self._paths():
+            try:
+                _unlink(path)
+            except OSError as error:
+                raise EcrPyError(f"{path} cannot be removed: {error.strerror}") from None
+
+    def check_may_keep(self) -> None:
+        """Raises EcrPyError if there is no place for logins that we may write to."""
+        if self._folder is None:
+            raise EcrPyError("there is no home folder to keep a login in")
+        if (owner := other_owner(self._folder)) is not None:
+            raise EcrPyError(
+                f"root keeps no login in {self._folder}, a place of user {user_name(owner)}",
+                mend="run `docker login` as that user",
+            )
+
+    def _paths(self) -> list[Path]:
+        """Of the logins; other files in the folder are not ours."""
+        if self._folder is None:
+            return []
+        with suppress(OSError):
+            return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+        return []
+
     def _all(self) -> Iterator[Login]:
         """Each login that opens."""
-        paths: list[Path] = []
-        if self._folder is not None:
-            with suppress(OSError):
-                paths = sorted(self._folder.iterdir())
-        for path in paths:
+        for path in self._paths():
             with suppress(Unsealable):
                 if login := self._read(path):
                     yield login
@@ -86,25 +135,25 @@ class Logins:
         return self._folder / hashlib.sha256(name.encode()).hexdigest()
 
     def _write(self, login: Login) -> None:
-        if self._folder is None:
-            raise EcrPyError("there is no home folder to keep a login in")
+        self.check_may_keep()
         path = self._path(login.server_url)
         text = json.dumps([login.server_url, login.username, login.secret])
-        sealed = self._seal.close(path.name.encode(), text.encode())
+        with self._seal.while_key_stays():
+            sealed = self._seal.close(path.name.encode(), text.encode())
+            self._put(path, sealed, f"the login for {login.server_url}")
+
+    def _put(self, path: Path, sealed: bytes, what: str) -> None:
         try:
-            make_private_folder(self._folder)
-            self._folder.chmod(0o700)
-            write_whole(path, sealed)
+            with open_folder(path.parent, make=True) as folder:
+                folder.close_to_others()
+                write_in(folder, path.name, sealed)
         except OSError as error:
-            raise EcrPyError(
-                f"the login for {login.server_url} cannot be kept in {self._folder}: "
-                f"{error.strerror}"
-            ) from None
+            raise EcrPyError(f"{what} cannot be kept in {path.parent}: {error.strerror}") from None
 
     def _remove(self, server_url: str) -> None:
         try:
             with suppress(CredentialsNotFound):
-                self._path(server_url).unlink(missing_ok=True)
+                _unlink(self._path(server_url))
         except NotADirectoryError:
             pass
         except OSError as error:
@@ -114,15 +163,12 @@ class Logins:
             ) from None
 
     def _read(self, path: Path) -> Login | None:
-        try:
-            file = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
-            with open(file, "rb") as reader:
-                sealed = reader.read() if stat.S_ISREG(os.fstat(file).st_mode) else None
-        except OSError:
-            return None
+        sealed = _content_of(path)
         if sealed is None:
             return None
         text = self._seal.open(path.name.encode(), sealed)
+        if text is None and (again := _content_of(path)) not in (None, sealed):
+            text = self._seal.open(path.name.encode(), again)  # the key was changed in between
         try:
             return Login(*map(str, json.loads(text or b"")))
         except (ValueError, TypeError):
@@ -130,6 +176,22 @@ class Logins:
                 f"the login in {path} does not open: its key is gone from the keyring",
                 mend="run `docker login` for it again",
             ) from None
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file if it is there. Raises OSError."""
+    with suppress(FileNotFoundError), open_folder(path.parent) as folder:
+        folder.remove(path.name)
+
+
+def _content_of(path: Path) -> bytes | None:
+    """What a regular file has, or None."""
+    try:
+        file = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
+        with open(file, "rb") as reader:
+            return reader.read() if stat.S_ISREG(os.fstat(file).st_mode) else None
+    except OSError:
+        return None
 
 
 def _document(values: dict[str, str]) -> bytes:

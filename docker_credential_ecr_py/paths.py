@@ -6,9 +6,11 @@ from pathlib import Path
 
 from platformdirs import PlatformDirs
 
+from docker_credential_ecr_py.folder import other_owner, user_name
 from docker_credential_ecr_py.store import entry
 
 _DIRS = PlatformDirs("ecr-py", appauthor=False)
+_ROOTS_RUNTIME = "/run" if os.path.isdir("/run") else "/var/run"
 
 
 def settings_file(environ: Mapping[str, str]) -> Path:
@@ -17,24 +19,73 @@ def settings_file(environ: Mapping[str, str]) -> Path:
 
 
 def cache_folder() -> Path | None:
-    """None where there is no place for one: then nothing is kept."""
-    root = entry.cache_root(as_bytes(os.environ))
-    return _usable(os.fsdecode(root) if root else _DIRS.user_cache_dir)
+    """None where there is no place for one: then nothing is kept.
+
+    Nor is there, for root, in another user's home: what root keeps there is in that user's way.
+    """
+    folder = _cache_place()
+    return None if folder is None or other_owner(folder) is not None else folder
+
+
+def why_root_keeps_nothing() -> str:
+    """That the place for the cache is another user's, in words; "" if it is not so."""
+    return _why_not("keeps nothing", _cache_place())
+
+
+def why_root_runs_no_daemon(environ: Mapping[str, str]) -> str:
+    """The same for the place of the daemon's socket: that user's own daemon must find it free."""
+    return _why_not("runs no daemon", runtime_folder(environ))
 
 
 def logins_folder() -> Path | None:
+    """Also for root in another user's home, who may read and remove what is there."""
     folder = _usable(_DIRS.user_data_dir)
     return folder and folder / "logins"
 
 
 def log_file() -> Path | None:
+    """None as for cache_folder."""
     folder = _usable(_DIRS.user_log_dir)
-    return folder and folder / "ecr-py.log"
+    return None if folder is None or other_owner(folder) is not None else folder / "ecr-py.log"
 
 
 def state_folder() -> Path | None:
-    """What is kept until it is asked for, unlike the cache. None as for cache_folder."""
+    """What is kept until it is asked for, unlike the cache. None where there is no home."""
     return _usable(_DIRS.user_state_dir)
+
+
+def session_locks() -> Path | None:
+    """Where processes that share a session wait for each other.
+
+    For root in another user's home that is a folder of root's: two that refresh at once with one
+    refresh token could end the session.
+    """
+    cache = cache_folder()
+    owner = other_owner(home())
+    if cache is not None or owner is None:
+        return cache and cache / "locks"
+    return Path(_ROOTS_RUNTIME, "ecr-py", str(owner))
+
+
+def own_places(environ: Mapping[str, str]) -> list[Path]:
+    """Each folder that we keep something in, if we may. The SSO cache is the AWS CLI's too."""
+    log = _usable(_DIRS.user_log_dir)
+    state = state_folder()
+    places = (
+        *(sso_cache_folder(), _cache_place(), log, state and state / "undo"),
+        *(logins_folder(), runtime_folder(environ)),
+    )
+    return [place for place in places if place is not None]
+
+
+def home() -> Path:
+    return Path(os.path.expanduser("~"))
+
+
+def runtime_folder(environ: Mapping[str, str]) -> Path | None:
+    """Where the daemon's socket is, as entry.runtime_folder has it."""
+    folder = entry.runtime_folder(as_bytes(environ))
+    return Path(os.fsdecode(folder)) if folder else None
 
 
 def aws_config_file(environ: Mapping[str, str]) -> Path:
@@ -88,6 +139,16 @@ def sso_cache_folder() -> Path:
 def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
     """The environment as a bare interpreter sees it."""
     return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+
+
+def _why_not(what: str, place: Path | None) -> str:
+    owner = None if place is None else other_owner(place)
+    return "" if owner is None else f"root {what} in {place}, a place of user {user_name(owner)}"
+
+
+def _cache_place() -> Path | None:
+    root = entry.cache_root(as_bytes(os.environ))
+    return _usable(os.fsdecode(root) if root else _DIRS.user_cache_dir)
 
 
 def _usable(folder: str) -> Path | None:

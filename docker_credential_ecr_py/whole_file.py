@@ -5,41 +5,90 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+from docker_credential_ecr_py.folder import Folder, open_folder, open_place
 
 # What some editors begin a text with, and most readers refuse.
 BYTE_ORDER_MARK = "\ufeff"
+# Of a file that a person keeps. A link to /dev/zero must not fill the memory.
+LARGEST_FILE = 16 * 1024 * 1024
+_BACKUP_MODE = 0o600
 
 
 def make_private_folder(folder: Path) -> None:
     """Makes a folder and those above it, each for its owner alone. Raises OSError."""
-    if not folder.is_dir():
-        make_private_folder(folder.parent)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
+    with open_folder(folder, make=True):
+        pass
 
 
 def write_whole(
-    path: Path, content: bytes, *, mode: int = 0o600, outlasts_power: bool = False
+    path: Path,
+    content: bytes,
+    *,
+    mode: int = 0o600,
+    outlasts_power: bool = False,
+    for_owner_of_folder: bool = False,
 ) -> None:
     """Makes `content` the file at `path`: a reader sees the old or the new, never half.
 
     After a power cut too, where it `outlasts_power`, which takes the disk its time. Where `path`
-    is a link, the link is replaced. Raises OSError.
+    is a link, the link is replaced. With `for_owner_of_folder`, what root writes in another user's
+    folder belongs to that user. Raises OSError.
     """
-    beside = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open_folder(path.parent) as folder:
+        owner = folder.owner_if_not_root() if for_owner_of_folder else None
+        write_in(folder, path.name, content, mode=mode, owner=owner, outlasts_power=outlasts_power)
+
+
+def write_in(
+    folder: Folder,
+    name: str,
+    content: bytes,
+    *,
+    mode: int = 0o600,
+    owner: tuple[int, int] | None = None,
+    times: tuple[int, int] | None = None,
+    outlasts_power: bool = False,
+) -> None:
+    """As write_whole, in a folder that is open.
+
+    `owner` is the user and the group that get the file, as far as we may give it away; `times` are
+    of the last access and change, in nanoseconds.
+    """
+    beside = f"{name}.{os.urandom(8).hex()}.new"
+    file = folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         with open(file, "wb") as writer:
             writer.write(content)
+            writer.flush()
+            if os.name == "posix":
+                # On the descriptor: the name may be another file's by now.
+                os.fchmod(file, _given_away(file, owner, mode))
+            if times is not None:
+                os.utime(file if os.utime in os.supports_fd else folder.path_of(beside), ns=times)
             if outlasts_power:
-                writer.flush()
                 os.fsync(file)
-        beside.chmod(mode)  # whatever the umask took away
-        os.replace(beside, path)
+        folder.replace(beside, name)
     except BaseException:
         with suppress(OSError):
-            beside.unlink()
+            folder.remove(beside)
         raise
+
+
+def _given_away(file: int, owner: tuple[int, int] | None, mode: int) -> int:
+    """Give an open file to a user and a group. Returns the mode that it may have after that.
+
+    A group that it cannot be given to is not to be replaced by another with the same rights.
+    """
+    found = os.fstat(file)
+    if owner is None or owner == (found.st_uid, found.st_gid):
+        return mode
+    for user in (owner[0], -1):
+        with suppress(OSError):
+            os.fchown(file, user, owner[1])
+            return mode
+    return mode & ~0o070 | (mode & 0o007) << 3 & mode
 
 
 def without_waiting(path: str, flags: int) -> int:
@@ -48,42 +97,84 @@ def without_waiting(path: str, flags: int) -> int:
 
 
 def read_if_there(file: Path) -> bytes | None:
-    """A file's content, or None where there is none. A FIFO does not make us wait.
+    """A file's content, or None where there is none. Whatever lies there, it does not wait.
 
-    Raises OSError.
+    Raises OSError, also for what is neither a regular file nor a device (/dev/null, say).
     """
     try:
         with open(file, "rb", opener=without_waiting) as reader:
-            return reader.read()
+            return _content(reader)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _content(reader: BinaryIO) -> bytes:
+    """All that an open file has. Raises OSError."""
+    mode = os.fstat(reader.fileno()).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    content = reader.read(LARGEST_FILE + 1) or b""
+    if len(content) > LARGEST_FILE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return content
 
 
 def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
     """Makes `after` of a user's file that holds `before`; None stands for no file.
 
     A link to it, its mode and its owner stay, and what is replaced is left beside it, with
-    ".bak". A new file is for its owner alone. Raises OSError, also where the file is read-only or
-    no longer holds `before`.
+    ".bak", for its owner alone. A new file is for its owner alone, who owns the folder too where
+    root writes it. Raises OSError, also where the file is read-only, no longer holds `before`, or
+    lies behind a link that another user may have planted.
     """
-    target = Path(os.path.realpath(file))
-    if read_if_there(target) != before:
-        raise OSError(errno.EBUSY, "something else has just changed it; try again")
-    found = None if before is None else target.stat()
-    if found and not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")  # /dev/null, say
-    mode = found.st_mode & 0o777 if found else 0o600
+    if before is None and after is None:
+        return
+    try:
+        with open_place(file, make=before is None) as (folder, name):
+            _rewrite_in(folder, name, before, after)
+    except (FileNotFoundError, NotADirectoryError):
+        if before is None:
+            raise
+        raise _changed_meanwhile() from None
+
+
+def _rewrite_in(folder: Folder, name: str, before: bytes | None, after: bytes | None) -> None:
+    found = _read_in(folder, name)
+    if (found and found[0]) != before:
+        raise _changed_meanwhile()
+    mode, owner = 0o600, folder.owner_if_not_root()
+    if found:
+        facts = found[1]
+        mode, owner = facts.st_mode & 0o777, (facts.st_uid, facts.st_gid)
     if not mode & 0o222:
         raise PermissionError(errno.EACCES, "it is read-only")
-    make_private_folder(target.parent)
     if after is None:
-        target.unlink(missing_ok=True)
+        folder.remove(name)
         return
-    backup = target.with_name(f"{target.name}.bak")
-    for path, content in ((backup, before), (target, after)):
-        if content is None:
-            continue
-        write_whole(path, content, mode=mode, outlasts_power=True)
-        if found and os.name == "posix":
-            with suppress(OSError):
-                os.chown(path, found.st_uid, found.st_gid)  # sudo must not take it away
+    if before is not None:
+        write_in(folder, f"{name}.bak", before, mode=_BACKUP_MODE, owner=owner, outlasts_power=True)
+    write_in(folder, name, after, mode=mode, owner=owner, outlasts_power=True)
+
+
+def _read_in(folder: Folder, name: str) -> tuple[bytes, os.stat_result] | None:
+    """A regular file's content, and what is known of that same file; None where there is none."""
+
+    def opened(name: str, flags: int) -> int:
+        return folder.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    try:
+        with open(name, "rb", opener=opened) as reader:
+            facts = os.fstat(reader.fileno())
+            if not stat.S_ISREG(facts.st_mode):  # /dev/null, say
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            return _content(reader), facts
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # a link, which it was not a moment ago
+            raise _changed_meanwhile() from None
+        raise
+
+
+def _changed_meanwhile() -> OSError:
+    return OSError(errno.EBUSY, "something else has just changed it; try again")

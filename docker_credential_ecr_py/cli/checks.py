@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.at_once import asked_at_once
 from docker_credential_ecr_py.cli.docker_plan import stale_auths
 from docker_credential_ecr_py.cli.figures import counted, lasting
+from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
@@ -43,6 +44,9 @@ from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.settings import KEYRING, Settings
+from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.files import FileShelf
+from docker_credential_ecr_py.store.records import CREDENTIALS
 from docker_credential_ecr_py.store.room import advice, problem_of
 from docker_credential_ecr_py.within import within
 
@@ -256,29 +260,54 @@ def _by_session(rows: Iterable[Row]) -> list[tuple[Session, list[Row]]]:
 def folders(scene: Scene) -> Iterator[Finding]:
     log = paths.log_file()
     ours = {"cache": paths.cache_folder(), "log": log and log.parent}
+    ours["SSO cache"] = paths.sso_cache_folder()
+    wrong = misowned(scene.environ)
     for name, folder in ours.items():
         if folder is None:
-            yield Finding(name, NOTE, "there is no home to keep it in")
+            yield _no_folder(name)
+        elif here := [one for one in wrong if one.concerns(folder)]:
+            yield _not_ours(name, here)
+            wrong = [one for one in wrong if one not in here]
         else:
-            yield _folder(name, folder, private=True)
-    yield _folder("SSO cache", paths.sso_cache_folder(), private=False)
-    for file in open_token_files():
-        yield Finding("SSO cache", NOTE, f"{file} is open to others", f"run `chmod 600 {file}`")
+            yield _folder(name, folder, private=name != "SSO cache")
+    for one in wrong:
+        yield _not_ours("owner", [one])
+    for file in open_files():
+        name = "backup" if file.suffix == ".bak" else "SSO cache"
+        mend = f"run `chmod 600 {quote(str(file))}`"
+        yield Finding(name, NOTE, f"{file} is open to others", mend)
 
 
-def open_token_files() -> list[Path]:
-    """Tokens of sessions that others may read."""
-    found = []
+def open_files() -> list[Path]:
+    """Files of ours that others may read: tokens of sessions, and copies that hold passwords.
+
+    No links: what they lead to is none of our business.
+    """
+    found: list[Path] = []
     with suppress(OSError):
         found = sorted(paths.sso_cache_folder().glob("*.json"))
-    return [file for file in found if os.path.isfile(file) and _is_open(file)]
+    for file in (paths.docker_config_file(os.environ), paths.aws_config_file(os.environ)):
+        found.append(file.with_name(f"{file.name}.bak"))
+    return [file for file in found if _is_open(file, stat.S_ISREG)]
 
 
 def open_folders() -> list[Path]:
     """Those of ours that others may enter."""
     log = paths.log_file()
     own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
-    return [folder for folder in own if os.path.isdir(folder) and _is_open(folder)]
+    return [folder for folder in own if _is_open(folder, stat.S_ISDIR)]
+
+
+def _no_folder(name: str) -> Finding:
+    if why := paths.why_root_keeps_nothing():
+        return Finding(name, NOTE, why, "run it as that user")
+    return Finding(name, NOTE, "there is no home to keep it in")
+
+
+def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
+    words = f"{some([str(one.path) for one in wrong])} belongs to another user"
+    state = WRONG if any(one.harms for one in wrong) else NOTE
+    return Finding(name, state, words, chown_command(wrong))
 
 
 def _folder(name: str, folder: Path, *, private: bool) -> Finding:
@@ -293,18 +322,22 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
         return Finding(name, WRONG, f"{folder}: {error.strerror}")
     if not stat.S_ISDIR(found.st_mode):
         return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
-    if os.name == "posix" and found.st_uid != os.geteuid():
-        mend = f"run `sudo chown -R {os.geteuid()} {quote(str(folder))}`"
-        return Finding(name, WRONG, f"{folder} belongs to another user", mend)
     if problem := problem_of(folder):
         return Finding(name, WRONG, *advice(problem, folder))
-    if private and _is_open(folder):
+    if private and _is_open(folder, stat.S_ISDIR):
         return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
     return Finding(name, OK, str(folder))
 
 
-def _is_open(path: Path) -> bool:
-    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Whether others have rights to a file or a folder of ours. A link is neither."""
+    if os.name != "posix":
+        return False
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and bool(found.st_mode & 0o077)
 
 
 def keyring(scene: Scene) -> Iterator[Finding]:
@@ -319,6 +352,30 @@ def keyring(scene: Scene) -> Iterator[Finding]:
         yield failed("keyring", error, NOTE)
     else:
         yield Finding("keyring", OK, "answers")
+        yield from _unfinished_change()
+
+
+def _unfinished_change() -> Iterator[Finding]:
+    from docker_credential_ecr_py.store.rotation import is_unfinished
+
+    with suppress(EcrPyError):
+        if is_unfinished():
+            what = "a change of the sealing key was cut off; everything opens still"
+            yield Finding("keyring", NOTE, what, "run `ecr-py key rotate`")
+
+
+def leftovers(scene: Scene) -> Iterator[Finding]:
+    """Credentials that another store left, for all to read who get the disk."""
+    root, store = paths.cache_folder(), scene.settings.store
+    if root is None or store == "file" or "settings" in scene.failures:
+        return
+    files = FileShelf(root)
+    names = files.names(CREDENTIALS)
+    if store == KEYRING:
+        names = [name for name in names if files.read(name, entry.CREDENTIAL)]
+    if names:
+        what = f'{counted(len(names), "credential")} of another store than "{store}" in {root}'
+        yield Finding("leftovers", NOTE, what, f"run `ecr-py config set store {store}`")
 
 
 def daemon(scene: Scene) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from docker_credential_ecr_py.cli.registries import (
 )
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.log import log, start_log
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import make_private_folder, read_if_there, write_whole
 
 _SHELLS: Mapping[str, type[ShellComplete]] = {
     "bash": BashComplete,
@@ -190,7 +190,7 @@ def _kept(host: str) -> list[str] | None:
     file = _file(host)
     with suppress(OSError, ValueError):
         if file is not None and 0 <= time.time() - file.stat().st_mtime < _GOOD_FOR:
-            return [str(name) for name in json.loads(file.read_bytes())]
+            return [str(name) for name in json.loads(read_if_there(file) or b"")]
     return None
 
 

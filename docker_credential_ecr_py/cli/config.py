@@ -32,6 +32,7 @@ from docker_credential_ecr_py.settings import (
 )
 from docker_credential_ecr_py.whole_file import BYTE_ORDER_MARK
 
+_STORE = ("defaults", "store")
 _DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show what would change, and write nothing."
 )
@@ -95,6 +96,8 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
     file, before = _file()
     after = settings_edit.with_value(before or "", path, chosen)
     _save(file, before, after, f"{key} is {value} in {file}", dry_run=dry_run)
+    if path == _STORE and not dry_run:
+        _take_over()
     if lack := _lack(path, chosen):
         click.echo(f"ecr-py: {lack}", err=True)
 
@@ -109,6 +112,8 @@ def unset(key: str, dry_run: bool) -> None:
     file, before = _file()
     after = settings_edit.without_value(before or "", path)
     _save(file, before, after, f"{key} is unset in {file}", dry_run=dry_run)
+    if path == _STORE and not dry_run:
+        _take_over()
 
 
 @config.command("path")
@@ -118,11 +123,18 @@ def show_path() -> None:
     click.echo(paths.settings_file(os.environ))
 
 
+def _take_over() -> None:
+    """What the store before kept is moved into the new one, or removed."""
+    from docker_credential_ecr_py.broker import Broker
+
+    Broker(may_log_in=False).store.take_over()
+
+
 def _lack(path: tuple[str, ...], value: object) -> str:
     """What a value needs and is not here, or ""."""
-    if path == ("defaults", "store") and value == "memory" and ask_status(os.environ) is None:
+    if path == _STORE and value == "memory" and ask_status(os.environ) is None:
         return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
-    if value == KEYRING and path in (("defaults", "store"), ("defaults", "fallback")):
+    if value == KEYRING and path in (_STORE, settings_edit.FALLBACK):
         from docker_credential_ecr_py.store.seal import Seal
 
         try:

@@ -233,6 +233,9 @@ def configure(
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
     _say_what_was_done(changes)
+    for change in changes:
+        if change.drop and (hint := undo.hint_of_copies(change.file)):
+            click.echo(hint, err=True)
     _check_path()
 
 
@@ -364,8 +367,12 @@ def _say_what_was_done(changes: list[_Change]) -> None:
     for change in changes:
         what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
         click.echo(f"{change.client}: {what}")
-    if any(change.summary for change in changes):
+    if not any(change.summary for change in changes):
+        return
+    if undo.keeps_records():
         click.echo("`ecr-py configure --undo` puts back what was")
+    else:
+        click.echo("nothing is kept here for `ecr-py configure --undo`: see the copies in NAME.bak")
 
 
 def _check_path() -> None:

@@ -60,6 +60,7 @@ def run() -> None:
 @failing_in_one_line
 def install(dry_run: bool) -> None:
     """Have the system run it: now, and at each login."""
+    _check_system()
     ours = _service()
     if dry_run:
         for file, text in ours.files.items():
@@ -153,16 +154,21 @@ def status(as_json: bool) -> None:
 def logs(lines: int, follow: bool) -> None:
     """The log of the daemon, its workers and the helper."""
     file = paths.log_file()
-    if file is None or not os.path.exists(file):
+    if file is None or not os.path.isfile(file):
         raise EcrPyError(f"there is no log yet: {file}")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
     os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
 
 def _check_system() -> None:
-    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names."""
+    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names.
+
+    Also for root in a place of another user's.
+    """
     if sys.platform == "win32":
         raise EcrPyError("the daemon runs on Linux and macOS")
+    if why := paths.why_root_runs_no_daemon(os.environ):
+        raise EcrPyError(why, mend="run it as that user")
 
 
 def _service() -> Service:

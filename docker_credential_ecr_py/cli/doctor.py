@@ -24,6 +24,7 @@ from docker_credential_ecr_py.cli.shown import (
 from docker_credential_ecr_py.cli.status import rows_of
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config, read_text
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.settings import Settings
 
 # In the order in which they depend on each other: the first that is wrong is the first to mend.
@@ -38,6 +39,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.passwords,
     checks.folders,
     checks.keyring,
+    checks.leftovers,
     checks.daemon,
     checks.failed_renewals,
     checks.network,
@@ -104,13 +106,17 @@ def mended() -> Iterator[str]:
 
     Yields what was done.
     """
-    for path in (*checks.open_folders(), *checks.open_token_files()):
-        try:
-            path.chmod(0o700 if path.is_dir() else 0o600)
-        except OSError as error:
-            yield f"ecr-py: {path} stays open to others: {error.strerror}"
-        else:
-            yield f"ecr-py: closed {path} to others"
+    for paths_found, close in (
+        (checks.open_folders(), close_folder_to_others),
+        (checks.open_files(), close_file_to_others),
+    ):
+        for path in paths_found:
+            try:
+                close(path)
+            except OSError as error:
+                yield f"ecr-py: {path} stays open to others: {error.strerror}"
+            else:
+                yield f"ecr-py: closed {path} to others"
     scene = looked_at()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
@@ -118,6 +124,8 @@ def mended() -> Iterator[str]:
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         undo.change([undo.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
+        if hint := undo.hint_of_copies(file):
+            yield hint
 
 
 def _show(finding: Finding) -> None:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "policy": "policy:policy",
     "daemon": "daemon:daemon",
     "cache": "cache:cache",
+    "key": "key:key",
     "config": "config:config",
     "completion": "completion:completion",
     "version": "version:show_version",

@@ -290,8 +290,8 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
     store = _store(broker)
     place = f" in {store['path']}" if store["path"] else ""
-    problem = f": {store['problem']}" if store["problem"] else ""
-    yield f"store   {store['kind']}{place}{problem}"
+    problem = store["problem"] or paths.why_root_keeps_nothing()
+    yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
     yield f"daemon  {daemon_line(ask_status(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     mend = "" if asked == len(rows) else ": run `ecr-py configure`"

@@ -11,11 +11,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import open_folder, other_owner
 from docker_credential_ecr_py.store.lock import locked
-from docker_credential_ecr_py.whole_file import make_private_folder, rewrite, write_whole
+from docker_credential_ecr_py.whole_file import (
+    make_private_folder,
+    read_if_there,
+    rewrite,
+    write_whole,
+)
 
 # Seconds that another may take: it asks nobody.
 _PATIENCE = 10
@@ -69,7 +76,7 @@ def alone() -> Iterator[None]:
 
     Raises EcrPyError where another takes too long.
     """
-    folder = _folder()
+    folder = _folder() if keeps_records() else None
     if folder is not None:
         with suppress(OSError):
             make_private_folder(folder)
@@ -77,6 +84,12 @@ def alone() -> Iterator[None]:
         if lock is None:
             raise EcrPyError("another `ecr-py configure` is at work", mend="try again")
         yield
+
+
+def keeps_records() -> bool:
+    """Whether an edit can be put back. Not if there is no home, nor by root in another user's."""
+    folder = _folder()
+    return folder is not None and other_owner(folder) is None
 
 
 def write(file: Path, now: str | None, text: str | None) -> None:
@@ -93,14 +106,34 @@ def recall(file: Path) -> Record | None:
     """What was kept for a file, or None."""
     place = _place(file)
     try:
-        return Record(**json.loads(place.read_bytes())) if place else None
+        kept = read_if_there(place) if place else None
+        return Record(**json.loads(kept)) if kept else None
     except (OSError, ValueError, TypeError):
         return None
 
 
 def forget(file: Path) -> None:
     if place := _place(file):
-        place.unlink(missing_ok=True)
+        with suppress(FileNotFoundError), open_folder(place.parent) as folder:
+            folder.remove(place.name)
+
+
+def copies_of(file: Path) -> list[Path]:
+    """Where what a file was before our last edit still lies: beside it, and for `--undo`."""
+    backup = Path(f"{os.path.realpath(file)}.bak")
+    return [copy for copy in (backup, _place(file)) if copy is not None and copy.exists()]
+
+
+def hint_of_copies(file: Path) -> str:
+    """Says where removed passwords still lie, and how to delete them; "" if they lie nowhere."""
+    copies = [str(copy) for copy in copies_of(file)]
+    if not copies:
+        return ""
+    return (
+        f"ecr-py: copies of {file} still hold the passwords, {' and '.join(copies)}: "
+        f"`rm {' '.join(map(quote, copies))}` deletes them, and then --undo knows nothing of "
+        "this file"
+    )
 
 
 def _keep_again(file: Path, record: Record | None) -> None:
@@ -116,7 +149,7 @@ def _write_again(file: Path, now: str, text: str | None) -> None:
 
 def _keep(file: Path, record: Record) -> None:
     place = _place(file)
-    if place is None:
+    if place is None or not keeps_records():
         return
     try:
         make_private_folder(place.parent)

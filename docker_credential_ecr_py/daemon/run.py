@@ -28,6 +28,7 @@ from docker_credential_ecr_py.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.settings import Settings, load_settings
 from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store.lock import open_lock
 from docker_credential_ecr_py.whole_file import make_private_folder
 
 # systemd passes the sockets that it opened for us from here on: sd_listen_fds(3).
@@ -84,6 +85,8 @@ class Daemon:
         socket_path = entry.socket_path(paths.as_bytes(self._environ))
         if socket_path is None:
             raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+        if why := paths.why_root_runs_no_daemon(self._environ):
+            raise CannotRun(why, mend="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
             passed = _passed_sockets(self._environ)
             for listener in passed or [_bound(socket_path)]:
@@ -303,7 +306,7 @@ def _only_one(folder: Path) -> Iterator[None]:
         make_private_folder(folder)
         if not entry.is_private_folder(os.fsencode(folder)):
             raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
-        file = os.open(folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        file = open_lock(folder / "daemon.lock")
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
     try:

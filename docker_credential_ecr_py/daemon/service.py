@@ -13,7 +13,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from docker_credential_ecr_py.errors import EcrPyError
-from docker_credential_ecr_py.whole_file import write_whole
+from docker_credential_ecr_py.folder import open_folder
+from docker_credential_ecr_py.whole_file import make_private_folder, read_if_there, write_whole
 
 _UNITS = Path(__file__).parent / "units"
 _OURS = "Written by `ecr-py daemon install`"
@@ -77,15 +78,15 @@ class Service:
     def write(self) -> None:
         """Raises CannotInstall."""
         for file in self.files:
-            if file.exists() and _OURS not in file.read_text(errors="replace"):
+            if file.exists() and not _is_ours(file):
                 raise CannotInstall(f"{file} is not ours: move it away first")
         try:
             for file, text in self.files.items():
-                file.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(file.parent)
                 # A proxy's password may be in it.
-                write_whole(file, text.encode())
+                write_whole(file, text.encode(), for_owner_of_folder=True)
         except OSError as error:
-            raise CannotInstall(f"{error.filename} cannot be written: {error.strerror}") from None
+            raise CannotInstall(f"{file} cannot be written: {error.strerror}") from None
 
     def make_way(self) -> None:
         with suppress(CannotInstall):
@@ -97,15 +98,12 @@ class Service:
 
     def uninstall(self) -> list[Path]:
         """What was removed. Raises CannotInstall."""
-        ours = [
-            file
-            for file in self.files
-            if file.exists() and _OURS in file.read_text(errors="replace")
-        ]
+        ours = [file for file in self.files if _is_ours(file)]
         if ours:
             _run(self.to_end)
         for file in ours:
-            file.unlink()
+            with open_folder(file.parent) as folder:
+                folder.remove(file.name)
         if ours:
             _run(self.after_removal)
         return ours
@@ -127,6 +125,15 @@ def service(program: str, environ: Mapping[str, str], platform: str = sys.platfo
     if platform == "linux":
         return _systemd(program, passed, environ)
     raise CannotInstall("the daemon runs on Linux and macOS")
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether install wrote it."""
+    try:
+        content = read_if_there(file)
+    except OSError:
+        return False
+    return content is not None and _OURS.encode() in content
 
 
 def check_systemd() -> None:

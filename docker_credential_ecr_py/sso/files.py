@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.store.room import advice, problem_of
 from docker_credential_ecr_py.whole_file import make_private_folder, without_waiting, write_whole
@@ -99,7 +100,8 @@ class SsoFiles:
         """Whether there was one. Raises UnwritableSsoCache."""
         path = self.token_path(session)
         try:
-            path.unlink()
+            with open_folder(self.folder) as folder:
+                folder.remove(path.name)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -160,7 +162,8 @@ class SsoFiles:
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         try:
             make_private_folder(self.folder)
-            write_whole(path, json.dumps(document).encode())
+            # Written by root, it is still the token of the user whose home this is.
+            write_whole(path, json.dumps(document).encode(), for_owner_of_folder=True)
         except OSError as error:
             raise _unwritable(path, error) from None
 

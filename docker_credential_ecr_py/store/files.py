@@ -1,23 +1,25 @@
 """Records as files that only their owner can read. entry.py has the format."""
 
+import errno
 import os
-import stat
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from docker_credential_ecr_py.folder import Folder, open_folder
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
 from docker_credential_ecr_py.store.room import advice, problem_of
-from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
+from docker_credential_ecr_py.whole_file import write_in
 
 _FOLDERS = ("selections", "credentials", "locks")
 # What nobody has asked for in a month is not asked for again; a spent token is of no use sooner.
 _KEPT_UNUSED = 30 * 86400
 _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
+_SWEPT = ".swept"
 # How write_whole names what it is at, and how many seconds later nobody is at it any more.
 HALF_WRITTEN = b".new"
 _AT_WORK = 60
@@ -47,13 +49,12 @@ class FileShelf:
         return entry.read(self.path(name), kind, QUIETLY)
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
-        path = Path(os.fsdecode(self.path(name)))
         try:
             self._make_folders()
-            before = None if used or not path.exists() else path.stat()
-            write_whole(path, entry.record_of(fields))
-            if before is not None:
-                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            with self._opened(_folder_of(name)) as folder:
+                file = _file_of(name)
+                times = None if used else _times_of(folder, file)
+                write_in(folder, file, entry.record_of(fields), times=times)
         except OSError as error:
             self._failure = error
             log.warning("not kept: %s", error)
@@ -61,12 +62,15 @@ class FileShelf:
             self._sweep(time.time())
 
     def remove(self, name: bytes) -> None:
-        if self._is_sound(_folder_of(name)):
-            with suppress(OSError):
-                os.unlink(self.path(name))
+        with suppress(OSError), self._opened(_folder_of(name)) as folder:
+            folder.remove(_file_of(name))
 
     def names(self, folder: bytes) -> list[bytes]:
-        return [name for name in self._names(folder) if not name.endswith(HALF_WRITTEN)]
+        """The records under SELECTIONS or CREDENTIALS."""
+        with suppress(OSError), self._opened(_folder_of(folder)) as opened:
+            names = map(os.fsencode, opened.names())
+            return [folder + name for name in names if not name.endswith(HALF_WRITTEN)]
+        return []
 
     def wipe(self) -> None:
         for folder in (CREDENTIALS, SELECTIONS):
@@ -77,12 +81,11 @@ class FileShelf:
     def drop_half_written(self) -> None:
         """What killed processes left, which may be in clear."""
         now = time.time()
-        for folder in (CREDENTIALS, SELECTIONS):
-            for name in self._names(folder):
-                with suppress(OSError):
-                    path = Path(os.fsdecode(self.path(name)))
-                    if name.endswith(HALF_WRITTEN) and self._useless(path, now):
-                        path.unlink()
+        for name in map(_folder_of, (CREDENTIALS, SELECTIONS)):
+            with suppress(OSError), self._opened(name) as folder:
+                for file in folder.names():
+                    if os.fsencode(file).endswith(HALF_WRITTEN):
+                        self._drop_if_useless(folder, file, now)
 
     def why_not(self) -> tuple[str, str]:
         """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
@@ -105,61 +108,104 @@ class FileShelf:
             return None
         return self.root / "locks"
 
-    def _names(self, folder: bytes) -> list[bytes]:
-        if not self._is_sound(_folder_of(folder)):
-            return []
-        try:
-            return [folder + found for found in os.listdir(self.path(folder))]
-        except OSError:
-            return []
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Folder]:
+        """One of our folders, open. Raises OSError unless both it and the root are ours alone.
+
+        What is in it may be read, and removed.
+        """
+        with (
+            open_folder(self.root.parent) as above,
+            above.enter(self.root.name) as root,
+            root.enter(name) as folder,
+        ):
+            if not (root.is_private() and folder.is_private()):
+                raise PermissionError(errno.EPERM, f"{folder.path} is not for us alone")
+            yield folder
 
     def _is_sound(self, folder: str) -> bool:
-        """Neither a link nor anybody else's: what is in it may be read, and removed."""
+        """Neither a link nor anybody else's: what is in it may be read."""
         return entry.is_private_folder(self._root) and entry.is_private_folder(
             os.path.join(self._root, folder.encode())
         )
 
     def _make_folders(self) -> None:
         """Makes the folders, or mends their mode. Raises OSError where they are not ours."""
-        make_private_folder(self.root.parent)
-        for folder in (self.root, *(self.root / name for name in _FOLDERS)):
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode):
-                raise NotADirectoryError(f"{folder} is not a folder")
-            if os.name == "posix" and found.st_uid != os.geteuid():
-                raise PermissionError(f"{folder} belongs to another user")
-            if os.name == "posix" and found.st_mode & 0o077:
-                log.warning("%s was open to others; closed it", folder)
-                folder.chmod(0o700)
+        with (
+            open_folder(self.root.parent, make=True) as above,
+            _made(above, self.root.name) as root,
+        ):
+            for name in _FOLDERS:
+                with _made(root, name):
+                    pass
 
     def _sweep(self, now: float) -> None:
         """Drops what is of no use any more, once a day."""
-        marker = self.root / "locks" / ".swept"
         with suppress(OSError):
-            if marker.exists() and 0 <= now - marker.stat().st_mtime < _SWEEP_EVERY:
-                return
-            if not all(map(self._is_sound, _FOLDERS)):
-                return
-            marker.touch(mode=0o600)
-            for folder in _FOLDERS:
-                for path in (self.root / folder).iterdir():
-                    if path != marker and self._useless(path, now):
-                        path.unlink(missing_ok=True)
+            with self._opened("locks") as locks:
+                if not _is_sweep_due(locks, now):
+                    return
+            for name in _FOLDERS:
+                with self._opened(name) as folder:
+                    for file in folder.names():
+                        if file != _SWEPT:
+                            self._drop_if_useless(folder, file, now)
 
-    def _useless(self, path: Path, now: float) -> bool:
-        found = path.lstat()
-        if os.fsencode(path.name).endswith(HALF_WRITTEN):
+    def _drop_if_useless(self, folder: Folder, file: str, now: float) -> None:
+        with suppress(FileNotFoundError):
+            if self._useless(folder, file, now):
+                folder.remove(file)
+
+    def _useless(self, folder: Folder, file: str, now: float) -> bool:
+        found = folder.stat(file)
+        if os.fsencode(file).endswith(HALF_WRITTEN):
             return now - found.st_mtime > _AT_WORK
-        if path.parent.name != "credentials":
+        if os.path.basename(folder.path) != "credentials":
             return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
         for kind in self._kinds:
-            fields = entry.read(os.fsencode(path), kind)
-            if fields and fields[1] == os.fsencode(path.name):
+            fields = entry.read(os.fsencode(folder.path_of(file)), kind)
+            if fields and fields[1] == os.fsencode(file):
                 with suppress(ValueError):
                     return now > int(fields[5]) + _KEPT_SPENT
         return True
+
+
+@contextmanager
+def _made(folder: Folder, name: str) -> Iterator[Folder]:
+    """A folder in an open one, made if it is missing, and closed to others if it is open.
+
+    Raises OSError where it is another user's.
+    """
+    folder.make(name)
+    with folder.enter(name) as made:
+        if not made.is_ours():
+            raise PermissionError(errno.EPERM, f"{made.path} belongs to another user")
+        if not made.is_private():
+            log.warning("%s was open to others; closed it", made.path)
+            made.close_to_others()
+        yield made
+
+
+def _is_sweep_due(locks: Folder, now: float) -> bool:
+    """Whether the last one was a day ago; if so, this one is noted. Raises OSError."""
+    with suppress(FileNotFoundError):
+        if 0 <= now - locks.stat(_SWEPT).st_mtime < _SWEEP_EVERY:
+            return False
+    locks.touch(_SWEPT)
+    return True
+
+
+def _times_of(folder: Folder, file: str) -> tuple[int, int] | None:
+    """When a file was last read and changed, in nanoseconds; None where there is none."""
+    try:
+        found = folder.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_atime_ns, found.st_mtime_ns
+
+
+def _file_of(name: bytes) -> str:
+    return os.fsdecode(name.partition(b"/")[2])
 
 
 def _folder_of(name: bytes) -> str:

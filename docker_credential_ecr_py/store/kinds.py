@@ -55,16 +55,33 @@ class Store(Protocol):
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         """As lock.locked."""
 
+    def take_over(self) -> None:
+        """Moves here what another store left on disk, or removes it.
+
+        Every write does so first; no read does, for a setting may be tried out.
+        """
+
+
+class Leftovers(Protocol):
+    """What another store may have left on disk."""
+
+    def wipe(self) -> None: ...
+
 
 class NoStore:
     """`store = "none"`: nothing is kept, so nothing is shared."""
 
+    def __init__(self, leftovers: Leftovers | None = None) -> None:
+        self._leftovers = leftovers
+
     def load(self, key: str) -> Credential | None:
         return None
 
-    def save(self, key: str, credential: Credential) -> None: ...
+    def save(self, key: str, credential: Credential) -> None:
+        self.take_over()
 
-    def remember(self, selection: Remembered, *, used: bool = True) -> None: ...
+    def remember(self, selection: Remembered, *, used: bool = True) -> None:
+        self.take_over()
 
     def remembers(self, selection: Remembered) -> bool:
         return False
@@ -73,18 +90,25 @@ class NoStore:
         return "nothing is to be kept", "run `ecr-py config unset store`"
 
     def forget(self, host: str) -> set[str]:
+        self.take_over()
         return set()
 
     def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+        self.take_over()
         return set()
 
     def forget_all(self) -> set[str]:
+        self.take_over()
         return set()
 
     def discard(self, key: str) -> None: ...
 
     def remembered(self) -> Iterator[Remembered]:
         return iter(())
+
+    def take_over(self) -> None:
+        if self._leftovers is not None:
+            self._leftovers.wipe()
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         return nullcontext(Lock())

@@ -4,8 +4,10 @@ The file also carries why the last holder failed, so that those who waited share
 instead of failing one after the other.
 """
 
+import errno
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,13 +92,14 @@ def locked(
     """Holds the lock file at `path`, waiting up to `wait` seconds; None if it is still another's.
 
     Where the file cannot be made or locked (a disk that is full or read-only, a file system without
-    locks), or there is no path for it, the caller goes on with a Lock that holds nothing.
+    locks, another user's file), or there is no path for it, the caller goes on with a Lock that
+    holds nothing.
     """
     if path is None:
         yield Lock()
         return
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        file = open_lock(path)
     except OSError:
         yield Lock()
         return
@@ -104,6 +107,28 @@ def locked(
         yield _take(file, wait, sleep)
     finally:
         os.close(file)
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock file, which is made if it is missing. Raises OSError.
+
+    Raises it for another user's file, too: that user could hold it for ever, and would write what
+    we tell as the reason of a failure.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, f"{path} is not a regular file")
+        if os.name == "posix" and found.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, f"{path} belongs to another user")
+        if os.name == "posix" and found.st_mode & 0o077:
+            os.fchmod(file, 0o600)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
 
 
 def _take(file: int, wait: float, sleep: Callable[[float], None]) -> Lock | None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.store import client, entry
 from docker_credential_ecr_py.store.files import FileShelf
 from docker_credential_ecr_py.store.records import CREDENTIALS, SELECTIONS, RecordStore
@@ -14,22 +15,29 @@ class MemoryStore(RecordStore):
     """`files` is what another store may have left, or None."""
 
     def __init__(self, environ: Mapping[bytes, bytes], files: FileShelf | None) -> None:
-        shelf = MemoryShelf(environ)
-        if files is not None:
-            shelf.take_over(files)
-        super().__init__(shelf, environ, shelf.locks)
+        self._memory = MemoryShelf(environ, files)
+        super().__init__(self._memory, environ, self._memory.locks)
+
+    def take_over(self) -> None:
+        self._memory.take_over()
 
 
 class MemoryShelf:
-    """The daemon's memory. Where there is no daemon nothing is kept."""
+    """The daemon's memory. Where there is no daemon nothing is kept.
 
-    def __init__(self, environ: Mapping[bytes, bytes]) -> None:
+    What another store left in `files` is read until it is taken over.
+    """
+
+    def __init__(self, environ: Mapping[bytes, bytes], files: FileShelf | None = None) -> None:
         self._folder = entry.runtime_folder(environ)
         self._path = entry.socket_path(environ)
+        self._files = files
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         answer = self._ask(b"read " + name)
-        return entry.fields_of(answer, kind) if answer else None
+        if answer:
+            return entry.fields_of(answer, kind)
+        return self._files.read(name, kind) if self._files else None
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
         # The daemon knows of each use, since it is asked first.
@@ -50,6 +58,8 @@ class MemoryShelf:
         if self._folder is None:
             return None
         locks = Path(os.fsdecode(self._folder)) / "locks"
+        if other_owner(locks) is not None:
+            return None
         try:
             make_private_folder(locks.parent)
             if not entry.is_private_folder(self._folder):
@@ -59,8 +69,11 @@ class MemoryShelf:
             return None
         return locks if entry.is_private_folder(os.fsencode(locks)) else None
 
-    def take_over(self, files: FileShelf) -> None:
+    def take_over(self) -> None:
         """Nothing stays on disk; what is in clear is given to the daemon first."""
+        files = self._files
+        if files is None:
+            return
         for folder, kind in ((CREDENTIALS, entry.CREDENTIAL), (SELECTIONS, entry.SELECTION)):
             for name in files.names(folder):
                 # What was sealed the daemon may have, as long as its file is there.

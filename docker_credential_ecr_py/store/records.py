@@ -46,17 +46,23 @@ class RecordStore:
         self.shelf = shelf
         self._here = entry.context(environ)
         self._locks = locks
+        self._has_taken_over = False
 
     def load(self, key: str) -> Credential | None:
         name = key.encode()
         fields = self.shelf.read(entry.credential_name(name), entry.CREDENTIAL)
         return credential_of(fields) if fields and fields[1] == name else None
 
+    def take_over(self) -> None:
+        """As Store.take_over, where a store does not read what others write."""
+
     def save(self, key: str, credential: Credential) -> None:
+        self._prepare_to_write()
         self.shelf.write(entry.credential_name(key.encode()), fields_of(key, credential))
 
     def remember(self, selection: Remembered, *, used: bool = True) -> None:
         name, fields = self._record_of(selection)
+        self._prepare_to_write()
         if used or self.shelf.read(name, entry.SELECTION) != fields:
             self.shelf.write(name, fields, used=used)
 
@@ -75,6 +81,7 @@ class RecordStore:
         return self._forget(lambda name, fields: file in fields[5::2])
 
     def forget_all(self) -> set[str]:
+        self._prepare_to_write()
         kept = set(self.shelf.names(CREDENTIALS))
         found = self._forget(lambda name, fields: True)
         for name in kept:
@@ -112,7 +119,13 @@ class RecordStore:
             fields += [path, stamp]
         return entry.selection_name(host, self._here), fields
 
+    def _prepare_to_write(self) -> None:
+        if not self._has_taken_over:
+            self._has_taken_over = True
+            self.take_over()
+
     def _forget(self, unwanted: Callable[[bytes, list[bytes]], bool]) -> set[tuple[str, str]]:
+        self._prepare_to_write()
         found = set()
         for name in self.shelf.names(SELECTIONS):
             fields = self.shelf.read(name, entry.SELECTION) or []

@@ -11,17 +11,21 @@ import json
 import os
 import stat
 import time
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.whole_file import make_private_folder
 from docker_credential_ecr_py.within import within
 
 SERVICE, NAME = "ecr-py", "sealing key"
+# Where the new key is while what is sealed moves from the old one to it.
+NEXT = "next sealing key"
 _KEY_BYTES, _NONCE_BYTES = 32, 12
 # Seconds that a keyring may take, a person who unlocks it included; and how long what it said to
 # one process holds for others: that it answers, or refuses; and that it does not answer at all.
@@ -29,11 +33,16 @@ LIMIT, _SHARED, _PAUSE = 15, 10, 60
 # A process that waits for another one's answer gives it a little more time than the keyring.
 _PATIENCE = LIMIT + 5
 _LARGEST_NOTE = 8192
-# They keep what they are given in clear, or not at all.
+# Seconds that another process may take to change the key.
+_CHANGE = 60
 _IMPORTED = time.time()
 # A FIFO in the place of a note must not make us wait.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+# They keep what they are given in clear, or not at all.
 _UNFIT = ("keyrings.alt", "keyring.backends.null", "keyring.backends.fail")
+
+
+_T = TypeVar("_T")
 
 
 class KeyringUnavailable(EcrPyError):
@@ -45,11 +54,12 @@ class _NoAnswer(KeyringUnavailable):
 
 
 class Seal:
-    """`locks` is a folder that all processes of this user share, or None."""
+    """`locks` is a folder that all processes of this user share, made when needed, or None."""
 
     def __init__(self, locks: Path | None) -> None:
         self._locks = locks
         self._key: bytes | None = None
+        self._others: list[bytes] | None = None
         self._failure: KeyringUnavailable | None = None
 
     def close(self, about: bytes, text: bytes) -> bytes:
@@ -67,17 +77,46 @@ class Seal:
 
         Raises KeyringUnavailable.
         """
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         key = self.key()
         if not key:
             return None
-        try:
-            data = base64.b64decode(sealed, validate=True)
-            return AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], about)
-        except (InvalidTag, ValueError):
-            return None
+        text = _opened(key, about, sealed)
+        if text is None:
+            texts = (_opened(other, about, sealed) for other in self._other_keys())
+            text = next((text for text in texts if text is not None), None)
+        return text
+
+    @contextmanager
+    def while_key_stays(self) -> Iterator[None]:
+        """Keeps the key as it is; it is read anew, so that nothing is sealed under an old one.
+
+        Raises KeyringUnavailable if another process changes it for too long.
+        """
+        self._make_folder()
+        with locked(self._locks and self._locks / "sealing-key-change", wait=_CHANGE) as lock:
+            if lock is None:
+                raise KeyringUnavailable(
+                    "another process has been changing the sealing key for too long",
+                    mend="try again",
+                )
+            self._key, self._others = None, None
+            yield
+
+    def use(self, key: bytes, others: list[bytes]) -> None:
+        """Seal under `key` from now on; open what was sealed under it or one of the others."""
+        self._key, self._others = key, others
+
+    def _other_keys(self) -> list[bytes]:
+        """Keys that may open what ours does not, as the keyring has them now.
+
+        `ecr-py key rotate` may be at work, may have been cut off, or may have ended since we read
+        the key: while it works, the keyring has the new key under another name. In this order,
+        so that a change between the two is not missed.
+        """
+        if self._others is None:
+            found = in_keyring(lambda backend: [key_in(backend, NEXT), key_in(backend, NAME)])
+            self._others = [key for key in found if key and key != self._key]
+        return self._others
 
     def key(self, *, make: bool = False) -> bytes:
         """The key; b"" where there is none and none is to be made. Raises KeyringUnavailable."""
@@ -102,6 +141,7 @@ class Seal:
             return self._asked(make=make)
         before = _note_in(path)
         if not _answers(before):
+            self._make_folder()
             with locked(path, wait=_PATIENCE) as lock:
                 if lock is None:
                     raise KeyringUnavailable("another process has waited too long for the keyring")
@@ -124,43 +164,94 @@ class Seal:
 
     def _asked(self, *, make: bool) -> bytes:
         """What the keyring itself says, as key."""
-        import keyring  # not on the time of the keyring itself
 
-        too_late = _NoAnswer(f"the keyring gave no answer in {LIMIT} seconds")
-        # Some backends print, and standard output is the protocol's.
-        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            return within(LIMIT, lambda: self._from(keyring, make=make), too_late)
+        def work(backend: Any) -> bytes:
+            key = _key_of(self._text_in(backend, make=make), NAME)
+            if make and not key:
+                raise _no_key(NAME)
+            return key
 
-    def _from(self, keyring: ModuleType, *, make: bool) -> bytes:
-        from keyring.errors import KeyringError
-
-        try:
-            found = self._text_in(_fit(keyring.get_keyring()), make=make)
-            key = base64.b64decode(found or "", validate=True)
-        except KeyringUnavailable:
-            raise
-        except ValueError:
-            key = b"?"
-        except (Exception, SystemExit) as error:
-            # Backends raise what their libraries do, and not all of it is a KeyringError.
-            why = str(error) if isinstance(error, KeyringError) else type(error).__name__
-            raise KeyringUnavailable(f"the keyring cannot be used: {why or 'locked'}") from None
-        if (key and len(key) != _KEY_BYTES) or (make and not key):
-            raise KeyringUnavailable(f"what the keyring has as {SERVICE}/{NAME} is no key of ours")
-        return key
+        return in_keyring(work)
 
     def _text_in(self, backend: Any, *, make: bool) -> str | None:
         found: str | None = backend.get_password(SERVICE, NAME)
         if found is not None or not make:
             return found
         # Two that make one at once would lock each other out.
+        self._make_folder()
         with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
             found = backend.get_password(SERVICE, NAME)
             if found is None:
-                made = base64.b64encode(os.urandom(_KEY_BYTES)).decode()
-                backend.set_password(SERVICE, NAME, made)
+                backend.set_password(SERVICE, NAME, new_key())
                 found = backend.get_password(SERVICE, NAME)
         return found
+
+    def _make_folder(self) -> None:
+        if self._locks:
+            with suppress(OSError):
+                make_private_folder(self._locks)
+
+
+def in_keyring(work: Callable[[Any], _T]) -> _T:
+    """What `work` returns when it gets the keyring's backend. It has LIMIT seconds.
+
+    Raises KeyringUnavailable.
+    """
+    import keyring  # not on the time of the keyring itself
+
+    too_late = _NoAnswer(f"the keyring gave no answer in {LIMIT} seconds")
+    # Some backends print, and standard output is the protocol's.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        return within(LIMIT, lambda: _called(keyring, work), too_late)
+
+
+def key_in(backend: Any, name: str) -> bytes:
+    """The key that a keyring has by this name; b"" if it has none. Raises KeyringUnavailable."""
+    return _key_of(backend.get_password(SERVICE, name), name)
+
+
+def new_key() -> str:
+    """A key, as the keyring gets it."""
+    return base64.b64encode(os.urandom(_KEY_BYTES)).decode()
+
+
+def _called(keyring: ModuleType, work: Callable[[Any], _T]) -> _T:
+    from keyring.errors import KeyringError
+
+    try:
+        return work(_fit(keyring.get_keyring()))
+    except EcrPyError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Backends raise what their libraries do, and not all of it is a KeyringError.
+        why = str(error) if isinstance(error, KeyringError) else type(error).__name__
+        raise KeyringUnavailable(f"the keyring cannot be used: {why or 'locked'}") from None
+
+
+def _key_of(text: str | None, name: str) -> bytes:
+    try:
+        key = base64.b64decode(text or "", validate=True)
+    except ValueError:
+        raise _no_key(name) from None
+    if key and len(key) != _KEY_BYTES:
+        raise _no_key(name)
+    return key
+
+
+def _no_key(name: str) -> KeyringUnavailable:
+    return KeyringUnavailable(f"what the keyring has as {SERVICE}/{name} is no key of ours")
+
+
+def _opened(key: bytes, about: bytes, sealed: bytes) -> bytes | None:
+    """The text that was sealed under a key, or None."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    try:
+        data = base64.b64decode(sealed, validate=True)
+        return AESGCM(key).decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], about)
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _fit(backend: Any) -> Any:

@@ -29,10 +29,11 @@ class SealedStore(RecordStore):
         self, root: Path, environ: Mapping[bytes, bytes], says: Callable[[EcrPyError], None]
     ) -> None:
         files = FileShelf(root, (SEALED,))
-        shelf = SealedShelf(files, Seal(files.locks()), MemoryShelf(environ), says)
-        shelf.seal_what_is_clear()
-        super().__init__(shelf, environ, files.locks)
-        self._sealed = shelf
+        self._sealed = SealedShelf(files, Seal(root / "locks"), MemoryShelf(environ), says)
+        super().__init__(self._sealed, environ, files.locks)
+
+    def take_over(self) -> None:
+        self._sealed.seal_what_is_clear()
 
     def open_all(self) -> None:
         """As SealedShelf.open_all."""
@@ -63,7 +64,9 @@ class SealedShelf:
         if (told := self._memory.read(name, kind)) and entry.holds(told[8:]):
             return told[:8]
         sealed = self._files.read(name, SEALED)
-        if sealed is None or len(sealed) <= _TIMES_END:
+        if sealed is None:
+            return self._files.read(name, kind)  # another store left it, and it is good still
+        if len(sealed) <= _TIMES_END:
             return None
         try:
             text = self._seal.open(_about(sealed), sealed[_TIMES_END])
@@ -118,6 +121,22 @@ class SealedShelf:
             if not self._files.read(name, SEALED):  # damaged, or the disk is full
                 self._files.remove(name)
         self._files.drop_half_written()
+
+    def sealed_names(self) -> list[bytes]:
+        return [name for name in self.names(CREDENTIALS) if self._files.read(name, SEALED)]
+
+    def reseal(self) -> int:
+        """Seal each credential anew, under the key that the seal has now; one that cannot be
+        opened is removed. How many there are. Raises KeyringUnavailable.
+        """
+        resealed = 0
+        for name in self.sealed_names():
+            if fields := self.read(name, entry.CREDENTIAL):
+                self.write(name, fields)
+                resealed += 1
+            else:
+                self.remove(name)
+        return resealed
 
     def have_key(self) -> None:
         """Whoever is to lock fetches the key first: opening a keyring takes its time."""

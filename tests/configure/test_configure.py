@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 
@@ -140,8 +141,8 @@ def test_modes_and_a_backup(owner: Owner) -> None:
     owner.does("configure")
     backup = owner.config.with_name("config.json.bak")
     assert backup.read_bytes() == before
-    for file in (owner.config, backup):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert stat.S_IMODE(owner.config.stat().st_mode) == 0o640
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     kept = [*owner.home.path.rglob("undo/*.json")]
     assert len(kept) == 1
     assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
@@ -344,6 +345,39 @@ def test_stale_auths_are_said_and_removed_when_asked(owner: Owner) -> None:
     assert owner.says()["auths"] == {HUB: auths[HUB], registry(PROD): {}}
     owner.does("configure", "--undo")
     assert owner.config.read_bytes() == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("command", ["configure --remove-auths", "doctor --fix"])
+def test_it_says_how_to_delete_the_copies_of_removed_passwords(
+    owner: Owner, command: str, linked: bool
+) -> None:
+    helpers = dict.fromkeys(THREE, "ecr-py")
+    auths = {registry(DEV): {"auth": PASSWORD}}
+    owner.has(config(auths=auths, credHelpers=helpers))
+    owner.config.chmod(0o644)
+    if linked:
+        elsewhere = owner.home.path / "dot files"
+        elsewhere.mkdir()
+        owner.config.rename(elsewhere / "docker.json")
+        owner.config.symlink_to(elsewhere / "docker.json")
+    done = owner.types(*command.split())
+    assert PASSWORD not in done.said
+
+    def copies() -> list[str]:
+        files = [path for path in sorted(owner.home.path.rglob("*")) if path.is_file()]
+        return [str(path) for path in files if PASSWORD in path.read_text(errors="replace")]
+
+    assert len(copies()) == 2
+    for copy in copies():
+        assert copy in done.stderr
+        assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600
+    [told] = re.findall(r"`(rm [^`]+)` deletes them", done.stderr)
+    assert owner.runs("sh", "-c", told).code == 0
+    assert copies() == []
+    assert "nothing to put back" in owner.does("configure", "--undo").stdout
+    assert owner.says()["auths"] == {}
+    assert owner.does("configure", "--remove-auths").stderr == ""
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.home import THREE_ACCOUNTS, registry
 from tests.login.person import Person, leftovers
 from tests.login.test_from_get import answer_of, answers, gets
+from tests.other_user import AS_ROOT, OTHER, give
 from tests.standin.aws import Aws
 
 KEY, USER = "AKIAIOSFODNN7EXAMPLE", "arn:aws:iam::111122223333:user/me"
@@ -80,6 +82,34 @@ def test_it_is_kept_as_the_aws_cli_keeps_it(deployer: Person) -> None:
         "Expiration",
     }
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@AS_ROOT
+def test_root_keeps_no_role_in_another_users_home(deployer: Person, aws: Aws) -> None:
+    give(deployer.home.path)
+    with deployer.at_terminal(GET) as terminal:
+        terminal.wait_for(ASKED)
+        terminal.type("111111\n")
+        answer = answer_of(deployer, terminal)
+    assert aws.issued[answer.password].account == ACCOUNT
+    aws_folder = deployer.home.path / ".aws"
+    assert not (aws_folder / "cli").exists()
+    assert {path.stat().st_uid for path in aws_folder.rglob("*")} == {OTHER}
+
+
+@pytest.mark.parametrize("obstacle", ["pipe", "folder"])
+def test_what_lies_where_a_role_is_kept_is_no_role(
+    deployer: Person, aws: Aws, obstacle: str
+) -> None:
+    with deployer.at_terminal(GET) as terminal:
+        terminal.wait_for(ASKED)
+        terminal.type("111111\n")
+        assert terminal.wait() == 0
+    [file] = cli_cache(deployer)
+    file.unlink()
+    os.mkfifo(file) if obstacle == "pipe" else file.mkdir()
+    other = deployer.home.get(HOST.replace("eu-west-1", "us-east-1"))
+    assert "nobody may be asked" in other.line
 
 
 def test_the_aws_cli_does_not_ask_after_us(at_aws: Person, deployer: Person, cli: str) -> None:

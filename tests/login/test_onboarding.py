@@ -136,7 +136,7 @@ def test_what_was_there_stays_to_the_byte(newcomer: Person, end: str, last: str)
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
     backup = config.with_name("config.bak")
     assert backup.read_bytes() == before
-    assert stat.S_IMODE(backup.stat().st_mode) == 0o640
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert leftovers([config.parent]) == []
     assert person.home.get(registry(PROD)).code == 0
 

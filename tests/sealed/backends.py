@@ -8,7 +8,7 @@ from __future__ import annotations
 from tests.home import Home
 
 _HEAD = """\
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 from keyring.backend import KeyringBackend
 from keyring.compat import properties
@@ -50,6 +50,36 @@ DOES_NOT_FIT = (
     "    def priority(cls):\n"
     "        raise RuntimeError('not on this machine')\n"
 )
+
+# Keeps each text under its name, as real ones do. The process dies at the operation whose number
+# is in the file "dies-at", before it is done or after.
+NAMED = """\
+    counter = [0]
+    def _counted(self, work):
+        self.counter[0] += 1
+        file = Path(os.environ["HOME"], "dies-at")
+        number, when = file.read_text().split() if file.exists() else ("0", "")
+        if when == "before" and self.counter[0] == int(number):
+            os._exit(9)
+        done = work()
+        if when == "after" and self.counter[0] == int(number):
+            os._exit(9)
+        return done
+    def _all(self):
+        return json.loads(self.kept.read_text()) if self.kept.exists() else {}
+    def _keep(self, texts):
+        beside = self.kept.with_name(f"kept.{os.getpid()}")
+        beside.write_text(json.dumps(texts))
+        beside.replace(self.kept)
+    def get_password(self, service, name):
+        return self._counted(lambda: self._all().get(name))
+    def set_password(self, service, name, secret):
+        self._counted(lambda: self._keep(self._all() | {name: secret}))
+    def delete_password(self, service, name):
+        texts = self._all()
+        texts.pop(name)
+        self._counted(lambda: self._keep(texts))
+"""
 
 # As keyrings.alt has it: a file that anybody reads who has the disk.
 PLAINTEXT = """\

@@ -145,6 +145,14 @@ class Keyring:
             items = secretstorage.get_default_collection(connection).get_all_items()
             return [item.get_secret() for item in items]
 
+    @property
+    def next_keys(self) -> list[bytes]:
+        """What is kept as the key of a change that has not ended."""
+        attributes = {**ATTRIBUTES, "username": "next sealing key"}
+        with self._bus.connected() as connection:
+            collection = secretstorage.get_default_collection(connection)
+            return [item.get_secret() for item in collection.search_items(attributes)]
+
     def delete_key(self) -> None:
         with self._items() as items:
             for item in items:

@@ -399,7 +399,7 @@ def test_what_cannot_be_forgotten_is_said(world: World, monkeypatch: pytest.Monk
         world.broker().forget(registry(DEV))
 
 
-def refuse(path: object) -> None:
+def refuse(path: object, *, dir_fd: int | None = None) -> None:
     raise PermissionError
 
 

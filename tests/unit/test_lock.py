@@ -1,3 +1,6 @@
+import fcntl
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.errors import AccessDenied, EcrPyError, LoginNeeded, revived
-from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.store.lock import Lock, locked, open_lock
 
 FAILED = LoginNeeded("the session has ended", mend="log in")
 
@@ -144,7 +147,7 @@ def test_a_note_holds_no_secret(path: Path) -> None:
     assert b"refused" in path.read_bytes()
 
 
-@pytest.mark.parametrize("obstacle", ["missing folder", "symlink", "folder"])
+@pytest.mark.parametrize("obstacle", ["missing folder", "symlink", "folder", "pipe"])
 def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
     path: Path, tmp_path: Path, obstacle: str
 ) -> None:
@@ -155,6 +158,8 @@ def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
             path.symlink_to(tmp_path / "elsewhere")
         case "folder":
             path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
     for _ in range(2):
         with locked(path, wait=0) as lock:
             assert lock is not None
@@ -162,6 +167,33 @@ def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
             lock.leave(FAILED)
             assert lock.failure_of_the_last() is None
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_lock_of_another_user_is_none(path: Path) -> None:
+    """Its owner could hold it for ever, and would say why we failed."""
+    note = {"at": 9e99, "error": FAILED.as_note()}
+    path.write_text(json.dumps(note))
+    os.chown(path, 12345, 12345)
+    with path.open() as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        with locked(path, wait=0) as lock:
+            assert lock is not None
+            assert lock.file is None
+            lock.leave(None)
+    assert json.loads(path.read_text()) == note
+    with pytest.raises(PermissionError, match="another user"):
+        open_lock(path)
+
+
+def test_a_lock_of_ours_is_closed_to_others(path: Path) -> None:
+    """Whoever may open it may hold it."""
+    path.touch(mode=0o666)
+    path.chmod(0o666)
+    with locked(path, wait=0) as lock:
+        assert lock is not None
+        assert lock.file is not None
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_unknown_kind_of_failure_is_a_failure_still() -> None:

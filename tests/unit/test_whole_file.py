@@ -29,8 +29,8 @@ def test_mode_and_link_stay(tmp_path: Path, mode: int) -> None:
     assert link.is_symlink()
     assert real.read_bytes() == b"after"
     assert (tmp_path / "real.bak").read_bytes() == b"before"
-    for file in (real, tmp_path / "real.bak"):
-        assert stat.S_IMODE(file.stat().st_mode) == mode
+    assert stat.S_IMODE(real.stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "real.bak").stat().st_mode) == 0o600
 
 
 def test_a_link_to_nothing_yet(tmp_path: Path) -> None:
@@ -80,10 +80,21 @@ def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
     """As root, it would be everybody's /dev/null."""
     special = tmp_path / "special"
     os.mkfifo(special)
-    assert read_if_there(special) == b""
     (tmp_path / "link").symlink_to(special)
     for file in (special, tmp_path / "link"):
-        with pytest.raises(OSError, match="no regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
+            read_if_there(file)
+        with pytest.raises(OSError, match="not a regular file"):
             rewrite(file, b"", b"after")
     assert stat.S_ISFIFO(special.stat().st_mode)
     assert sorted(os.listdir(tmp_path)) == ["link", "special"]
+
+
+def test_a_device_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    """/dev/null stands for an empty file; /dev/zero must not fill the memory."""
+    assert read_if_there(Path(os.devnull)) == b""
+    (tmp_path / "link").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match="File too large"):
+        read_if_there(tmp_path / "link")
+    with pytest.raises(OSError, match="not a regular file"):
+        rewrite(tmp_path / "link", b"", b"after")

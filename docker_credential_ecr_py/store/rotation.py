@@ -1,0 +1,110 @@
+"""Changes the sealing key, or removes it.
+
+A change may be cut off at any moment, and nothing that is sealed may be lost by that:
+
+1. The new key is put into the keyring, under the name NEXT.
+2. Everything is sealed anew under it, one file at a time. Whoever opens a file tries both keys.
+3. The new key takes the place of the old one, and NEXT is removed.
+
+One that was cut off is taken up where it ended by the next.
+"""
+
+import base64
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.store.seal import (
+    NAME,
+    NEXT,
+    SERVICE,
+    KeyringUnavailable,
+    Seal,
+    in_keyring,
+    key_in,
+    new_key,
+)
+
+
+class NoKey(EcrPyError):
+    """The keyring has no sealing key, so nothing can be sealed under it."""
+
+
+def rotate(seal: Seal, reseal: Callable[[], None]) -> None:
+    """Replace the key by a new one. `reseal` seals everything anew by `seal`.
+
+    What `reseal` raises leaves the old key in place. Raises NoKey and KeyringUnavailable.
+    """
+    with seal.while_key_stays():
+        old, new = in_keyring(_begun)
+        seal.use(new, [old])
+        reseal()
+        in_keyring(lambda backend: _ended(backend, new))
+    log.info("the sealing key was changed")
+
+
+def remove(seal: Seal, forget: Callable[[], None]) -> bool:
+    """Remove what is sealed under the key, by `forget`, and then the key. Whether there was one.
+
+    A keyring that cannot be used, and a disk that cannot be written, leave everything as it was.
+    Raises KeyringUnavailable, and what `forget` raises.
+    """
+    with seal.while_key_stays():
+        in_keyring(lambda backend: backend.get_password(SERVICE, NAME))
+        forget()
+        had_one = in_keyring(_removed)
+    log.info("the sealing key was removed")
+    return had_one
+
+
+def is_unfinished() -> bool:
+    """Whether a change of the key was cut off. Raises KeyringUnavailable."""
+    return bool(in_keyring(lambda backend: key_in(backend, NEXT)))
+
+
+def _begun(backend: Any) -> tuple[bytes, bytes]:
+    """The old key and the new one, both in the keyring."""
+    old = key_in(backend, NAME)
+    if not old:
+        raise NoKey("the keyring has no sealing key: nothing is sealed yet")
+    new = key_in(backend, NEXT)
+    if not new or new == old:
+        backend.set_password(SERVICE, NEXT, new_key())
+        new = key_in(backend, NEXT)
+    if not new or key_in(backend, NAME) != old:
+        with suppress(Exception):
+            _put(backend, old)  # the only one that opens what is there
+        raise KeyringUnavailable("the keyring does not keep two keys")
+    return old, new
+
+
+def _ended(backend: Any, new: bytes) -> None:
+    _put(backend, new)
+    if key_in(backend, NAME) != new:
+        raise KeyringUnavailable("the keyring did not take the new key: run this again")
+    _delete(backend, NEXT)
+
+
+def _removed(backend: Any) -> bool:
+    had_one = False
+    for name in (NAME, NEXT):
+        if backend.get_password(SERVICE, name) is None:
+            continue
+        had_one = True
+        _delete(backend, name)
+        if backend.get_password(SERVICE, name) is not None:
+            raise KeyringUnavailable(f"the keyring does not let go of {SERVICE}/{name}")
+    return had_one
+
+
+def _put(backend: Any, key: bytes) -> None:
+    backend.set_password(SERVICE, NAME, base64.b64encode(key).decode())
+
+
+def _delete(backend: Any, name: str) -> None:
+    try:
+        backend.delete_password(SERVICE, name)
+    except Exception as error:  # of their libraries, too
+        log.warning("the keyring did not delete %s/%s: %s", SERVICE, name, type(error).__name__)
