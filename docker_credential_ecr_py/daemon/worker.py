@@ -23,6 +23,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.daemon.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.login import Login
@@ -110,7 +111,10 @@ def _opened_elsewhere(address: str) -> None:
 
 def _display() -> dict[str, str]:
     """The way to the person's screen: a service that began before it is not told."""
-    show = ("systemctl", "--user", "show-environment")
+    systemctl = find_program("systemctl")
+    if systemctl is None:
+        return {}
+    show = (systemctl, "--user", "show-environment")
     try:
         done = subprocess.run(
             show, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT, check=False

@@ -2,7 +2,6 @@
 
 import os
 import select
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
+from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 
 Browser = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
             ["rundll32.exe", "url.dll,FileProtocolHandler"],
             ["/mnt/c/Windows/System32/rundll32.exe", "url.dll,FileProtocolHandler"],
         ):
-            if found := shutil.which(program, path=environ.get("PATH")):
+            if found := find_program(program, environ.get("PATH")):
                 return [found, *arguments]
     if sys.platform in ("darwin", "win32") or environ.get("DISPLAY") or _has_wayland(environ):
         return list(_PYTHONS)
@@ -96,16 +96,19 @@ def _open_browser(command: list[str], environ: Mapping[str, str], address: str) 
     """Opens an address, and does not wait.
 
     What the browser prints goes nowhere: standard output is the protocol's. If it does not
-    start, the address is on the screen still.
+    start, the address is on the screen still. It does not run in the working folder, nor does
+    Python's webbrowser find a program there.
     """
-    nowhere = subprocess.DEVNULL
+    nowhere, seen = subprocess.DEVNULL, dict(environ)
+    drop_relative_folders(seen)
     with suppress(OSError):
         subprocess.Popen(
             [*command, address],
             stdin=nowhere,
             stdout=nowhere,
             stderr=nowhere,
-            env=dict(environ),
+            env=seen,
+            cwd="/",
             start_new_session=True,
         )
 

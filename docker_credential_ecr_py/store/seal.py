@@ -16,6 +16,7 @@ from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.store.lock import locked
 from docker_credential_ecr_py.within import within
 
@@ -75,6 +76,7 @@ class Seal:
             marker = self._locks and self._locks / ".keyring"
             if marker and 0 <= time.time() - _last_change(marker) < _PAUSE:
                 raise KeyringUnavailable("the keyring did not answer a moment ago")
+            drop_relative_folders(os.environ)  # some backends of keyring run programs
             import keyring  # not on the time of the keyring itself
 
             too_late = KeyringUnavailable(f"the keyring gave no answer in {LIMIT} seconds")
