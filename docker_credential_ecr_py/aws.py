@@ -32,6 +32,9 @@ LIMITS = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
 )
 
+# What botocore and we raise for an answer of another shape than AWS's.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 class Session(botocore.session.Session):
     """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do.
