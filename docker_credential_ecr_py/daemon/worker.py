@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -105,8 +106,9 @@ class _Reported:
     def close(self) -> None: ...
 
 
-def _opened_elsewhere(address: str) -> None:
+def _opened_elsewhere(address: str) -> AbstractContextManager[None]:
     """Whoever asked for the login has the person's browser; the prompt has the address."""
+    return nullcontext()
 
 
 def _display() -> dict[str, str]:

@@ -93,7 +93,7 @@ def with_session(person: Person) -> Person:
 def test_with_a_terminal_alone_the_address_and_the_code_are_shown(person: Person, aws: Aws) -> None:
     with person.at_terminal(GET) as terminal:
         code = terminal.wait_for(CODE)[1]
-        shown = terminal.shown
+        shown = terminal.wait_for(r"log in to(.|\n)*Ctrl-C")[0]
         aws.approve(code)
         answer = answer_of(person, terminal)
         assert terminal.state == terminal.before
