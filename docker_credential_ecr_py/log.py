@@ -1,4 +1,4 @@
-"""The log file: one line an event, every secret cut out, never in anybody's way.
+"""The log file: one printable line an event, every secret cut out, never in anybody's way.
 
 A cached hit never comes here.
 """
@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from docker_credential_ecr_py.printable import one_line
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.whole_file import make_private_folder
 
@@ -21,7 +22,7 @@ log = logging.getLogger("ecr-py")
 
 class _OneRedactedLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(redact(super().format(record)).split())
+        return one_line(redact(super().format(record)))
 
 
 class _LogFile(logging.StreamHandler[TextIO]):

@@ -5,7 +5,6 @@ PATH would search that folder for the program that is handed a password.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator, MutableMapping
 
@@ -33,6 +32,8 @@ def found_by_shell(name: str, path: str | None = None) -> str | None:
 
     Only to tell a person about it: never run the result.
     """
+    import shutil  # loads compressors, for which the daemon has no use
+
     return shutil.which(name, path=path)
 
 

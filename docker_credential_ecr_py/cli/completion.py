@@ -32,6 +32,7 @@ from docker_credential_ecr_py.cli.registries import (
 )
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.whole_file import make_private_folder, write_whole
 
@@ -103,7 +104,7 @@ class _Suggested(click.types.StringParamType):
             log.info("nothing to complete %r with: %s", incomplete, error)
             return []
         return [
-            CompletionItem(value, help=words or None)
+            CompletionItem(value, help=printable(words) or None)
             for value, words in found.items()
             if value.startswith(incomplete) and _PLAIN.fullmatch(value)
         ]

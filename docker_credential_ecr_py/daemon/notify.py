@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 
 # What notify-send prints when the button is clicked.
@@ -25,6 +26,7 @@ def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> in
     Returns a pipe that says CLICKED if the button is clicked, and ends with the notification; None
     where there is no button, or nobody to show it to.
     """
+    title, text = printable(title), printable(text)
     if sys.platform == "darwin":
         script = "on run a\ndisplay notification (item 2 of a) with title (item 1 of a)\nend run"
         _start(["/usr/bin/osascript", "-e", script, title, text], environ, subprocess.DEVNULL)

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.programs import drop_relative_folders, find_program
-from docker_credential_ecr_py.sso.private_link import private_link
 from docker_credential_ecr_py.sso.web_address import is_web_address
 
 # Opens an address, which is of use as long as the context lasts.
@@ -50,7 +50,7 @@ class Person:
             return ""
         answer = b""
         with suppress(OSError), open(TERMINAL, "r+b", buffering=0) as terminal:
-            terminal.write(f"ecr-py: MFA code of {serial}: ".encode())
+            terminal.write(f"ecr-py: MFA code of {printable(serial)}: ".encode())
             if select.select([terminal], [], [], seconds)[0]:
                 answer = terminal.readline(1024).strip()
         if not answer:
@@ -105,6 +105,8 @@ def _open_browser(command: list[str], environ: Mapping[str, str], address: str) 
     """
     if not is_web_address(address):
         raise ValueError("not the address of a web page")
+    from docker_credential_ecr_py.sso.private_link import private_link  # brings an HTTP server
+
     nowhere, seen = subprocess.DEVNULL, dict(environ)
     drop_relative_folders(seen)
     with private_link(address, environ) as link:
