@@ -74,7 +74,7 @@ class Login:
                 redirect.finish("The portal did not accept the login")
                 if isinstance(error, UnknownRegistration):
                     _register(session, oidc, files, CODE_GRANT)
-                    raise LoginRefused(error.what, mend="log in once more") from None
+                    raise EcrPyError(error.what, mend="log in once more") from None
                 raise
             redirect.finish()
             return token

@@ -14,6 +14,7 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
 from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.screen import Prompt
+from docker_credential_ecr_py.sso.sessions import LeftToDaemon
 from docker_credential_ecr_py.sso.web_address import is_web_address
 from docker_credential_ecr_py.store import client, entry
 
@@ -36,6 +37,8 @@ class SharedLogin:
             token = self._by_daemon(session, files)
         except Unreachable:
             token = None  # the daemon may know no way to the network that we know
+        except KeyboardInterrupt:
+            raise LeftToDaemon from None
         finally:
             self.own.screen.close()
         return token or self.own.run(session, files)
