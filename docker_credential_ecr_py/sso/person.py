@@ -101,13 +101,14 @@ def _open_browser(command: list[str], environ: Mapping[str, str], address: str) 
 
     What the browser prints goes nowhere: standard output is the protocol's. If it does not
     start, the address is on the screen still. It does not run in the working folder, nor does
-    Python's webbrowser find a program there.
+    Python's webbrowser find a program there. It gets no AWS_* variable: there are keys in them.
     """
     if not is_web_address(address):
         raise ValueError("not the address of a web page")
     from docker_credential_ecr_py.sso.private_link import private_link  # brings an HTTP server
 
-    nowhere, seen = subprocess.DEVNULL, dict(environ)
+    nowhere = subprocess.DEVNULL
+    seen = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
     drop_relative_folders(seen)
     with private_link(address, environ) as link:
         with suppress(OSError):

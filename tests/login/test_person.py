@@ -121,6 +121,20 @@ def test_what_is_no_web_page_is_not_opened(person: Person, address: str) -> None
     assert person.addresses == ["https://example.com/after"]
 
 
+def test_a_browser_gets_no_keys(person: Person) -> None:
+    """It runs for days, and its children with it."""
+    person.has_browser()
+    script = Path(person.home.environment["BROWSER"])
+    script.write_text('#!/bin/sh\nenv >"$HOME/seen.new"; mv "$HOME/seen.new" "$HOME/seen"\n')
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    person.home.environment |= dict.fromkeys(keys, "hunter2")
+    seen = person.home.path / "seen"
+    with opened_by(person, "https://example.com/"):
+        eventually(seen.exists)
+    assert "hunter2" not in seen.read_text()
+    assert f"HOME={person.home.path}" in seen.read_text()
+
+
 def test_a_project_cannot_stand_in_for_the_browser(tmp_path: Path) -> None:
     """Docker runs us in its folder, with what its .envrc has set."""
     project, opened = tmp_path / "project", tmp_path / "opened"
