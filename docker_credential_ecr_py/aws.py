@@ -24,6 +24,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
 )
 from docker_credential_ecr_py.paths import aws_path
+from docker_credential_ecr_py.programs import drop_relative_folders
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
@@ -38,6 +39,9 @@ LIMITS = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
 )
 
+# What botocore and we raise for an answer of another shape than AWS's.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 class Session(botocore.session.Session):
     """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do.
@@ -46,6 +50,7 @@ class Session(botocore.session.Session):
     """
 
     def __init__(self, profile: str | None = None) -> None:
+        drop_relative_folders(os.environ)  # by which botocore finds what credential_process names
         for name in [name for name, value in os.environ.items() if not value]:
             if name.startswith("AWS_"):
                 del os.environ[name]

@@ -419,7 +419,7 @@ class Broker:
                 raise Unreachable("another process has been asking AWS for too long")
             if kept := self._usable(key, selection):
                 return kept
-            if lock.failed_within(_RETRY_PAUSE) and (kept := self._still_valid(key, selection)):
+            if lock.failure_within(_RETRY_PAUSE) and (kept := self._still_valid(key, selection)):
                 return kept
             failure = lock.failure_of_the_last()
             # Whoever failed for want of a person may have had none; we may have one.

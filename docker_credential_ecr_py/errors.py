@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+from docker_credential_ecr_py.printable import one_line, printable
 from docker_credential_ecr_py.redact import redact
 
 NOT_FOUND = "credentials not found in native keychain"
@@ -30,7 +31,7 @@ class EcrPyError(Exception):
         aside: str = "",
     ) -> None:
         self.aside = aside
-        self.what = redact(what)
+        self.what = one_line(redact(what))
         super().__init__(self.what)
         self.mend = mend
         self.registry = registry
@@ -46,7 +47,7 @@ class EcrPyError(Exception):
         about += [f"profile {self.profile}"] if self.profile else []
         where = f" ({', '.join(about)})" if about else ""
         mend = f": {self.mend}" if self.mend else ""
-        return " ".join(f"ecr-py: {self.what}{where}{mend}".split())
+        return one_line(f"ecr-py: {self.what}{where}{mend}")
 
     def as_note(self) -> dict[str, str]:
         """What another process needs to raise it again, by `revived`."""
@@ -55,6 +56,10 @@ class EcrPyError(Exception):
 
 class ProtocolError(EcrPyError):
     """One of the messages that docker's clients compare letter for letter."""
+
+    def __init__(self, what: str, **about: str) -> None:
+        super().__init__(what, **about)
+        self.what = printable(redact(what))  # with its blanks
 
     def __str__(self) -> str:
         return self.what

@@ -1,11 +1,12 @@
 """The helper that the settings name for every registry that is not ECR's."""
 
 import json
-import shutil
+import os
 import subprocess
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 
 # Seconds. Long, because a keyring may ask a person to unlock it.
 _LIMIT = 120
@@ -18,7 +19,7 @@ class FallbackFailed(EcrPyError):
 def program_of(helper: str) -> str:
     """Where it is. Raises FallbackFailed where it is not on the PATH."""
     name = f"docker-credential-{helper}"
-    program = shutil.which(name)
+    program = find_program(name)
     if program is None:
         raise FallbackFailed(f"the fallback helper {name} is not on the PATH")
     return program
@@ -30,9 +31,16 @@ def call(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
     What it says on standard error goes where ours goes. Raises FallbackFailed.
     """
     program, name = program_of(helper), f"docker-credential-{helper}"
+    environ = dict(os.environ)
+    drop_relative_folders(environ)  # it may run others: `pass`, gpg
     try:
         done = subprocess.run(
-            [program, action], input=given, stdout=subprocess.PIPE, timeout=_LIMIT, check=False
+            [program, action],
+            input=given,
+            stdout=subprocess.PIPE,
+            env=environ,
+            timeout=_LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise FallbackFailed(f"the fallback helper {name} gave no answer in {_LIMIT} s") from None

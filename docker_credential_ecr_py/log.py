@@ -1,4 +1,4 @@
-"""The log file: one line an event, every secret cut out, never in anybody's way.
+"""The log file: one printable line an event, every secret cut out, never in anybody's way.
 
 A cached hit never comes here.
 """
@@ -17,6 +17,7 @@ from typing import TextIO
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import open_folder
+from docker_credential_ecr_py.printable import one_line
 from docker_credential_ecr_py.redact import redact
 
 LARGEST = 1024 * 1024
@@ -28,7 +29,7 @@ log = logging.getLogger("ecr-py")
 
 class _OneRedactedLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(redact(super().format(record)).split())
+        return one_line(redact(super().format(record)))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
         """The exceptions, the first one first, each with the lines of code that it came through.

@@ -94,16 +94,19 @@ class Home:
         stdin: bytes = b"",
         environment: Mapping[str, str] | None = None,
         by: Sequence[str] = (),
+        cwd: Path | None = None,
     ) -> Answer:
         """Runs the installed helper to its end. `environment` is added to the home's own.
 
-        `by` is a command that runs the one after it, in its own way.
+        `by` is a command that runs the one after it, in its own way; `cwd` is the folder to run
+        it in, else that of the tests.
         """
         done = subprocess.run(
             [*by, self.helper, *arguments],
             input=stdin,
             capture_output=True,
             env=self.environment | dict(environment or {}),
+            cwd=cwd,
             timeout=60,
             start_new_session=True,  # no terminal of whoever runs the tests
             check=False,

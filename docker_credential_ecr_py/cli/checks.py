@@ -4,7 +4,6 @@ They look, and change nothing. What asks the network is at the end.
 """
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from docker_credential_ecr_py.errors import (
     some,
 )
 from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
@@ -91,7 +91,7 @@ def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
 def executable(scene: Scene) -> Iterator[Finding]:
     """Where docker would find it (Go's exec.LookPath), and whether it is the one beside us."""
     name = "executable"
-    found = shutil.which(HELPER, path=scene.environ.get("PATH"))
+    found = found_by_shell(HELPER, scene.environ.get("PATH"))
     if found is None:
         here = installed_in()
         mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""

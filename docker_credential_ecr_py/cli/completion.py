@@ -32,6 +32,8 @@ from docker_credential_ecr_py.cli.registries import (
 )
 from docker_credential_ecr_py.cli.shown import failing_in_one_line
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.printable import printable
+from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.whole_file import make_private_folder, read_if_there, write_whole
 
 _SHELLS: Mapping[str, type[ShellComplete]] = {
@@ -63,6 +65,7 @@ def completion(context: click.Context, shell: str) -> None:
     eval "$(ecr-py completion zsh)"           in ~/.zshrc, after compinit
     ecr-py completion fish > ~/.config/fish/completions/ecr-py.fish
     """
+    drop_relative_folders(os.environ)  # click runs bash, to learn its version
     made = _SHELLS[shell](context.find_root().command, {}, "ecr-py", VARIABLE)
     click.echo(made.source(), nl=False)
 
@@ -101,7 +104,7 @@ class _Suggested(click.types.StringParamType):
             log.info("nothing to complete %r with: %s", incomplete, error)
             return []
         return [
-            CompletionItem(value, help=words or None)
+            CompletionItem(value, help=printable(words) or None)
             for value, words in found.items()
             if value.startswith(incomplete) and _PLAIN.fullmatch(value)
         ]

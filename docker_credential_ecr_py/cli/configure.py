@@ -5,7 +5,6 @@ back what was.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from docker_credential_ecr_py.errors import (
     SettingsError,
     some,
 )
+from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 from docker_credential_ecr_py.settings import Settings, parse_settings
@@ -284,9 +284,9 @@ def _implied_store(config: DockerConfig) -> str:
     """
     if config.helpers or config.store or config.auths:
         return ""
-    linux = "pass" if shutil.which("pass") else "secretservice"
+    linux = "pass" if find_program("pass") else "secretservice"
     store = {"darwin": "osxkeychain", "win32": "wincred"}.get(sys.platform, linux)
-    return store if shutil.which(f"docker-credential-{store}") else ""
+    return store if find_program(f"docker-credential-{store}") else ""
 
 
 def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
@@ -377,7 +377,7 @@ def _say_what_was_done(changes: list[_Change]) -> None:
 
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = shutil.which(HELPER)
+    found = found_by_shell(HELPER)
     if found and os.path.isabs(found):
         return
     if found:

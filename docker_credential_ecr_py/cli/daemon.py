@@ -1,7 +1,6 @@
 """ecr-py daemon: run it, have the system run it, and see what it does."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.ask import ask_status
 from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
 
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
@@ -156,8 +156,11 @@ def logs(lines: int, follow: bool) -> None:
     file = paths.log_file()
     if file is None or not os.path.isfile(file):
         raise EcrPyError(f"there is no log yet: {file}")
+    tail = find_program("tail")
+    if tail is None:
+        raise EcrPyError(f"there is no `tail` on the PATH to show {file}")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
-    os.execvp("tail", ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
+    os.execv(tail, ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
 
 def _check_system() -> None:
@@ -172,8 +175,8 @@ def _check_system() -> None:
 
 
 def _service() -> Service:
-    program = shutil.which(sys.argv[0]) or sys.argv[0]
-    return service(os.path.abspath(program), os.environ)
+    program = find_program(sys.argv[0]) or os.path.abspath(sys.argv[0])
+    return service(program, os.environ)
 
 
 def _installed() -> Service | None:

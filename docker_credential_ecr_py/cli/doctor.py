@@ -25,6 +25,7 @@ from docker_credential_ecr_py.cli.status import rows_of
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config, read_text
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.settings import Settings
 
 # In the order in which they depend on each other: the first that is wrong is the first to mend.
@@ -134,7 +135,7 @@ def _show(finding: Finding) -> None:
 
     screen = console()
     mend = f": {finding.mend}" if finding.mend else ""
-    line = f"{finding.state:8}{finding.name:15}{finding.words}{mend}"
+    line = printable(f"{finding.state:8}{finding.name:15}{finding.words}{mend}")
     if screen.is_terminal:
         line = folded(line, screen.width, 23 if screen.width >= 80 else 8)
     text = Text(line)

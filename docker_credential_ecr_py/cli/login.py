@@ -12,7 +12,13 @@ from docker_credential_ecr_py.aws_config import AwsConfig
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.figures import lasting
 from docker_credential_ecr_py.cli.registries import load_config
-from docker_credential_ecr_py.cli.shown import can_ask, failing_in_one_line, is_terminal, report
+from docker_credential_ecr_py.cli.shown import (
+    can_ask,
+    console,
+    failing_in_one_line,
+    is_terminal,
+    report,
+)
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -117,11 +123,9 @@ def _screen() -> Screen:
     calm = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     if calm or not is_terminal(sys.stderr):
         return PlainScreen(2)
-    from rich.console import Console
-
     from docker_credential_ecr_py.cli.screen import RichScreen
 
-    return RichScreen(Console(stderr=True))
+    return RichScreen(console(stderr=True))
 
 
 def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.cli.output import printable_output
 from docker_credential_ecr_py.cli.shown import Group, ending_in_one_line
 from docker_credential_ecr_py.log import start_log
 
@@ -33,6 +34,10 @@ _COMMANDS = {
 
 
 class _Commands(Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with printable_output():
+            return super().main(*args, **kwargs)
+
     # Where no command runs yet, too: while it is imported, or help is shown.
 
     @ending_in_one_line

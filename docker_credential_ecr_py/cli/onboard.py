@@ -18,6 +18,7 @@ from docker_credential_ecr_py.sso.sessions import Sessions, Way
 from docker_credential_ecr_py.whole_file import read_if_there, rewrite
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+_LONGEST_NAME = 64
 
 
 def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -> SsoSession:
@@ -33,8 +34,10 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
         if known.name and _plain(known.start_url) == start_url and name in (None, known.name):
             return known
     name = name or _name_of(start_url)
-    if not _NAME.fullmatch(name):
-        raise BadInput(f"{name!r} cannot be the name of a session: letters, digits, . _ -")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise BadInput(
+            f"{name!r} cannot be the name of a session: {_LONGEST_NAME} letters, digits, . _ -"
+        )
     if name in aws.sso_sessions:
         raise BadInput(f"[sso-session {name}] in {aws.source} is another portal's: use --session")
     return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
@@ -176,16 +179,23 @@ def _is_for(values: Mapping[str, str], session: SsoSession, assignment: Assignme
 
 
 def _profile_name(assignment: Assignment, chosen: list[Assignment], taken: set[str]) -> str:
-    """The account's name; with the role where there are several, and the number if need be."""
-    name = re.sub(r"[^a-z0-9._-]+", "-", assignment.account_name.lower()).strip("-")
-    name = name or assignment.account
+    """A free name: the account's; with the role if there are several, and the number if need be.
+
+    Never `default`, which every command uses that names no profile.
+    """
+    name = _plain_name(assignment.account_name.lower()) or assignment.account
+    role = _plain_name(assignment.role) or "role"
     if sum(other.account == assignment.account for other in chosen) > 1:
-        name = f"{name}-{assignment.role}"
-    if name in taken:
-        name = f"{name}-{assignment.account}"
-    if name in taken:
-        name = f"{name}-{assignment.role}"
-    return name
+        name = f"{name}-{role}"
+    numbered = f"{name}-{assignment.account}"
+    wanted = [name, numbered, f"{numbered}-{role}"]
+    wanted += [f"{numbered}-{role}-{count}" for count in range(2, len(taken) + 4)]
+    return next(free for free in wanted if free not in taken and free != "default")
+
+
+def _plain_name(text: str) -> str:
+    """What can stand in a section's heading and on a command line as it is."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
 
 
 def _plain(start_url: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import segno
 from rich.console import Console, RenderableType
@@ -11,6 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.sso.screen import Prompt
 
 # What else stands on the screen: the title, what to do, the address, the time left, the prompt.
@@ -40,6 +42,12 @@ class RichScreen:
         self._drawn = 0.0
 
     def ask(self, prompt: Prompt) -> None:
+        prompt = replace(
+            prompt,
+            session=printable(prompt.session),
+            address=printable(prompt.address),
+            code=printable(prompt.code),
+        )
         show = self._console.print
         show(Text(f"Log in to {prompt.session}", style="bold"))
         if prompt.browser_opens:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 import click
 from click.core import ParameterSource
 
+from docker_credential_ecr_py.cli.output import unfiltered
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded, nearest
+from docker_credential_ecr_py.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -124,7 +126,18 @@ def _say_no_more() -> None:
 
 
 def show_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("\n".join(map(_printable_json, text.split("\n"))))
+
+
+def _printable_json(line: str) -> str:
+    """A line of a JSON text: what cannot be printed is in a string, where JSON has escapes."""
+    if line.isprintable():
+        return line
+    return "".join(
+        character if printable(character) == character else json.dumps(character)[1:-1]
+        for character in line
+    )
 
 
 def can_ask() -> bool:
@@ -146,7 +159,9 @@ def show_change(file: str, before: str, after: str) -> None:
         before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
     ):
         # Not by rich, which makes blanks of tabs.
-        click.echo(click.style(line, colours.get(line[0])) if coloured else line)
+        shown = printable(line, keep="\t")
+        styled = click.style(shown, colours.get(line[0])) if coloured else shown
+        click.echo(styled, file=unfiltered(sys.stdout))
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -156,7 +171,12 @@ def console(*, stderr: bool = False) -> "Console":
     """
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    class Printable(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*map(_printable, objects), **options)
+
+    stream = unfiltered(sys.stderr if stderr else sys.stdout)
+    made = Printable(file=stream, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = _WIDE
     return made
@@ -166,10 +186,25 @@ def table(*columns: str) -> "Table":
     """Aligned columns under a heading, without lines: like `docker ps`, and as easy to cut."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    class Printable(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*map(_printable, cells), **options)
+
+    made = Printable(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def _printable(shown: Any) -> Any:
+    """What rich is to show, a text or a string, without what cannot be printed."""
+    from rich.text import Text
+
+    if isinstance(shown, str):
+        return printable(shown, keep="\n")
+    if isinstance(shown, Text) and not shown.plain.isprintable():
+        shown.plain = printable(shown.plain, keep="\n")
+    return shown
 
 
 def show_table(made: "Table") -> None:
@@ -207,6 +242,7 @@ def show_rows(
 
     Each row has as many cells as there are columns.
     """
+    rows = [[printable(cell) for cell in cells] for cells in rows]
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
     on_terminal = is_terminal(sys.stderr if stderr else sys.stdout)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -10,6 +9,7 @@ import click
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.cli.shown import failing_in_one_line, json_option, show_json
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.protocol import NAME
 
 
@@ -29,8 +29,8 @@ def show_version(as_json: bool) -> None:
         "python": f"{platform.python_version()} ({sys.executable})",
         "boto3": _version("boto3"),
         "botocore": _version("botocore"),
-        "platform": platform.platform(),
-        "helper": shutil.which(NAME),
+        "platform": _platform(),
+        "helper": find_program(NAME),
         "settings": str(paths.settings_file(environ)),
         "cache": _text(paths.cache_folder()),
         "log": _text(paths.log_file()),
@@ -42,6 +42,13 @@ def show_version(as_json: bool) -> None:
         return
     for name, value in found.items():
         click.echo(f"{name.replace('_', ' '):15}{value or '(none)'}")
+
+
+def _platform() -> str:
+    """As platform.platform(), which would run the `uname` that the PATH finds."""
+    libc = "".join(platform.libc_ver())
+    parts = [platform.system(), platform.release(), platform.machine(), libc and f"with-{libc}"]
+    return "-".join(filter(None, parts))
 
 
 def _version(package: str) -> str | None:

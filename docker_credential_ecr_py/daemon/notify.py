@@ -5,11 +5,13 @@ bring D-Bus into a process that has to stay small.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+
+from docker_credential_ecr_py.printable import printable
+from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 
 # What notify-send prints when the button is clicked.
 CLICKED = b"login"
@@ -24,12 +26,12 @@ def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> in
     Returns a pipe that says CLICKED if the button is clicked, and ends with the notification; None
     where there is no button, or nobody to show it to.
     """
-    path = environ.get("PATH")
+    title, text = printable(title), printable(text)
     if sys.platform == "darwin":
         script = "on run a\ndisplay notification (item 2 of a) with title (item 1 of a)\nend run"
         _start(["/usr/bin/osascript", "-e", script, title, text], environ, subprocess.DEVNULL)
         return None
-    program = shutil.which("notify-send", path=path)
+    program = find_program("notify-send", environ.get("PATH"))
     if program is None or sys.platform == "win32":
         return None
     ours, theirs = os.pipe()
@@ -43,12 +45,15 @@ def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> in
 
 
 def _start(command: list[str], environ: Mapping[str, str], output: int) -> None:
+    seen = dict(environ)
+    drop_relative_folders(seen)
     with suppress(OSError):
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.DEVNULL,
-            env=dict(environ),
+            env=seen,
+            cwd="/",
             start_new_session=True,
         )

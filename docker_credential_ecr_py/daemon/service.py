@@ -14,6 +14,7 @@ from xml.sax.saxutils import escape
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import open_folder
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.whole_file import make_private_folder, read_if_there, write_whole
 
 _UNITS = Path(__file__).parent / "units"
@@ -207,12 +208,19 @@ def _quoted(text: str) -> str:
 
 def _run(commands: tuple[tuple[str, ...], ...]) -> None:
     for command in commands:
+        program = find_program(command[0])
+        if program is None:
+            raise CannotInstall(f"there is no {command[0]}")
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_LIMIT, check=False
+                [program, *command[1:]],
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT,
+                check=False,
             )
-        except FileNotFoundError:
-            raise CannotInstall(f"there is no {command[0]}") from None
+        except OSError as error:
+            raise CannotInstall(f"{program} cannot run: {error.strerror}") from None
         except subprocess.TimeoutExpired:
             raise CannotInstall(f"{command[0]} gave no answer in {_LIMIT} seconds") from None
         if done.returncode:

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.login import Login
@@ -104,13 +106,17 @@ class _Reported:
     def close(self) -> None: ...
 
 
-def _opened_elsewhere(address: str) -> None:
+def _opened_elsewhere(address: str) -> AbstractContextManager[None]:
     """Whoever asked for the login has the person's browser; the prompt has the address."""
+    return nullcontext()
 
 
 def _display() -> dict[str, str]:
     """The way to the person's screen: a service that began before it is not told."""
-    show = ("systemctl", "--user", "show-environment")
+    systemctl = find_program("systemctl")
+    if systemctl is None:
+        return {}
+    show = (systemctl, "--user", "show-environment")
     try:
         done = subprocess.run(
             show, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT, check=False

@@ -5,16 +5,24 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from docker_credential_ecr_py.errors import EcrPyError, LoginExpired, LoginRefused
+from docker_credential_ecr_py.aws import tail
+from docker_credential_ecr_py.errors import BadAnswer, EcrPyError, LoginExpired, LoginRefused
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, SsoFiles, Token
-from docker_credential_ecr_py.sso.oidc import CODE_GRANT, Oidc, UnknownRegistration
+from docker_credential_ecr_py.sso.oidc import (
+    CODE_GRANT,
+    DeviceAuthorization,
+    Oidc,
+    UnknownRegistration,
+)
 from docker_credential_ecr_py.sso.person import Browser
 from docker_credential_ecr_py.sso.redirect import listening
 from docker_credential_ecr_py.sso.screen import Prompt, Screen, spoken
+from docker_credential_ecr_py.sso.web_address import may_be_opened
 
 # Seconds between two looks at the clock, for whoever shows the time that is left.
 _TICK = 0.1
@@ -50,9 +58,11 @@ class Login:
         state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         with listening(state) as redirect:
             address = _authorize_address(oidc.endpoint, registration, redirect.uri, state, verifier)
+            _check_address(address, oidc.endpoint)
             self.screen.ask(Prompt(session.title, address, "", self.limit, browser_opens=True))
-            browser(address)
-            if not self._wait(redirect.arrived.wait):
+            with browser(address):
+                arrived = self._wait(redirect.arrived.wait)
+            if not arrived:
                 redirect.finish("Nobody allowed the login in time")
                 raise _too_late(self.limit)
             if redirect.error:
@@ -64,7 +74,7 @@ class Login:
                 redirect.finish("The portal did not accept the login")
                 if isinstance(error, UnknownRegistration):
                     _register(session, oidc, files, CODE_GRANT)
-                    raise LoginRefused(error.what, mend="log in once more") from None
+                    raise EcrPyError(error.what, mend="log in once more") from None
                 raise
             redirect.finish()
             return token
@@ -78,10 +88,16 @@ class Login:
             asked = oidc.start_device_authorization(registration)
         opens = self.browser is not None
         address = asked.address_with_code
+        _check_address(address, oidc.endpoint)
         limit = min(self.limit, asked.expires_in)
         self.screen.ask(Prompt(session.title, address, asked.user_code, limit, opens))
-        if self.browser is not None:
-            self.browser(address)
+        with nullcontext() if self.browser is None else self.browser(address):
+            return self._poll(oidc, registration, asked, limit)
+
+    def _poll(
+        self, oidc: Oidc, registration: Registration, asked: DeviceAuthorization, limit: float
+    ) -> Token:
+        """Asks whether the person has allowed it, until they have. Raises LoginExpired."""
         pause, deadline = asked.interval, time.monotonic() + limit
         while True:
             answer = oidc.poll(registration, asked.device_code)
@@ -138,6 +154,13 @@ def _authorize_address(
         "scopes": " ".join(registration.scopes),
     }
     return f"{endpoint}/authorize?{urlencode(query)}"
+
+
+def _check_address(address: str, endpoint: str) -> None:
+    """Raises BadAnswer: what a browser must not open is not shown to the person either."""
+    if not may_be_opened(address, endpoint):
+        shown = tail(repr(address).partition("?")[0])
+        raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// page")
 
 
 def _too_late(limit: float) -> LoginExpired:

@@ -3,6 +3,7 @@
 Raises LoginRefused, LoginExpired, and what ecr.translate raises for the network.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 
 import botocore.exceptions as aws_errors
 
-from docker_credential_ecr_py.aws import network_error, unsigned_client
+from docker_credential_ecr_py.aws import MALFORMED, network_error, unsigned_client
 from docker_credential_ecr_py.errors import (
     BadAnswer,
     EcrPyError,
@@ -24,6 +25,9 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, Token
 from docker_credential_ecr_py.sso.portal import regions
 
+# What an answer may ask of us: seconds between two polls, seconds that a token or a registration is
+# good for (a registration is for 90 days), and characters of the code that a person types.
+_LONGEST_PAUSE, _LONGEST_LIFE, _LONGEST_USER_CODE = 60.0, 366 * 86400.0, 64
 CODE_GRANT = "authorization_code"
 REFRESH_GRANT = "refresh_token"
 # Without a port: any port of the loopback will do then (RFC 8252, 7.3).
@@ -79,9 +83,9 @@ class Oidc:
         with self._translated():
             answer = self._client.register_client(**asked)
             return Registration(
-                answer["clientId"],
-                answer["clientSecret"],
-                float(answer["clientSecretExpiresAt"]),
+                _text(answer["clientId"]),
+                _text(answer["clientSecret"]),
+                min(_seconds(answer["clientSecretExpiresAt"]), time.time() + _LONGEST_LIFE),
                 self._session.scopes,
                 tuple(grants),
             )
@@ -94,12 +98,12 @@ class Oidc:
                 startUrl=self._session.start_url,
             )
             return DeviceAuthorization(
-                answer["deviceCode"],
-                answer["userCode"],
-                answer["verificationUri"],
-                answer["verificationUriComplete"],
-                float(answer.get("expiresIn", 600)),
-                float(answer.get("interval", 5)),
+                _text(answer["deviceCode"]),
+                _text(answer["userCode"], longest=_LONGEST_USER_CODE),
+                _text(answer["verificationUri"]),
+                _text(answer["verificationUriComplete"]),
+                _seconds(answer.get("expiresIn", 600)),
+                min(_seconds(answer.get("interval", 5)), _LONGEST_PAUSE),
             )
 
     def poll(self, registration: Registration, device_code: str) -> Token | float:
@@ -136,13 +140,14 @@ class Oidc:
                 clientSecret=registration.client_secret,
                 **given,
             )
+            refresh_token = answer.get("refreshToken") or given.get("refreshToken", "")
             return Token(
                 self._session.start_url,
                 self._session.region,
-                answer["accessToken"],
-                time.time() + float(answer["expiresIn"]),
+                _text(answer["accessToken"]),
+                time.time() + min(_seconds(answer["expiresIn"]), _LONGEST_LIFE),
                 registration,
-                answer.get("refreshToken") or given.get("refreshToken", ""),
+                _text(refresh_token) if refresh_token else "",
             )
 
     def _with_hint(self, error: EcrPyError) -> EcrPyError:
@@ -169,8 +174,26 @@ class Oidc:
             raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
         except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
             raise self._with_hint(network_error(error, self._session.start_url)) from None
-        except (KeyError, TypeError, ValueError):
+        except MALFORMED:
             raise BadAnswer(f"{self.endpoint} gave an answer that cannot be read") from None
+
+
+def _text(value: object, *, longest: int = 64 * 1024) -> str:
+    """Raises ValueError for what is not a text, or is empty or too long."""
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise ValueError("not a text")
+    return value
+
+
+def _seconds(value: object) -> float:
+    """A number of seconds, one at least. Raises TypeError and ValueError, also for infinity."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError("not a number of seconds")
+    return max(seconds, 1.0)
 
 
 def _code(error: aws_errors.ClientError) -> str:

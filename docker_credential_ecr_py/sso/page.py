@@ -42,3 +42,14 @@ def page(failure: str = "") -> bytes:
         f"<title>{heading} · ecr-py</title>\n<style>{_STYLE}</style>\n"
         f"<main><h1>{heading}</h1><p>{text}</p></main>\n"
     ).encode()
+
+
+def redirect_page(address: str) -> bytes:
+    """The page that leads to an address at once, and has a link to it in case it does not."""
+    there = html.escape(address, quote=True)
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f'<meta http-equiv="refresh" content="0; url={there}">\n'
+        f'<title>Log in · ecr-py</title>\n<p><a href="{there}">Log in</a></p>\n'
+    ).encode()

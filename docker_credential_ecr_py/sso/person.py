@@ -2,17 +2,20 @@
 
 import os
 import select
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
+from docker_credential_ecr_py.printable import printable
+from docker_credential_ecr_py.programs import drop_relative_folders, find_program
+from docker_credential_ecr_py.sso.web_address import is_web_address
 
-Browser = Callable[[str], None]
+# Opens an address, which is of use as long as the context lasts.
+Browser = Callable[[str], AbstractContextManager[None]]
 
 # Isolated: a pull runs in the folder of somebody's project, which may have a webbrowser.py.
 _PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
@@ -47,7 +50,7 @@ class Person:
             return ""
         answer = b""
         with suppress(OSError), open(TERMINAL, "r+b", buffering=0) as terminal:
-            terminal.write(f"ecr-py: MFA code of {serial}: ".encode())
+            terminal.write(f"ecr-py: MFA code of {printable(serial)}: ".encode())
             if select.select([terminal], [], [], seconds)[0]:
                 answer = terminal.readline(1024).strip()
         if not answer:
@@ -85,29 +88,40 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
             ["rundll32.exe", "url.dll,FileProtocolHandler"],
             ["/mnt/c/Windows/System32/rundll32.exe", "url.dll,FileProtocolHandler"],
         ):
-            if found := shutil.which(program, path=environ.get("PATH")):
+            if found := find_program(program, environ.get("PATH")):
                 return [found, *arguments]
     if sys.platform in ("darwin", "win32") or environ.get("DISPLAY") or _has_wayland(environ):
         return list(_PYTHONS)
     return None
 
 
-def _open_browser(command: list[str], environ: Mapping[str, str], address: str) -> None:
-    """Opens an address, and does not wait.
+@contextmanager
+def _open_browser(command: list[str], environ: Mapping[str, str], address: str) -> Iterator[None]:
+    """Opens an address by a link that no other user can follow, and does not wait.
 
     What the browser prints goes nowhere: standard output is the protocol's. If it does not
-    start, the address is on the screen still.
+    start, the address is on the screen still. It does not run in the working folder, nor does
+    Python's webbrowser find a program there. It gets no AWS_* variable: there are keys in them.
     """
+    if not is_web_address(address):
+        raise ValueError("not the address of a web page")
+    from docker_credential_ecr_py.sso.private_link import private_link  # brings an HTTP server
+
     nowhere = subprocess.DEVNULL
-    with suppress(OSError):
-        subprocess.Popen(
-            [*command, address],
-            stdin=nowhere,
-            stdout=nowhere,
-            stderr=nowhere,
-            env=dict(environ),
-            start_new_session=True,
-        )
+    seen = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    drop_relative_folders(seen)
+    with private_link(address, environ) as link:
+        with suppress(OSError):
+            subprocess.Popen(
+                [*command, link],
+                stdin=nowhere,
+                stdout=nowhere,
+                stderr=nowhere,
+                env=seen,
+                cwd="/",
+                start_new_session=True,
+            )
+        yield
 
 
 def _has_wayland(environ: Mapping[str, str]) -> bool:

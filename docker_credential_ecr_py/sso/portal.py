@@ -1,18 +1,39 @@
-"""What the SSO portal says that a person has: accounts, and roles in them."""
+"""What the SSO portal says that a person has: accounts, and roles in them.
 
+The portal is not trusted: what it names is checked before anybody sees it or it is written.
+"""
+
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions as aws_errors
 
-from docker_credential_ecr_py.aws import AnonymousSession, network_error, unsigned_client
+from docker_credential_ecr_py.aws import (
+    MALFORMED,
+    AnonymousSession,
+    network_error,
+    tail,
+    unsigned_client,
+)
+from docker_credential_ecr_py.errors import BadAnswer
+from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
+
+# AWS's own rules: Organizations' AccountId and AccountName (but older accounts have names that are
+# not ASCII), IAM's RoleName.
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_ROLE = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_LONGEST_ACCOUNT_NAME = 50
+# Pages of one listing; each has a hundred entries or so.
+_MOST_PAGES = 1000
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A role that a person may take in an account."""
+    """A role that a person may take in an account. `account_name` is "" if there is none."""
 
     account: str
     account_name: str
@@ -22,23 +43,20 @@ class Assignment:
 def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
     """Every account and role of the person who logged in (ListAccounts, ListAccountRoles).
 
-    Raises as aws.network_error.
+    Each once. Raises BadAnswer for a name that AWS would not give, and as aws.network_error.
     """
     client = unsigned_client("sso", session.region)
-    try:
-        return [
-            Assignment(account["accountId"], account.get("accountName", ""), role["roleName"])
-            for account in _pages(client, "list_accounts", "accountList", access_token)
+    found: dict[tuple[str, str], Assignment] = {}
+    with _translated(session):
+        for account in _pages(client, "list_accounts", "accountList", access_token):
+            number = _checked(account["accountId"], _ACCOUNT, "account")
+            name = _account_name(account.get("accountName"), number)
             for role in _pages(
-                client,
-                "list_account_roles",
-                "roleList",
-                access_token,
-                accountId=account["accountId"],
-            )
-        ]
-    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
-        raise network_error(error, session.start_url) from None
+                client, "list_account_roles", "roleList", access_token, accountId=number
+            ):
+                role_name = _checked(role["roleName"], _ROLE, "role")
+                found.setdefault((number, role_name), Assignment(number, name, role_name))
+    return list(found.values())
 
 
 def accepts(session: SsoSession, access_token: str) -> bool:
@@ -47,12 +65,11 @@ def accepts(session: SsoSession, access_token: str) -> bool:
     Raises as aws.network_error.
     """
     client = unsigned_client("sso", session.region)
-    try:
-        client.list_accounts(accessToken=access_token, maxResults=1)
-    except client.exceptions.UnauthorizedException:
-        return False
-    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
-        raise network_error(error, session.start_url) from None
+    with _translated(session):
+        try:
+            client.list_accounts(accessToken=access_token, maxResults=1)
+        except client.exceptions.UnauthorizedException:
+            return False
     return True
 
 
@@ -69,16 +86,45 @@ def regions(service: str = "sso-oidc") -> list[str]:
 def end_session(session: SsoSession, access_token: str) -> None:
     """Ends the session at the portal (Logout). Raises as aws.network_error."""
     client = unsigned_client("sso", session.region)
-    try:
-        client.logout(accessToken=access_token)
-    except client.exceptions.UnauthorizedException:
-        return  # it has ended already
-    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
-        raise network_error(error, session.start_url) from None
+    with _translated(session):
+        try:
+            client.logout(accessToken=access_token)
+        except client.exceptions.UnauthorizedException:
+            return  # it has ended already
 
 
 def _pages(
     client: Any, operation: str, of: str, access_token: str, **given: str
-) -> Iterator[dict[str, str]]:
-    for page in client.get_paginator(operation).paginate(accessToken=access_token, **given):
+) -> Iterator[dict[str, Any]]:
+    pages = client.get_paginator(operation).paginate(accessToken=access_token, **given)
+    for number, page in enumerate(pages):
+        if number == _MOST_PAGES:
+            raise BadAnswer(f"the portal's list does not end: more than {_MOST_PAGES} pages")
         yield from page.get(of, [])
+
+
+def _checked(name: object, rule: re.Pattern[str], what: str) -> str:
+    """Raises BadAnswer for a name that is not one by AWS's rules."""
+    if not isinstance(name, str) or not rule.fullmatch(name):
+        raise BadAnswer(f"the portal names {tail(repr(name))}, which cannot be an AWS {what}")
+    return name
+
+
+def _account_name(name: object, account: str) -> str:
+    """The account's name, or "" if it is none by AWS's rules: the account's number will do."""
+    if name is None or name == "":
+        return ""
+    if isinstance(name, str) and len(name) <= _LONGEST_ACCOUNT_NAME and name.isprintable():
+        return name
+    log.warning("account %s has a name that AWS does not allow; its number is used", account)
+    return ""
+
+
+@contextmanager
+def _translated(session: SsoSession) -> Iterator[None]:
+    try:
+        yield
+    except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
+        raise network_error(error, session.start_url) from None
+    except MALFORMED:
+        raise BadAnswer(f"{session.start_url} gave an answer that cannot be read") from None

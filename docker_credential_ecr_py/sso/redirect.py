@@ -1,20 +1,24 @@
 """A listener on the loopback for the one redirect that ends a login in a browser.
 
-It answers that redirect once, whatever else comes gets 404, and it is gone afterwards.
+It answers that redirect once, whatever else comes gets 404, and it is gone afterwards. If the
+browser is another user's, that is what it says: the login would be theirs.
 """
 
 import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.sso.page import HEADERS, page
+from docker_credential_ecr_py.sso.peer import is_same_user
 
 PATH = "/oauth/callback"
+_ANOTHER_USER = "This browser runs as another user than ecr-py; `ecr-py login --device` takes any"
 # Seconds: an idle connection of the browser's, and how long its tab waits for the token.
 _IDLE, _LONGEST_EXCHANGE = 10, 40
 
@@ -75,20 +79,48 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def listening(state: str) -> Iterator[Redirect]:
     """Listens on a free port of 127.0.0.1 as long as the context lasts. Raises OSError."""
+    redirect = Redirect(0, state)
+    with serving(PATH, redirect.take, redirect.shown) as redirect.port:
+        try:
+            yield redirect
+        finally:
+            redirect.finish(redirect._failure or "The login was given up")
+
+
+@contextmanager
+def serving(
+    path: str, answer: Callable[[str], bytes | None], sent: Callable[[], None] = lambda: None
+) -> Iterator[int]:
+    """Serve one path to the browser of this user, on a free port of 127.0.0.1. Yield the port.
+
+    `answer` makes the page from the query, or returns None if nothing is there; `sent` is called
+    once the page has been sent. Raises OSError.
+    """
+
+    warned = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         timeout = _IDLE
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            answer = redirect.take(url.query) if url.path == PATH else None
-            if answer is None:
+            if url.path != path:
+                self.send_error(404)
+                return
+            if not is_same_user(self.connection):
+                if not warned.is_set():
+                    warned.set()
+                    log.warning("the browser of another user, or one that left, came to the login")
+                self._send(403, page(_ANOTHER_USER))
+                return
+            found = answer(url.query)
+            if found is None:
                 self.send_error(404)
                 return
             try:
-                self._send(200, answer)
+                self._send(200, found)
             finally:
-                redirect.shown()
+                sent()
 
         def send_error(
             self, code: int, message: str | None = None, explain: str | None = None
@@ -113,12 +145,10 @@ def listening(state: str) -> Iterator[Redirect]:
             """Nothing: the code stands in the request line."""
 
     server = _Server(("127.0.0.1", 0), Handler)
-    redirect = Redirect(server.server_port, state)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield redirect
+        yield server.server_port
     finally:
-        redirect.finish(redirect._failure or "The login was given up")
         server.shutdown()
         server.server_close()

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.sso.person import TERMINAL
 
 
@@ -58,7 +59,7 @@ class PlainScreen:
         if self._file is None:
             return
         try:
-            os.write(self._file, f"ecr-py: {line}\n".encode())
+            os.write(self._file, f"ecr-py: {printable(line)}\n".encode())
         except OSError:
             self._file = None  # the terminal has gone; the browser may still do
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Protocol
 
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, LoginRefused
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
@@ -25,6 +25,13 @@ _SPENT_BEFORE_END = 60
 _MARGIN = 60
 # A refresh takes less; whoever waits longer waits for a person.
 _PATIENCE = 1
+# A login that a person has refused or given up is not offered again for so long: docker asks more
+# than once for a pull, and each would open a window.
+_REFUSED_FOR = 60
+
+
+class LeftToDaemon(KeyboardInterrupt):
+    """The person has left a login that the daemon goes on with, for others who wait for it."""
 
 
 class Way(Protocol):
@@ -62,7 +69,8 @@ class Sessions:
         """A live token: the one that is there, a refreshed one, or one from a login.
 
         `rejected` is an access token that the portal did not accept, whatever its file says.
-        Raises LoginNeeded where a person must log in and none is there; else as Login.run.
+        Raises LoginNeeded where a person must log in and none is there, and LoginRefused if one
+        has refused to within the last minute; else as Login.run.
         """
         token = self.files.token(session)
         if token is not None and self._good(token, rejected):
@@ -76,10 +84,14 @@ class Sessions:
             failure = lock.failure_of_the_last()
             if failure and not (isinstance(failure, LoginNeeded) and self._login()):
                 raise failure
+            refusal = _refusal(lock)
             try:
-                token = self._renew(session, token, rejected)
+                token = self._renew(session, token, rejected, lock, refusal)
+            except LoginRefused as error:
+                raise _refused(session, error.what) from None
             except EcrPyError as error:
-                lock.leave(error)
+                if refusal is None:
+                    lock.leave(error)
                 raise
             lock.leave(None)
             return token
@@ -114,16 +126,15 @@ class Sessions:
     def log_in(self, session: SsoSession, login: Way, *, force: bool = False) -> Token:
         """A new token by a login; the one there is, if it is alive, unless `force`.
 
-        Raises as Login.run.
+        A person asks for it: what was refused before is forgotten. Raises as Login.run.
         """
         with self._lock(session) as lock:
             if lock is None:
                 raise login_needed(session)
             if not force and (alive := self.alive(session)):
                 return alive
-            token = self._by_login(session, login)
             lock.leave(None)
-            return token
+            return self._by_login(session, login, lock)
 
     def drop(self, session: SsoSession) -> tuple[bool, Token | None]:
         """Removes the token file: whether there was one, and its token if it was readable.
@@ -146,7 +157,14 @@ class Sessions:
         if self._alive(token):
             end_session(session, token.access_token)
 
-    def _renew(self, session: SsoSession, token: Token | None, rejected: str) -> Token:
+    def _renew(
+        self,
+        session: SsoSession,
+        token: Token | None,
+        rejected: str,
+        lock: Lock,
+        refusal: LoginRefused | None,
+    ) -> Token:
         if token is not None and token.refreshable(self._clock()):
             refreshed = self._refresh(session, token, rejected)
             if refreshed is not None:
@@ -154,11 +172,22 @@ class Sessions:
         login = self._login()
         if login is None:
             raise login_needed(session)
+        if refusal is not None:
+            raise refusal
         log.info("%s: a person is asked to log in", session.start_url)
-        return self._by_login(session, login)
+        return self._by_login(session, login, lock)
 
-    def _by_login(self, session: SsoSession, login: Way) -> Token:
-        token = login.run(session, self.files)
+    def _by_login(self, session: SsoSession, login: Way, lock: Lock) -> Token:
+        try:
+            token = login.run(session, self.files)
+        except LoginRefused as error:
+            lock.leave(_refused(session, error.what))
+            raise
+        except LeftToDaemon:
+            raise
+        except KeyboardInterrupt:
+            lock.leave(_refused(session, "the login was given up"))
+            raise
         self.files.keep_token(session, token)
         return token
 
@@ -212,7 +241,18 @@ class Sessions:
 
 
 def login_needed(session: SsoSession) -> LoginNeeded:
-    name = session.name or session.profile
-    return LoginNeeded(
-        "the SSO session has ended or never began", mend=f"run `ecr-py login {quote(name)}`"
-    )
+    return LoginNeeded("the SSO session has ended or never began", mend=f"run {_command(session)}")
+
+
+def _refusal(lock: Lock) -> LoginRefused | None:
+    """The refusal that still counts."""
+    failure = lock.failure_within(_REFUSED_FOR)
+    return failure if isinstance(failure, LoginRefused) else None
+
+
+def _refused(session: SsoSession, what: str) -> LoginRefused:
+    return LoginRefused(what, mend=f"run {_command(session)}, or try again in a minute")
+
+
+def _command(session: SsoSession) -> str:
+    return f"`ecr-py login {quote(session.name or session.profile)}`"

@@ -4,6 +4,7 @@ import _socket
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import SsoFiles, Token
 from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.screen import Prompt
+from docker_credential_ecr_py.sso.sessions import LeftToDaemon
+from docker_credential_ecr_py.sso.web_address import is_web_address
 from docker_credential_ecr_py.store import client, entry
 
 # Seconds: how often whoever shows the time that is left looks at the clock; and how long the
@@ -34,6 +37,8 @@ class SharedLogin:
             token = self._by_daemon(session, files)
         except Unreachable:
             token = None  # the daemon may know no way to the network that we know
+        except KeyboardInterrupt:
+            raise LeftToDaemon from None
         finally:
             self.own.screen.close()
         return token or self.own.run(session, files)
@@ -54,23 +59,27 @@ class SharedLogin:
         here, order = entry.context(environ).hex(), json.dumps(job).encode().hex()
         try:
             wire.sendall(b"%b login %b %b\n" % (client.PROTOCOL, here.encode(), order.encode()))
-            for report in _reports(wire, self.own):
-                if prompt := report.get("prompt"):
-                    self._show(Prompt(**prompt), opens=report["opens"])
-                elif "result" in report:
-                    if error := report["result"]:
-                        raise revived(dict(error))
-                    return files.token(session)
+            with ExitStack() as opened:
+                for report in _reports(wire, self.own):
+                    if prompt := report.get("prompt"):
+                        self._show(Prompt(**prompt), opened, opens=report["opens"])
+                    elif "result" in report:
+                        if error := report["result"]:
+                            raise revived(dict(error))
+                        return files.token(session)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # a daemon that talks nonsense is none
         finally:
             wire.close()
         return None
 
-    def _show(self, prompt: Prompt, *, opens: bool) -> None:
+    def _show(self, prompt: Prompt, opened: ExitStack, *, opens: bool) -> None:
+        """Raises ValueError for an address that is not a web page's."""
+        if not is_web_address(prompt.address):
+            raise ValueError("not the address of a web page")
         self.own.screen.ask(prompt)
         if opens and self.own.browser is not None:
-            self.own.browser(prompt.address)
+            opened.enter_context(self.own.browser(prompt.address))
 
 
 def _reports(wire: _socket.socket, login: Login) -> Iterator[dict[str, Any]]:

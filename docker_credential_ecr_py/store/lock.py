@@ -52,20 +52,26 @@ class Lock:
         """Why the holder that we waited for failed; None if it did not, or there was none."""
         if self.waited_since is None:
             return None
-        return self._failure_since(self.waited_since)
+        at, error = self._note()
+        return error if self.waited_since <= at <= time.time() else None
 
-    def failed_within(self, seconds: float) -> bool:
-        """Whether the last holder failed, and did so in the last `seconds`."""
-        return self._failure_since(time.time() - seconds) is not None
+    def failure_within(self, seconds: float) -> EcrPyError | None:
+        """Why the last holder failed, if that was at most so many seconds ago.
 
-    def _failure_since(self, moment: float) -> EcrPyError | None:
+        None for a note of the future: the clock was set back.
+        """
+        at, error = self._note()
+        return error if 0 <= time.time() - at <= seconds else None
+
+    def _note(self) -> tuple[float, EcrPyError | None]:
+        """When the last holder failed, and why; 0 and None if it did not."""
         if self.file is None:
-            return None
+            return 0.0, None
         try:
             note = json.loads(os.pread(self.file, 8192, 0))
-            return revived(note["error"]) if moment <= note["at"] <= time.time() else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+            return float(note["at"]), revived(note["error"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
+            return 0.0, None
 
     def leave(self, error: EcrPyError | None) -> None:
         """Tells those who wait why this holder failed, or that it did not."""

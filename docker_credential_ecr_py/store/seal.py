@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.store.lock import Lock, locked
 from docker_credential_ecr_py.whole_file import make_private_folder
 from docker_credential_ecr_py.within import within
@@ -197,6 +198,7 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
 
     Raises KeyringUnavailable.
     """
+    drop_relative_folders(os.environ)  # some backends of keyring run programs
     import keyring  # not on the time of the keyring itself
 
     too_late = _NoAnswer(f"the keyring gave no answer in {LIMIT} seconds")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -22,8 +24,17 @@ from tests.standin.aws import Aws
 
 ECR_PY = HELPER.with_name("ecr-py")
 SESSION = "telia"
-# Hands the address to whoever looks, as a browser would show it.
-BROWSER = '#!/bin/sh\nprintf "%s\\n" "$1" >>"$HOME/addresses"\n'
+# Goes where the page leads that it is given, and leaves both addresses for the test to read.
+BROWSER = """#!/bin/sh
+printf '%s\\n' "$1" >>"$HOME/opened"
+case $1 in
+file:*) page=$(cat "${1#file://}") ;;
+*/login/*) page=$(curl -s --noproxy '*' "$1") ;;
+*) page="href=\\"$1\\"" ;;
+esac
+address=$(printf '%s\\n' "$page" | sed -n 's/.*href="\\([^"]*\\)".*/\\1/p')
+printf '%s\\n' "$address" | sed 's/&amp;/\\&/g' >>"$HOME/addresses"
+"""
 
 _T = TypeVar("_T")
 
@@ -83,8 +94,16 @@ class Person:
 
     @property
     def addresses(self) -> list[str]:
-        """What the browser was told to open, each time."""
-        file = self.home.path / "addresses"
+        """Where the browser went, each time."""
+        return self._left_by_browser("addresses")
+
+    @property
+    def opened(self) -> list[str]:
+        """What the browser was told to open, each time: what other users see of it."""
+        return self._left_by_browser("opened")
+
+    def _left_by_browser(self, name: str) -> list[str]:
+        file = self.home.path / name
         return file.read_text().splitlines() if file.exists() else []
 
     def next_address(self, after: int = 0) -> str:
@@ -177,13 +196,16 @@ _OPENER = build_opener(ProxyHandler({}), _AsItIs)
 def visit(address: str, decision: str = "") -> tuple[int, str]:
     """As a browser: opens an address or, with a decision, presses that button of its form.
 
-    The status and text of the page that it ends on.
+    Follows redirects, those of pages too. The status and text of the page that it ends on.
     """
     data = urlencode({"decision": decision}).encode() if decision else None
     with _OPENER.open(address, data, timeout=20) as page:
         if page.status == 302:
             return visit(page.headers["Location"])
-        return page.status, page.read().decode()
+        text = page.read().decode()
+        if leads := re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', text):
+            return visit(html.unescape(leads[1]), decision)
+        return page.status, text
 
 
 def eventually(what: Callable[[], _T], *, seconds: float = 20) -> _T:

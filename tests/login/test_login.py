@@ -143,14 +143,21 @@ def test_no_session_at_all(person: Person) -> None:
 # By which grant, and at what cost
 
 
-def test_a_legacy_session_takes_the_device_grant(approved: Person, aws: Aws) -> None:
+def test_a_legacy_session_takes_the_device_grant(person: Person, aws: Aws) -> None:
     """Even with a browser: a registration without scopes may not redirect."""
-    approved.has_browser()
-    assert approved.invokes("login", "dev").code == 0
-    assert approved.calls() == ["RegisterClient", "StartDeviceAuthorization", "CreateToken"]
-    address = approved.next_address()
-    assert address.startswith(aws.url)
-    assert "user_code=" in address
+    person.has_browser()
+    with person.at_terminal("ecr-py login dev") as terminal:
+        address = person.next_address()
+        assert address.startswith(aws.url)
+        assert "user_code=" in address
+        visit(address, "allow")
+        assert terminal.wait() == 0
+    asked = person.calls("RegisterClient", "StartDeviceAuthorization", "CreateToken", "Authorize")
+    assert list(dict.fromkeys(asked)) == [
+        "RegisterClient",
+        "StartDeviceAuthorization",
+        "CreateToken",
+    ]
 
 
 def test_a_named_session_with_a_browser_takes_the_code_grant(
@@ -175,13 +182,14 @@ def test_a_named_session_with_a_browser_takes_the_code_grant(
 def test_the_device_grant_where_it_is_asked_for(
     with_session: Person, aws: Aws, option: str
 ) -> None:
-    aws.auto_approve = True
-    assert with_session.invokes("login", option).code == 0
+    with with_session.at_terminal(f"ecr-py login {option}") as terminal:
+        code = terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
+        if option == "--device":
+            assert code in with_session.next_address()
+        aws.approve(code)
+        assert terminal.wait() == 0
     assert aws.count("StartDeviceAuthorization") == 1
-    if option == "--device":
-        assert "user_code=" in with_session.next_address()
-    else:
-        assert with_session.addresses == []
+    assert len(with_session.addresses) == (option == "--device")
 
 
 def test_calls_with_a_live_registration(with_session: Person, aws: Aws) -> None:
@@ -195,6 +203,7 @@ def test_calls_with_a_live_registration(with_session: Person, aws: Aws) -> None:
                 assert terminal.wait() == 0
         else:
             assert person.types("login", *arguments).code == 0
+            eventually(lambda: person.addresses)
     assert aws.count("RegisterClient") == 2  # one for each grant
 
     aws.reset_calls()

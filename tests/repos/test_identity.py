@@ -46,9 +46,8 @@ def test_what_a_get_answers_later_is_not_changed(dev: Person, aws: AwsWithReposi
 def test_an_ended_session_is_begun_anew(dev: Person, aws: AwsWithRepositories) -> None:
     dev.ends_session()
     dev.has_browser()
-    aws.auto_approve = True
     with dev.at_terminal("ecr-py image ls nats --tags >out") as terminal:
-        visit(dev.next_address())
+        visit(dev.next_address(), "allow")
         assert terminal.wait() == 0
     assert (dev.home.path / "out").read_text() == "2.9\n"
     assert aws.count("StartDeviceAuthorization") == 1

@@ -26,6 +26,7 @@ from tests.standin.server import Reply, Request
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 REGISTRATION_LIFETIME = 90 * 86400
 GRANT_LIFETIME = 600
+DEVICE_PORTAL = "https://device.sso.eu-west-1.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -255,13 +256,15 @@ class IdentityCenter(Principals):
             client.client_id, f"{code[:4]}-{code[4:]}", start_url, self.clock() + GRANT_LIFETIME
         )
         device_code = secrets.token_urlsafe(40)
+        direct = request.headers.get("Host", "").startswith("127.0.0.1")
+        page = f"{self.url if direct else DEVICE_PORTAL}/device"
         with self.lock:
             self._devices[device_code] = grant
         document = {
             "deviceCode": device_code,
             "userCode": grant.user_code,
-            "verificationUri": f"{self.url}/device",
-            "verificationUriComplete": f"{self.url}/device?user_code={grant.user_code}",
+            "verificationUri": page,
+            "verificationUriComplete": f"{page}?user_code={grant.user_code}",
             "expiresIn": GRANT_LIFETIME,
             "interval": max(1, round(self.device_interval)),
         }

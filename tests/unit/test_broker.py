@@ -222,7 +222,7 @@ def test_aws_is_not_asked_again_at_once(world: World) -> None:
     (key,) = (selection.key for selection in broker.store.remembered())
     with broker.store.lock(key, wait=0) as lock:
         assert lock is not None
-        assert lock.failed_within(60)
+        assert lock.failure_within(60)
         assert lock.file is not None
         note = json.dumps({"at": time.time() - 61, "error": Unreachable("x").as_note()})
         os.pwrite(lock.file, note.encode().ljust(500), 0)
