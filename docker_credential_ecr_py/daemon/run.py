@@ -21,6 +21,7 @@ from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.records import Records
 from docker_credential_ecr_py.daemon.server import Connection, Server
+from docker_credential_ecr_py.daemon.told import TOLD, Told
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
@@ -63,6 +64,7 @@ class Daemon:
         self._stamps = _NO_STAMPS
         self._settings, self._docker = Settings(), DockerConfig()
         self._named: set[str] = set()
+        folder = entry.runtime_folder(paths.as_bytes(environ))
         self._keeper = Keeper(
             self._records,
             self._start,
@@ -70,6 +72,7 @@ class Daemon:
             environ,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
+            told=Told(Path(os.fsdecode(folder)) / TOLD if folder else None),
         )
 
     def run(self) -> None:
