@@ -18,7 +18,7 @@ from docker_credential_ecr_py.cli.shown import (
     show_table,
     table,
 )
-from docker_credential_ecr_py.daemon.ask import ask_status
+from docker_credential_ecr_py.daemon.presence import find_daemon
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
 from docker_credential_ecr_py.fallback import program_of
 from docker_credential_ecr_py.settings import (
@@ -120,7 +120,7 @@ def show_path() -> None:
 
 def _lack(path: tuple[str, ...], value: object) -> str:
     """What a value needs and is not here, or ""."""
-    if path == ("defaults", "store") and value == "memory" and ask_status(os.environ) is None:
+    if path == ("defaults", "store") and value == "memory" and find_daemon(os.environ) is None:
         return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
     if value == KEYRING and path in (("defaults", "store"), ("defaults", "fallback")):
         from docker_credential_ecr_py.store.seal import Seal

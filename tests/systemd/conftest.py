@@ -59,6 +59,7 @@ def machine(aws: Aws) -> Iterator[Machine]:
         folder.chmod(0o755)
         home = new_home(folder / "home", aws)
         home.environment["XDG_RUNTIME_DIR"] = str(RUNTIME)
+        home.environment["PATH"] = f"{home.path / 'bin'}:{home.environment['PATH']}"
         use_store(home, "file")
         give_away(home.path)
         passed = {"PATH": home.environment["PATH"], **aws.environment()}

@@ -63,6 +63,19 @@ class UserManager:
             command, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
 
+    def start(
+        self, *command: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a command as `run` does, with pipes; it ends with the manager."""
+        return subprocess.Popen(
+            [*self._enter(), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**self.environment, **(environment or {})},
+            cwd="/",
+            start_new_session=True,
+        )
+
     def systemctl(self, *arguments: str) -> str:
         """Return what `systemctl --user` prints. Raises AssertionError if it fails."""
         done = self.run("systemctl", "--user", *arguments)
@@ -112,7 +125,7 @@ def user_manager(home: Path, environment: Mapping[str, str]) -> Iterator[UserMan
         "name": NAME,
         "home": str(home),
         "environment": environment,
-        "command": [SYSTEMD, "--user", "--log-target=console", "--log-level=info"],
+        "command": [SYSTEMD, "--user"],
     }
     with _own_cgroup() as cgroup, log.open("wb") as output:
         namespaces = ["--mount", "--pid", "--cgroup", "--mount-proc", "--fork", "--kill-child"]
@@ -150,7 +163,10 @@ def check_machine() -> None:
 
 
 def _first_process(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Return the PID of what unshare has started; 0 until then. The shell has children too."""
     assert process.poll() is None, log.read_text()
+    if Path(f"/proc/{process.pid}/comm").read_text() != "unshare\n":
+        return 0
     return next(iter(children(process.pid)), 0)
 
 
