@@ -5,14 +5,20 @@ variables and a datagram, so nothing is loaded for it.
 """
 
 import os
+import shutil
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from shlex import quote
 
+SERVICE = "ecr-py.service"
 _FIRST_PASSED = 3
 # Seconds that systemd may take to take a datagram.
 _PATIENCE = 1.0
+_CGROUP = Path("/proc/self/cgroup")
 
 
 def passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
@@ -50,6 +56,32 @@ class Watchdog:
             notify(self._environ, "WATCHDOG=1")
             self._next = now + self._interval
         return self._next - now
+
+
+def browser_outside(environ: Mapping[str, str]) -> str:
+    """Return the value of BROWSER that has the user manager open a page; "" outside the service.
+
+    A browser that is started in the service is under its restrictions, which keep a browser's own
+    sandbox from working, and it is killed when the service ends. What the manager starts instead
+    also knows the person's display.
+    """
+    try:
+        is_inside = f"/{SERVICE}\n" in _CGROUP.read_text()
+    except OSError:
+        is_inside = False
+    if not is_inside:
+        return ""
+    run = shutil.which("systemd-run", path=environ.get("PATH"))
+    if run is None or not os.path.isabs(run):
+        return ""
+    manager = [run, "--user", "--collect", "--quiet"]
+    # The browser lives on when the program that started it has ended.
+    manager.append("--property=KillMode=process")
+    # The usual description holds the command with the address, and the journal would have it.
+    manager.append("--description=Opens a page to log in")
+    command = " ".join(map(quote, [*manager, "--", sys.executable, "-I", "-m", "webbrowser"]))
+    # webbrowser splits its list of browsers there.
+    return "" if os.pathsep in command else f"{command} %s"
 
 
 def _interval(environ: Mapping[str, str]) -> float | None:

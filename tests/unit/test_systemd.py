@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,30 @@ def test_a_manager_that_does_not_listen_is_no_reason_to_end(
         systemd.notify(environ(heard), "READY=1")
     systemd.notify({"NOTIFY_SOCKET": "/nowhere/notify"}, "READY=1")
     systemd.notify({}, "READY=1")
+
+
+def test_outside_of_the_service_the_browser_is_started_as_ever(tmp_path: Path) -> None:
+    run = tmp_path / "systemd-run"
+    run.write_text("#!/bin/sh\n")
+    run.chmod(0o755)
+    assert systemd.browser_outside({"PATH": str(tmp_path)}) == ""
+
+
+def test_inside_of_it_the_manager_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "systemd-run"
+    run.write_text("#!/bin/sh\n")
+    run.chmod(0o755)
+    cgroup = tmp_path / "cgroup"
+    cgroup.write_text("0::/user.slice/user@1000.service/app.slice/ecr-py.service\n")
+    monkeypatch.setattr(systemd, "_CGROUP", cgroup)
+    command = systemd.browser_outside({"PATH": str(tmp_path)})
+    assert command.startswith(f"{run} --user ")
+    assert command.endswith(" -m webbrowser %s")
+    # webbrowser splits the list of browsers at colons.
+    assert ":" not in command
+    assert systemd.browser_outside({"PATH": "/nowhere"}) == ""
+    monkeypatch.chdir(tmp_path)
+    for path in ("", ".", ":/nowhere"):
+        assert systemd.browser_outside({"PATH": path}) == ""
