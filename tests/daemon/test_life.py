@@ -656,13 +656,16 @@ def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(
         assert gone == {socket_file, socket_file.with_name("daemon.lock")}
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
 def test_install_ends_a_daemon_that_was_started_by_hand(
-    home: Home, residents: Residents, systemd: Path
+    home: Home, residents: Residents, systemd: Path, is_stopped: bool
 ) -> None:
     by_hand = residents.start()
+    if is_stopped:
+        by_hand.process.send_signal(signal.SIGSTOP)
     done = ecr_py(home, "daemon", "install")
     assert done.code == 0, done
-    assert by_hand.process.wait(20) == 0
+    assert by_hand.process.wait(20) is not None
     found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
     assert found["pid"] != by_hand.pid
     assert f"pid {found['pid']}" in done.stdout

@@ -136,23 +136,23 @@ def test_systemd_finds_no_fault_with_the_installed_units(installed: Machine) -> 
 
 
 def test_a_stopped_service_is_replaced_by_the_watchdog(installed: Machine) -> None:
-    drop_in(installed, "[Service]\nWatchdogSec=2\n")
+    drop_in(installed, "[Service]\nWatchdogSec=5\n")
     installed.manager.systemctl("restart", "ecr-py.service")
     before = main_pid(installed)
     sends(installed, "STOP", before)
     eventually(lambda: main_pid(installed) not in ("0", before), seconds=PATIENCE)
     assert answers(installed, not_as=before)
-    assert installed.manager.shows("ecr-py.service", "NRestarts") == "1"
+    assert int(installed.manager.shows("ecr-py.service", "NRestarts")) >= 1
 
 
 def test_the_watchdog_lets_a_service_be_that_lives(installed: Machine) -> None:
-    limit = 2
+    limit = 10
     drop_in(installed, f"[Service]\nWatchdogSec={limit}\n")
     installed.manager.systemctl("restart", "ecr-py.service")
     before = main_pid(installed)
     fed = "WatchdogTimestampMonotonic"
     first = int(installed.manager.shows("ecr-py.service", fed))
-    enough = first + 3 * limit * 1_000_000
+    enough = first + 1.5 * limit * 1_000_000
     eventually(
         lambda: int(installed.manager.shows("ecr-py.service", fed)) > enough, seconds=PATIENCE
     )
