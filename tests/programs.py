@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from tests import open_python
 from tests.surroundings import machine_path
 
 
@@ -21,7 +24,11 @@ def need(program: str, version: str = "") -> str:
         path = shutil.which(program, path=folder)
         if path is not None and (not version or version in _version(path)):
             return path
-    reason = f"{program} {version}".strip() + " is not installed"
+    return lacking(f"{program} {version}".strip() + " is not installed")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test for what this machine lacks; in CI, which should lack nothing, fail it."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -43,6 +50,17 @@ def read_only(folder: Path) -> list[str]:
     """What runs a command in a world where nobody, not even root, can write to a folder."""
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     return [*own_mounts(folder), "sh", "-c", mount, str(folder)]
+
+
+def readable_python(folder: Path) -> list[str]:
+    """Return a command that runs the one after it where every user may run this Python.
+
+    It keeps its mounts in `folder`, which must be empty.
+    """
+    if not open_python.closed_folders(open_python.needed_folders()):
+        return []
+    script = Path(open_python.__file__)
+    return [*own_mounts(folder), sys.executable, "-I", str(script), str(folder)]
 
 
 def _version(path: str) -> str:

@@ -24,7 +24,7 @@ from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, miso
 from docker_credential_ecr_py.cli.reach import Reached, proxy_for, reach_all
 from docker_credential_ecr_py.cli.shown import counting
 from docker_credential_ecr_py.cli.status import ENDED, Row, Session, daemon_line
-from docker_credential_ecr_py.daemon.ask import ask_status
+from docker_credential_ecr_py.daemon.presence import RESTART, find_daemon
 from docker_credential_ecr_py.docker_config import DockerConfig
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
@@ -379,23 +379,21 @@ def leftovers(scene: Scene) -> Iterator[Finding]:
 
 
 def daemon(scene: Scene) -> Iterator[Finding]:
-    found = ask_status(scene.environ)
+    found = find_daemon(scene.environ)
     if found is None:
         if scene.settings.store == "memory":
             what = 'none runs, and store = "memory" keeps nothing without it'
             yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
-    elif found["version"] != __version__:
-        what = f"is {found['version']}, and ecr-py {__version__}"
+    elif found.status is None:
+        yield Finding("daemon", NOTE, found.problem, RESTART)
+    elif found.status["version"] != __version__:
+        what = f"is {found.status['version']}, and ecr-py {__version__}"
         yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
     else:
         yield Finding("daemon", OK, daemon_line(found))
-
-
-def failed_renewals(scene: Scene) -> Iterator[Finding]:
-    """What the daemon tried in vain, and tries again."""
-    found = ask_status(scene.environ) or {"failures": []}
-    for what in sorted({failure["what"] for failure in found["failures"]}):
-        yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
+        # What it tried in vain, and tries again.
+        for what in sorted({failure["what"] for failure in found.status["failures"]}):
+            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
 
 
 # The network

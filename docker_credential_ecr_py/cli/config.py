@@ -18,7 +18,7 @@ from docker_credential_ecr_py.cli.shown import (
     show_table,
     table,
 )
-from docker_credential_ecr_py.daemon.ask import ask_status
+from docker_credential_ecr_py.daemon.presence import find_daemon
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
 from docker_credential_ecr_py.fallback import program_of
 from docker_credential_ecr_py.settings import (
@@ -132,7 +132,7 @@ def _take_over() -> None:
 
 def _lack(path: tuple[str, ...], value: object) -> str:
     """What a value needs and is not here, or ""."""
-    if path == _STORE and value == "memory" and ask_status(os.environ) is None:
+    if path == _STORE and value == "memory" and find_daemon(os.environ) is None:
         return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
     if value == KEYRING and path in (_STORE, settings_edit.FALLBACK):
         from docker_credential_ecr_py.store.seal import Seal

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -24,14 +23,22 @@ from docker_credential_ecr_py.cli.shown import (
 )
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.ask import ask_status
-from docker_credential_ecr_py.daemon.service import Service, check_systemd, service
+from docker_credential_ecr_py.daemon.presence import RESTART, Presence, end_daemon, find_daemon
+from docker_credential_ecr_py.daemon.service import (
+    CannotInstall,
+    Service,
+    check_systemd,
+    installed_service,
+    service,
+)
+from docker_credential_ecr_py.daemon.traces import remove_traces
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
 
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
-# Seconds that it may take to start or end.
-_PATIENCE = 10
+# Seconds that it may take to start, on a machine that has a lot to do.
+_PATIENCE = 30
 _NOT_RUNNING = "the daemon does not run"
 
 
@@ -73,8 +80,7 @@ def install(dry_run: bool) -> None:
     ours.write()
     ours.make_way()
     # The system puts its socket where that of one which was started by hand is.
-    if running := ask_status(os.environ):
-        _end(running)
+    end_daemon(os.environ)
     ours.enable()
     for file in ours.files:
         click.echo(f"Wrote {file}")
@@ -84,12 +90,19 @@ def install(dry_run: bool) -> None:
 @daemon.command()
 @failing_in_one_line
 def uninstall() -> None:
-    """Stop it, and remove what install wrote."""
-    removed = _service().uninstall()
+    """Stop it, and remove what install wrote, and what it left."""
+    ours = installed_service(os.environ)
+    try:
+        ours.disable()
+    except CannotInstall as error:
+        click.echo(str(error), err=True)
+    removed = ours.remove()
+    ended = end_daemon(os.environ)
+    remove_traces(os.environ)
     for file in removed:
         report(f"Removed {file}")
     if not removed:
-        click.echo("It was not installed")
+        report("Stopped; it was not installed" if ended else "It was not installed")
 
 
 @daemon.command()
@@ -97,47 +110,53 @@ def uninstall() -> None:
 def start() -> None:
     """Start it in the background."""
     _check_system()
-    if running := ask_status(os.environ):
-        click.echo(f"The daemon runs already: {_summary(running)}")
+    if found := find_daemon(os.environ):
+        click.echo(f"The daemon runs already: {_summary(_answering(found))}")
         return
+    process = None
     if (ours := _installed()) is not None:
         ours.start()
     else:
         nowhere = subprocess.DEVNULL
-        subprocess.Popen(
+        process = subprocess.Popen(
             _DAEMON, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
         )
-    click.echo(f"The daemon runs: {_summary(_wait_for_start())}")
+    click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
 
 
 @daemon.command()
 @failing_in_one_line
 def stop() -> None:
-    """Stop it. Where it is installed, the next login starts it again."""
-    running = ask_status(os.environ)
-    if running is None:
-        click.echo(_NOT_RUNNING.capitalize())
-        return
+    """Stop it, also if it hangs. Where it is installed, the next login starts it again."""
+    is_stopped, failure = False, None
     if (ours := _installed()) is not None:
-        ours.stop()
-        _wait_for_end(running)
+        try:
+            ours.stop()
+            is_stopped = True
+        except CannotInstall as error:
+            # One that was started by hand may run all the same.
+            failure = error
+    if end_daemon(os.environ) or is_stopped:
+        click.echo("Stopped")
+    elif failure is not None:
+        raise failure
     else:
-        _end(running)
-    click.echo("Stopped")
+        click.echo(_NOT_RUNNING.capitalize())
 
 
 @daemon.command()
 @json_option
 @failing_in_one_line
 def status(as_json: bool) -> None:
-    """What it keeps alive, and what failed. Exit 1 where it does not run."""
-    found = ask_status(os.environ)
+    """What it keeps alive, and what failed. Exit 1 where it does not run, or does not answer."""
+    found = find_daemon(os.environ, start_limit=_PATIENCE)
     if as_json:
-        show_json(found)
-    elif found is not None:
-        _show(found)
+        show_json(_as_json(found))
+    elif found is not None and found.status is not None:
+        _show(found.status)
     if found is None:
         raise EcrPyError(_NOT_RUNNING, mend="run `ecr-py daemon start`")
+    _answering(found)
 
 
 @daemon.command()
@@ -182,31 +201,36 @@ def _service() -> Service:
 def _installed() -> Service | None:
     """The service that runs the daemon, where there is one."""
     try:
-        ours = _service()
+        ours = installed_service(os.environ)
     except EcrPyError:
         return None
     return ours if ours.installed else None
 
 
-def _end(running: dict[str, Any]) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(running["pid"], signal.SIGTERM)
-    _wait_for_end(running)
+def _answering(found: Presence) -> dict[str, Any]:
+    """What a daemon says of itself. Raises EcrPyError if it does not answer."""
+    if found.status is None:
+        raise EcrPyError(found.problem, mend=RESTART)
+    return found.status
 
 
-def _wait_for_end(running: dict[str, Any]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while ask_status(os.environ) is not None:
-        if time.monotonic() > deadline:
-            raise EcrPyError(f"the daemon (pid {running['pid']}) does not end")
-        time.sleep(0.05)
+def _as_json(found: Presence | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    if found.status is None:
+        return {"pid": found.pid, "answers": False, "stopped": found.is_stopped}
+    return {**found.status, "answers": True}
 
 
-def _wait_for_start() -> dict[str, Any]:
+def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[str, Any]:
+    """What it says of itself, once it does. Raises EcrPyError, at once if `process` has ended."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
+        ended = process is not None and process.poll() is not None
         if found := ask_status(os.environ):
             return found
+        if ended:
+            break
         time.sleep(0.05)
     raise EcrPyError("the daemon did not start", mend="see `ecr-py daemon logs`")
 

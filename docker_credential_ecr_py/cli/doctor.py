@@ -42,7 +42,6 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     checks.keyring,
     checks.leftovers,
     checks.daemon,
-    checks.failed_renewals,
     checks.network,
 )
 _COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}

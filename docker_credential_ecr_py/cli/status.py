@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from docker_credential_ecr_py.cli.shown import (
     table,
 )
 from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
-from docker_credential_ecr_py.daemon.ask import ask_status
+from docker_credential_ecr_py.daemon.presence import RESTART, Presence, find_daemon
 from docker_credential_ecr_py.docker_config import OURSELVES, DockerConfig, load_docker_config
 from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
@@ -111,7 +111,7 @@ def status(check: bool, as_json: bool) -> None:
             {
                 "registries": [_as_json(row, now) for row in rows],
                 "store": _store(broker),
-                "daemon": daemon_line(ask_status(os.environ)) or None,
+                "daemon": daemon_line(find_daemon(os.environ)) or None,
             }
         )
     else:
@@ -121,13 +121,15 @@ def status(check: bool, as_json: bool) -> None:
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
 
 
-def daemon_line(found: Mapping[str, Any] | None) -> str:
-    """What the daemon says of itself (ask_status), in a few words; "" where there is none."""
+def daemon_line(found: Presence | None) -> str:
+    """What the daemon says of itself, in a few words; "" where there is none."""
     if found is None:
         return ""
-    kept = len(found["registries"])
-    line = f"runs (pid {found['pid']}), registries kept alive: {kept}"
-    failed = len(found["failures"])
+    if found.status is None:
+        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
+    kept = len(found.status["registries"])
+    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
+    failed = len(found.status["failures"])
     return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
 
 
@@ -292,7 +294,7 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
-    yield f"daemon  {daemon_line(ask_status(os.environ)) or 'none'}"
+    yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     mend = "" if asked == len(rows) else ": run `ecr-py configure`"
     yield f"docker  asks ecr-py for {asked} of {len(rows)}{mend}"

@@ -8,10 +8,10 @@ from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.store import client, entry
 
 
-def ask_status(environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """As Daemon's status; None where none runs that we could ask."""
+def ask_status(environ: Mapping[str, str], *, limit: float = client.LIMIT) -> dict[str, Any] | None:
+    """As Daemon's status; None where none runs that we could ask, or answers within `limit`."""
     path = entry.socket_path(paths.as_bytes(environ))
-    answer = client.ask(path, b"status") if path else None
+    answer = client.ask(path, b"status", limit=limit) if path else None
     try:
         return dict(json.loads(answer or b""))
     except (ValueError, TypeError):

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.daemon.machine import machine_salt, network_stamp
+from docker_credential_ecr_py.daemon.outages import Outage, Outages
 from docker_credential_ecr_py.daemon.records import UNUSED, Records
+from docker_credential_ecr_py.daemon.told import Told
 from docker_credential_ecr_py.daemon.workers import Report
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, revived
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, Unreachable, revived
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.sso.files import Token, read_token
 from docker_credential_ecr_py.store import entry
@@ -27,6 +30,8 @@ from docker_credential_ecr_py.store.sealed import SEALED
 # Seconds.
 LONGEST_SLEEP = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
+# Nothing tells that a network beyond the next router works again.
+_LONGEST_PAUSE_OF_OUTAGE = 600.0
 # More than it takes from the first to the longest: 2**1024 is no float any more.
 _DOUBLINGS = 10
 # Renewals are spread over the last twentieth of the fresh half of a token's life.
@@ -60,13 +65,17 @@ class Ending:
 
 @dataclass
 class Failure:
-    """Why a job failed, how often in turn, and when it is tried again."""
+    """Why a job failed, how often in turn, and when it is tried again.
+
+    `outage` says where, if nothing answered there.
+    """
 
     what: str
     tries: int
     at: float
     again: float
     files: bytes
+    outage: Outage | None = None
 
     def pauses(self, now: float, files: bytes) -> bool:
         """Still to wait; not where a file has changed since, nor where the clock was set."""
@@ -128,11 +137,14 @@ class Keeper:
     named: Callable[[], Iterable[str]]
     watched: list[bytes]
     clock: Callable[[], float] = time.time
+    told: Told = field(default_factory=lambda: Told(None))
+    salt: bytes = field(default_factory=machine_salt)
+    network: Callable[[], bytes] = network_stamp
+    _outages: Outages = field(default_factory=Outages)
     _busy: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
     _done: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, Failure] = field(default_factory=dict)
-    _told: set[tuple[bytes, float]] = field(default_factory=set)
     _to_unseal: bool = False
 
     def turn(self) -> float:
@@ -140,6 +152,7 @@ class Keeper:
         now = self.clock()
         known = self._known(now)
         self._seen.clear()
+        self._end_outages(known, now)
         due = [now + LONGEST_SLEEP]
         due += self._renew(known, now)
         due += self._refresh(known, now)
@@ -229,7 +242,7 @@ class Keeper:
             times = self.records.times(one.key.encode(), SEALED)
             when, ahead = now, 0.0
             if times is not None and times[0] <= now < times[2]:
-                ahead = (times[1] - times[0]) * _SPREAD * _share(key)
+                ahead = (times[1] - times[0]) * _SPREAD * self._share(key)
                 when = times[1] - ahead
             yield self._do(f"renew {key}", when, now, one, ahead)
         for host in set(self.named()) - {one.host for one in known}:
@@ -250,12 +263,11 @@ class Keeper:
 
     def _tell_of(self, path: bytes, token: Token, one: _Known, now: float) -> float:
         when = token.expires - _TELL_BEFORE_END
-        ending = (path, token.expires)
-        if ending in self._told or now > token.expires + _ENDED_LATELY:
+        if self.told.knows(path, token.expires) or now > token.expires + _ENDED_LATELY:
             return now + LONGEST_SLEEP
         if now < when:
             return when
-        self._told = {told for told in self._told if told[0] != path} | {ending}
+        self.told.add(path, token.expires)
         self.tell(Ending(one.host, self._profile(one), token.expires, one.environ or {}))
         return now + LONGEST_SLEEP
 
@@ -291,14 +303,16 @@ class Keeper:
         if what == "renew":
             order["ahead"] = ahead
         log.debug("%s is due", job)
-        self.start(order, environ, lambda report: self._ended(job, files, report))
+        places = _places(what, one)
+        self.start(order, environ, lambda report: self._ended(job, files, places, report))
         return now + LONGEST_SLEEP
 
-    def _ended(self, job: str, files: bytes, report: Report) -> None:
+    def _ended(self, job: str, files: bytes, places: frozenset[str], report: Report) -> None:
         self._busy.discard(job)
         now = self.clock()
         error = _error_in(report)
         if error is None:
+            self._outages.note_success(places, now)
             self._failures.pop(job, None)
             self._done[job] = now
             if job == "unseal":
@@ -306,11 +320,30 @@ class Keeper:
             return
         tries = self._failures[job].tries + 1 if job in self._failures else 1
         pause = min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE)
+        outage = None
         if isinstance(error, LoginNeeded):
             pause = _LONGEST_PAUSE  # until the token file changes
-        pause *= 0.9 + 0.2 * _share(f"{job} {tries}")
-        self._failures[job] = Failure(str(error), tries, now, now + pause, files)
+        elif isinstance(error, Unreachable):
+            pause = min(pause, _LONGEST_PAUSE_OF_OUTAGE)
+            outage = Outage(places, self.network())
+        pause *= 0.9 + 0.2 * self._share(f"{job} {tries}")
+        self._failures[job] = Failure(str(error), tries, now, now + pause, files, outage)
         log.warning("%s failed (%d): %s", job, tries, error)
+
+    def _end_outages(self, known: list[_Known], now: float) -> None:
+        """Try again at once what waits for a network or an endpoint that answers by now."""
+        waiting = [failure for failure in self._failures.values() if failure.outage]
+        if not waiting:
+            return
+        for one in known:
+            times = self.records.times(one.key.encode(), SEALED) if self._renews(one) else None
+            if times is not None:  # fetched by a worker, or by somebody's get
+                self._outages.note_success(_places("renew", one), times[0])
+        network = self.network()
+        for failure in waiting:
+            if failure.outage and self._outages.is_over(failure.outage, failure.at, now, network):
+                # If it is too early (no name is resolved yet, say), the pauses begin anew.
+                failure.tries, failure.again, failure.outage = 0, now, None
 
     def _forget_old(self, now: float) -> None:
         """Keeps the failures of what is due still."""
@@ -334,6 +367,13 @@ class Keeper:
         path = one.token_file
         return path is not None and entry.stamp(path) == entry.ABSENT
 
+    def _share(self, name: str) -> float:
+        """A part of 1 for each name: what is spread must not be random anew at each look.
+
+        Another on each machine, or else those of a company would all ask at the same moment.
+        """
+        return zlib.crc32(self.salt + name.encode(errors="surrogateescape")) / 2**32
+
     def _unknown(self, host: str) -> _Known:
         selection = Remembered(host, "", {}, {})
         return _Known(host, selection, b"", 0.0, self.boundary.own_environment, {})
@@ -344,9 +384,14 @@ def _token(path: bytes) -> Token | None:
     return read_token(Path(os.fsdecode(path)), more_looks=0)
 
 
-def _share(name: str) -> float:
-    """A part of 1 for each name: what is spread must not be random anew at each look."""
-    return zlib.crc32(name.encode(errors="surrogateescape")) / 2**32
+def _places(what: str, one: _Known | None) -> frozenset[str]:
+    """Where a job asks: ECR of a region, and the SSO portal of one. Empty if that is unknown."""
+    found = set()
+    if one is not None and what == "renew" and (region := one.selection.details.get("region")):
+        found.add(f"ecr {region}")
+    if one is not None and one.token_file and (token := _token(one.token_file)):
+        found.add(f"sso {token.region}")
+    return frozenset(found)
 
 
 def _error_in(report: Report) -> EcrPyError | None:

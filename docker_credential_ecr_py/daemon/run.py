@@ -15,12 +15,15 @@ from types import FrameType
 from typing import Any
 
 from docker_credential_ecr_py import __version__, paths
+from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.keeper import LONGEST_SLEEP, Ending, Keeper
 from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
+from docker_credential_ecr_py.daemon.presence import LOCK, hold_lock
 from docker_credential_ecr_py.daemon.records import Records
-from docker_credential_ecr_py.daemon.server import Connection, Server
+from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
+from docker_credential_ecr_py.daemon.told import TOLD, Told
 from docker_credential_ecr_py.daemon.workers import Report, Worker, Workers
 from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
@@ -31,8 +34,6 @@ from docker_credential_ecr_py.store import entry
 from docker_credential_ecr_py.store.lock import open_lock
 from docker_credential_ecr_py.whole_file import make_private_folder
 
-# systemd passes the sockets that it opened for us from here on: sd_listen_fds(3).
-_FIRST_PASSED = 3
 _NO_STAMPS: tuple[bytes, ...] = ()
 # The stores whose credentials are in our memory.
 _IN_MEMORY = ("memory", "keyring")
@@ -55,6 +56,7 @@ class Daemon:
         self._selector = selectors.DefaultSelector()
         self._server = Server(self._selector, self._serve)
         self._workers = Workers(self._selector)
+        self._watchdog = systemd.Watchdog(environ)
         self._logins = Logins(self._workers, self._later, self._look_now)
         cache = paths.cache_folder()
         root = os.fsencode(cache) if cache else None
@@ -69,6 +71,7 @@ class Daemon:
         self._stamps = _NO_STAMPS
         self._settings, self._docker = Settings(), DockerConfig()
         self._named: set[str] = set()
+        folder = entry.runtime_folder(paths.as_bytes(environ))
         self._keeper = Keeper(
             self._records,
             self._start,
@@ -76,6 +79,7 @@ class Daemon:
             self._boundary,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
+            told=Told(Path(os.fsdecode(folder)) / TOLD if folder else None),
         )
 
     def run(self) -> None:
@@ -88,12 +92,15 @@ class Daemon:
         if why := paths.why_root_runs_no_daemon(self._environ):
             raise CannotRun(why, mend="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
-            passed = _passed_sockets(self._environ)
-            for listener in passed or [_bound(socket_path)]:
+            passed = systemd.passed_sockets(self._environ)
+            for listener in passed:
                 self._server.listen(listener)
+            is_bound = not (passed and is_reached_at(socket_path))
+            if is_bound:  # systemd has passed none, or one whose file was deleted
+                self._server.listen(_bound(socket_path))
             ours = entry.stamp(socket_path)
             self._heed_signals()
-            _tell_systemd(self._environ, "READY=1")
+            systemd.notify(self._environ, "READY=1")
             log.info("daemon started, %s", os.fsdecode(socket_path))
             try:
                 while not self._ending:
@@ -102,8 +109,8 @@ class Daemon:
                         raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
                     self._turn()
             finally:
-                _tell_systemd(self._environ, "STOPPING=1")
-                if not passed and entry.stamp(socket_path) == ours:
+                systemd.notify(self._environ, "STOPPING=1")
+                if is_bound and entry.stamp(socket_path) == ours:
                     with suppress(OSError):
                         os.unlink(socket_path)
                 self._workers.stop()
@@ -115,7 +122,12 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look()
-        timers = [self._server.expire(), self._workers.expire(), self._ring()]
+        timers = [
+            self._server.expire(),
+            self._workers.expire(),
+            self._ring(),
+            self._watchdog.feed(),
+        ]
         waits = [self._next_look - now, *timers]
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
@@ -306,18 +318,33 @@ def _only_one(folder: Path) -> Iterator[None]:
         make_private_folder(folder)
         if not entry.is_private_folder(os.fsencode(folder)):
             raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
-        file = open_lock(folder / "daemon.lock")
+        file = _opened_lock(folder / LOCK)
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
-        except OSError as error:
-            raise CannotRun(f"{folder} cannot be locked: {error.strerror}") from None
+        hold_lock(file)
         yield
     finally:
+        os.close(file)
+
+
+def _opened_lock(path: Path) -> int:
+    """Open the lock file, and lock it. Raises CannotRun if another has it, and OSError."""
+    while True:
+        file = open_lock(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # `uninstall` may have removed it between the two: then it locks nobody out.
+            if os.path.samestat(os.fstat(file), path.lstat()):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(file)
+            raise CannotRun(f"{path.parent} cannot be locked: {error.strerror}") from None
         os.close(file)
 
 
@@ -334,23 +361,6 @@ def _bound(path: bytes) -> socket.socket:
     finally:
         os.umask(before)
     return listener
-
-
-def _passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
-    """Those of systemd's socket activation."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    count = int(environ.get("LISTEN_FDS", "0"))
-    return [socket.socket(fileno=_FIRST_PASSED + number) for number in range(count)]
-
-
-def _tell_systemd(environ: Mapping[str, str], state: str) -> None:
-    """sd_notify(3), of which a daemon needs no more than one datagram."""
-    address = environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
-        wire.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
 
 
 def _allow_many_files() -> None:

@@ -5,8 +5,10 @@ one selector: a request takes tens of microseconds, so nothing is gained by more
 """
 
 import errno
+import os
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -201,3 +203,21 @@ class Server:
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.close()
+
+
+def is_reached_at(path: bytes) -> bool:
+    """Whether who connects to `path` reaches this process, which listens somewhere.
+
+    The kernel says who listens at the other end. What is undecided counts as reached.
+    """
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.setblocking(False)
+        try:
+            wire.connect(os.fsdecode(path))
+            # struct ucred: pid, uid, gid
+            told = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except BlockingIOError:  # its queue is full, so somebody knows the way
+            return True
+        except OSError:
+            return False
+    return int.from_bytes(told[:4], sys.byteorder) == os.getpid()

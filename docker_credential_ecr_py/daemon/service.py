@@ -6,6 +6,7 @@ The templates are in units/. Files of the same name that are not ours are left a
 import os
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Service:
     """`files` are paths and what goes there; the commands are run after, or before they go.
 
     `to_make_way` ends what an earlier installation runs; it may fail, for there may be none.
+    `links` are what enabling it adds; `folders` go at the end if they are empty.
     """
 
     manager: str
@@ -71,6 +73,8 @@ class Service:
     to_stop: tuple[tuple[str, ...], ...]
     to_end: tuple[tuple[str, ...], ...]
     after_removal: tuple[tuple[str, ...], ...] = ()
+    links: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -79,7 +83,7 @@ class Service:
     def write(self) -> None:
         """Raises CannotInstall."""
         for file in self.files:
-            if file.exists() and not _is_ours(file):
+            if os.path.lexists(file) and not _is_ours(file):
                 raise CannotInstall(f"{file} is not ours: move it away first")
         try:
             for file, text in self.files.items():
@@ -97,16 +101,29 @@ class Service:
         """Runs it, now and at each login. Raises CannotInstall."""
         _run(self.to_start)
 
-    def uninstall(self) -> list[Path]:
-        """What was removed. Raises CannotInstall."""
-        ours = [file for file in self.files if _is_ours(file)]
-        if ours:
+    def disable(self) -> None:
+        """End it, now and at each login, while its files are there. Raises CannotInstall."""
+        if any(map(_is_ours, self.files)):
             _run(self.to_end)
-        for file in ours:
-            with open_folder(file.parent) as folder:
-                folder.remove(file.name)
+
+    def remove(self) -> list[Path]:
+        """Remove its files, and the links to them. Returns those files. Raises CannotInstall."""
+        ours = [file for file in self.files if _is_ours(file)]
+        # A file of the same name that is not ours may be enabled too.
+        names = {file.name for file in self.files if file in ours or not os.path.lexists(file)}
+        links = [link for link in self.links if link.name in names and link.is_symlink()]
+        try:
+            for path in (*links, *ours):
+                with open_folder(path.parent) as folder:
+                    folder.remove(path.name)
+        except OSError as error:
+            raise CannotInstall(f"{path} cannot be removed: {error.strerror}") from None
+        for empty in self.folders if ours else ():
+            with suppress(OSError):  # there is something else in it
+                empty.rmdir()
         if ours:
-            _run(self.after_removal)
+            with suppress(CannotInstall):  # no manager that runs has read them
+                _run(self.after_removal)
         return ours
 
     def start(self) -> None:
@@ -117,10 +134,14 @@ class Service:
 
 
 def service(program: str, environ: Mapping[str, str], platform: str = sys.platform) -> Service:
-    """How this system runs the daemon. Raises CannotInstall where it has no way."""
+    """How this system runs the daemon. Raises CannotInstall where it has no way.
+
+    Or where a value cannot be written into the files of a service.
+    """
     # launchd knows no runtime folder; the helper asks where the shell says.
     names = (*_PASSED_ON, "XDG_RUNTIME_DIR") if platform == "darwin" else _PASSED_ON
     passed = {name: environ[name] for name in names if environ.get(name)}
+    _check_values({"the path of ecr-py": program, **passed})
     if platform == "darwin":
         return _launchd(program, passed)
     if platform == "linux":
@@ -128,13 +149,42 @@ def service(program: str, environ: Mapping[str, str], platform: str = sys.platfo
     raise CannotInstall("the daemon runs on Linux and macOS")
 
 
+def installed_service(environ: Mapping[str, str], platform: str = sys.platform) -> Service:
+    """As service(), to start, stop or remove it: whatever else this environment holds."""
+    places = {name: environ[name] for name in ("XDG_CONFIG_HOME",) if name in environ}
+    return service("ecr-py", places, platform)
+
+
+def _check_values(values: Mapping[str, str]) -> None:
+    """Raise CannotInstall for a value that would become more than a value in a unit or a plist.
+
+    A line break would begin another line of the unit. What else is refused is not XML, or not
+    UTF-8, so the system would refuse the file or leave out the line.
+    """
+    for name, value in values.items():
+        wrong = next(filter(_is_refused, value), None)
+        if wrong is not None:
+            is_byte = unicodedata.category(wrong) == "Cs"
+            what = "a byte that is not UTF-8" if is_byte else f"the character U+{ord(wrong):04X}"
+            raise CannotInstall(
+                f"{name} holds {what}, which the file of a service cannot hold",
+                mend="change it, and install again",
+            )
+
+
+def _is_refused(character: str) -> bool:
+    """Control characters, bytes that are not UTF-8, and what Unicode never assigns."""
+    number = ord(character)
+    unassigned = 0xFDD0 <= number <= 0xFDEF or number & 0xFFFE == 0xFFFE
+    return unassigned or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
 def _is_ours(file: Path) -> bool:
-    """Whether install wrote it."""
+    """Whether `daemon install` wrote it."""
     try:
-        content = read_if_there(file)
+        return _OURS.encode() in (read_if_there(file) or b"")
     except OSError:
         return False
-    return content is not None and _OURS.encode() in content
 
 
 def check_systemd() -> None:
@@ -152,9 +202,13 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
     config = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     folder = Path(config) / "systemd" / "user"
     lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in passed.items()]
-    text = _template("ecr-py.service", _quoted(program), lines)
+    text = _template("ecr-py.service", _program(program), lines)
     systemctl = ("systemctl", "--user")
     units = ("ecr-py.socket", "ecr-py.service")
+    links = (
+        folder / "sockets.target.wants" / "ecr-py.socket",
+        folder / "default.target.wants" / "ecr-py.service",
+    )
     return Service(
         "systemd",
         {
@@ -169,7 +223,10 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
         ),
         to_stop=((*systemctl, "stop", *units),),
         to_end=((*systemctl, "disable", "--now", *units),),
-        after_removal=((*systemctl, "daemon-reload"),),
+        # A unit that failed is listed until that is reset; one that did not cannot be.
+        after_removal=((*systemctl, "daemon-reload"), (*systemctl, "reset-failed", *units)),
+        links=links,
+        folders=(*(link.parent for link in links), folder, folder.parent),
     )
 
 
@@ -198,6 +255,16 @@ def _template(name: str, program: str, environment: list[str]) -> str:
     text = (_UNITS / name).read_text()
     lines = "\n".join(environment)
     return text.replace("@PROGRAM@", program).replace("@ENVIRONMENT@\n", lines + "\n" * bool(lines))
+
+
+def _program(path: str) -> str:
+    """Return the beginning of a command line for systemd.
+
+    It refuses quotes and backslashes in the path of a program, but not in an argument.
+    """
+    if not set(path) & set("'\"\\"):
+        return _quoted(path)
+    return f"""/bin/sh -c 'exec "$$0" "$$@"' {_quoted(path).replace("$", "$$")}"""
 
 
 def _quoted(text: str) -> str:

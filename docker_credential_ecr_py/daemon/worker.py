@@ -21,6 +21,7 @@ from typing import Any
 
 from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.hygiene import keep_to_ourselves
 from docker_credential_ecr_py.log import log, start_log
@@ -84,6 +85,8 @@ def login(session: dict[str, Any], device: bool, browser: bool, limit: float) ->
 
 
 def log_in(host: str, limit: float) -> None:
+    if outside := systemd.browser_outside(os.environ):
+        os.environ["BROWSER"] = outside
     if browser_command(os.environ) is None:
         os.environ.update(_display())
     broker = Broker()

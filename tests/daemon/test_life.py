@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -31,6 +32,7 @@ from tests.daemon.resident import (
     ecr_py,
     names,
     processes_of,
+    short_folder,
     socket_path,
     state,
     use_store,
@@ -66,6 +68,9 @@ import os
 from docker_credential_ecr_py.daemon.service import service
 agent = service("/opt/ecr-py", os.environ, "darwin")
 """
+
+
+OTHERS = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
 
 
 # One daemon
@@ -341,6 +346,43 @@ def test_it_takes_the_socket_that_systemd_opened(
     assert socket_path(home).stat().st_ino == inode
 
 
+def test_a_socket_of_systemds_whose_file_is_gone_is_replaced(
+    home: Home, residents: Residents
+) -> None:
+    """As with a unit of an older version, which systemd does not start again with the service."""
+    resident = activated(home, residents)
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(str(socket_path(home)))  # it is started
+        socket_path(home).unlink()
+        eventually(lambda: socket_path(home).exists())
+        assert resident.status()["pid"] == resident.pid
+    resident.process.terminate()
+    assert resident.process.wait(10) == 0
+    assert not socket_path(home).exists()
+
+
+def inode(path: Path) -> int | None:
+    """None between the end of one file and the beginning of the next."""
+    try:
+        return path.lstat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def test_something_else_in_the_place_of_systemds_socket_is_replaced(
+    home: Home, residents: Residents
+) -> None:
+    resident = activated(home, residents)
+    with socket.socket(socket.AF_UNIX) as wire, socket.socket(socket.AF_UNIX) as another:
+        wire.connect(str(socket_path(home)))
+        socket_path(home).unlink()
+        another.bind(str(socket_path(home)))
+        another.listen()
+        theirs = inode(socket_path(home))
+        eventually(lambda: inode(socket_path(home)) not in (None, theirs))
+        assert resident.status()["pid"] == resident.pid
+
+
 def test_no_other_daemon_runs_beside_one_of_systemd(home: Home, residents: Residents) -> None:
     resident = activated(home, residents)
     eventually(lambda: resident.ask(b"status"))
@@ -354,6 +396,30 @@ def test_sockets_that_were_opened_for_another_process_are_left_alone(
     resident = residents.start({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
     assert socket_path(home).exists()
     assert resident.status()["pid"] == resident.pid
+
+
+def test_systemd_hears_that_it_lives(home: Home, residents: Residents) -> None:
+    path = f"{home.environment['XDG_RUNTIME_DIR']}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+        wire.settimeout(60)
+        wire.bind(path)
+        residents.start({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000000"}, answers=False)
+        assert [wire.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+
+
+@pytest.mark.parametrize("told", [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "0"}, OTHERS])
+def test_a_watchdog_that_is_not_its_own_hears_nothing(
+    home: Home, residents: Residents, told: dict[str, str]
+) -> None:
+    path = f"{home.environment['XDG_RUNTIME_DIR']}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
+        wire.settimeout(60)
+        wire.bind(path)
+        resident = residents.start({"NOTIFY_SOCKET": path, **told})
+        assert wire.recv(100) == b"READY=1"
+        resident.looks()
+        resident.process.terminate()
+        assert wire.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -515,18 +581,92 @@ def test_install_writes_starts_and_uninstall_takes_it_back(
     assert ecr_py(home, "daemon", "start").code == 0
     assert ecr_py(home, "daemon", "install").code == 0
     assert ecr_py(home, "daemon", "uninstall").code == 0
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
     assert "disable --now ecr-py.socket ecr-py.service" in systemd.read_text()
     assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
 
 
-def test_install_ends_a_daemon_that_was_started_by_hand(
+def test_uninstall_removes_all_where_systemd_does_not_answer(
     home: Home, residents: Residents, systemd: Path
 ) -> None:
+    """In a container, or over SSH: then nobody else would."""
+    assert ecr_py(home, "daemon", "install").code == 0
+    folder = home.path / ".config" / "systemd" / "user"
+    for link in ("default.target.wants/ecr-py.service", "sockets.target.wants/ecr-py.socket"):
+        (folder / link).parent.mkdir()
+        (folder / link).symlink_to(folder / Path(link).name)
+    home.write(home.path / "bin" / "systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
+    done = ecr_py(home, "daemon", "uninstall")
+    assert (done.code, done.stderr.count("\n")) == (0, 1)
+    assert "no bus" in done.stderr
+    assert not folder.parent.exists()
+    assert not socket_path(home).parent.exists()
+    assert processes_of(home) == []
+
+
+def test_uninstall_leaves_a_link_of_somebody_elses(home: Home, systemd: Path) -> None:
+    theirs = home.write(home.path / ".config" / "systemd" / "user" / "ecr-py.service", "[Unit]\n")
+    link = theirs.parent / "default.target.wants" / "ecr-py.service"
+    link.parent.mkdir()
+    link.symlink_to(theirs)
+    assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
+    assert link.is_symlink()
+    assert theirs.exists()
+
+
+def test_stop_ends_one_by_hand_where_systemd_does_not_answer(
+    home: Home, residents: Residents, systemd: Path
+) -> None:
+    assert ecr_py(home, "daemon", "install").code == 0
+    home.write(home.path / "bin" / "systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
+    assert ecr_py(home, "daemon", "stop").stdout == "Stopped\n"
+    assert "no bus" in ecr_py(home, "daemon", "stop").line
+
+
+def test_uninstall_leaves_the_locks_that_are_held(home: Home, resident: Resident) -> None:
+    """With store = "memory" the helper's locks are there too."""
+    home.get(registry(DEV))
+    folder = socket_path(home).parent / "locks"
+    (held,) = folder.iterdir()
+    with held.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert ecr_py(home, "daemon", "uninstall").code == 0
+        assert [file.name for file in socket_path(home).parent.rglob("*")] == ["locks", held.name]
+    assert ecr_py(home, "daemon", "uninstall").code == 0
+    assert not folder.parent.exists()
+
+
+def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(
+    home: Home, residents: Residents
+) -> None:
+    """Where there is no runtime folder."""
+    if Path(f"/run/user/{os.geteuid()}").exists():
+        pytest.skip("this user has a runtime folder, which is taken before the cache")
+    nowhere = {"XDG_RUNTIME_DIR": ""}
+    with short_folder() as folder:
+        nowhere["XDG_CACHE_HOME"] = str(folder)
+        home.environment |= nowhere
+        resident = residents.start(answers=False)
+        socket_file = folder / "ecr-py" / "daemon.sock"
+        eventually(socket_file.exists)
+        home.get(registry(DEV))
+        kept = set((folder / "ecr-py").rglob("*"))
+        assert ecr_py(home, "daemon", "uninstall").stdout == "Stopped; it was not installed\n"
+        assert resident.process.wait(20) is not None
+        gone = kept - set((folder / "ecr-py").rglob("*"))
+        assert gone == {socket_file, socket_file.with_name("daemon.lock")}
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_install_ends_a_daemon_that_was_started_by_hand(
+    home: Home, residents: Residents, systemd: Path, is_stopped: bool
+) -> None:
     by_hand = residents.start()
+    if is_stopped:
+        by_hand.process.send_signal(signal.SIGSTOP)
     done = ecr_py(home, "daemon", "install")
     assert done.code == 0, done
-    assert by_hand.process.wait(20) == 0
+    assert by_hand.process.wait(20) is not None
     found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
     assert found["pid"] != by_hand.pid
     assert f"pid {found['pid']}" in done.stdout

@@ -479,6 +479,28 @@ def test_workers_have_no_secret_in_environment_and_arguments(
     assert b"AKIADEV" not in environ
 
 
+def test_an_outage_ends_for_all_when_one_get_is_answered(
+    home: Home, aws: Aws, start: Start
+) -> None:
+    """The others need not wait for their next tries."""
+    for account in (DEV, STAGE):
+        home.get(registry(account))
+    let_pass(home, HALF_LIFE + 60)
+    aws.fault(TOKEN, "close")
+    resident = start("file")
+    eventually(lambda: len(resident.failures) == 2, seconds=60)
+    resident.looks()
+    assert {failure["tries"] for failure in resident.failures} == {1}
+    aws.clear_faults()
+    aws.reset_calls()
+    resident.looks()
+    assert aws.count(TOKEN) == 0
+    assert home.get(registry(PROD)).code == 0
+    resident.looks()
+    assert resident.failures == []
+    assert aws.count(TOKEN) == 3
+
+
 def test_a_renewal_asks_as_the_one_who_asked(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV), AWS_PROFILE="stage")
     let_pass(home, HALF_LIFE + 60)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.daemon.told import TOLD
 from docker_credential_ecr_py.sso.files import read_token
 from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.breaking.test_secrets import Secrets
-from tests.daemon.resident import TOKEN, Resident
+from tests.daemon.resident import TOKEN, Resident, socket_path
 from tests.home import DEV, STAGE, START_URL, Home, registry
 from tests.login.person import BROWSER, SESSION, Person, eventually, visit
 from tests.standin.aws import Aws
@@ -172,6 +174,23 @@ def test_a_session_that_needs_a_person_causes_one_notification(
     assert any(argument.startswith("--action=login=") for argument in arguments)
     assert Secrets(aws).within(said.encode()) == []
     assert aws.count() == 0
+
+
+def test_a_daemon_that_starts_again_does_not_repeat_it(
+    desktop: Desktop, aws: Aws, start: Start
+) -> None:
+    legacy_session_ends_in(desktop, aws, 10 * MINUTES)
+    resident = start("file")
+    eventually(lambda: desktop.told)
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        resident.process.send_signal(number)
+        resident.process.wait(20)
+        resident = start("file")
+        resident.looks()
+    assert len(desktop.told) == 1
+    kept = socket_path(desktop.home).with_name(TOLD)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert Secrets(aws).within(kept.read_bytes()) == []
 
 
 def test_one_that_ends_later_causes_none(desktop: Desktop, aws: Aws, start: Start) -> None:

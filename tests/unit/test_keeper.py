@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,10 @@ from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.keeper import MOST_REGISTRIES, Ending, Keeper
 from docker_credential_ecr_py.daemon.records import Records
+from docker_credential_ecr_py.daemon.told import Told
 from docker_credential_ecr_py.daemon.workers import Report
-from docker_credential_ecr_py.errors import LoginNeeded, Unreachable
+from docker_credential_ecr_py.errors import AccessDenied, LoginNeeded, Unreachable
+from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.files import Registration, SsoFiles, Token
 from docker_credential_ecr_py.store import entry
@@ -39,6 +42,7 @@ class World:
         default_factory=list
     )
     told: list[Ending] = field(default_factory=list)
+    network: bytes = b"home"
 
     def __post_init__(self) -> None:
         self.settings = self.root / "settings"
@@ -48,6 +52,10 @@ class World:
         environ = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "AWS_PROFILE": "other"}
         self.boundary = Boundary(environ, cache)
         self.records = Records(cache, self.boundary)
+        self.starts()
+
+    def starts(self, salt: bytes = b"machine") -> None:
+        """The daemon starts, or starts again."""
         self.keeper = Keeper(
             self.records,
             lambda job, environ, ends: self.started.append((job, environ, ends)),
@@ -56,6 +64,9 @@ class World:
             lambda: self.named,
             [os.fsencode(self.settings)],
             clock=lambda: self.now,
+            told=Told(self.root / "told.json"),
+            salt=salt,
+            network=lambda: self.network,
         )
 
     def keeps(self, host: str = HOST, key: str = "key", token_file: str = "") -> None:
@@ -64,7 +75,8 @@ class World:
         self.store.save(key, fresh)
         path = os.fsencode(self.files.folder / token_file)
         stamps = {path: entry.PRESENT} if token_file else {}
-        self.store.remember(Remembered(host, key, stamps, {"profile": "dev"}))
+        details = {"profile": "dev", "region": Registry.parse(host).region}
+        self.store.remember(Remembered(host, key, stamps, details))
 
     def turns(self, end: Report | None = None) -> list[Report]:
         """What a turn starts. `end` is how each job ends at once."""
@@ -184,6 +196,125 @@ def test_what_has_failed_for_months_is_still_tried_each_hour(world: World) -> No
         world.now += 1.5 * HOUR
 
 
+AWAY: Report = {"result": Unreachable("AWS is away").as_note()}
+
+
+def fails_for_hours(world: World, error: Report = AWAY) -> None:
+    """What is due has failed until the pauses are at their longest."""
+    for _ in range(20):
+        assert len(world.turns(error)) == len(world.keeper.status()["failures"])
+        world.now += 1.5 * HOUR
+    world.turns(error)
+    world.now += 60
+    assert world.turns() == []
+
+
+def test_an_outage_does_not_put_off_the_next_try_for_an_hour(world: World) -> None:
+    """Nothing here may tell that a network far away works again."""
+    world.named = {OTHER}
+    fails_for_hours(world)
+    world.now += 0.2 * HOUR
+    assert len(world.turns()) == 1
+
+
+def test_another_network_ends_the_pauses_of_an_outage(world: World) -> None:
+    world.named = {OTHER}
+    fails_for_hours(world)
+    world.network = b"office"
+    # Nothing has an address yet.
+    assert len(world.turns(AWAY)) == 1
+    world.now += 60
+    assert len(world.turns(DONE)) == 1
+    assert world.keeper.status()["failures"] == []
+
+
+def test_a_network_that_goes_and_comes_back_is_tried_once_each_time(world: World) -> None:
+    world.named = {OTHER}
+    fails_for_hours(world)
+    tries = 0
+    for network in (b"", b"home", b"", b"home"):
+        world.network = network
+        for _ in range(3):
+            world.now += 1
+            tries += len(world.turns(AWAY))
+    assert tries == 4
+
+
+def test_another_network_is_no_reason_to_ask_a_portal_again_that_refused(world: World) -> None:
+    world.named = {OTHER}
+    fails_for_hours(world, {"result": AccessDenied("no").as_note()})
+    world.network = b"office"
+    assert world.turns() == []
+
+
+def test_a_get_that_was_answered_ends_the_outage_for_its_region(world: World) -> None:
+    """Whoever asked, and as which identity."""
+    world.keeps(HOST)
+    world.keeps(OTHER, key="other")
+    world.now += 7 * HOUR
+    fails_for_hours(world)
+    same_region = HOST.replace("1234", "4321")
+    world.keeps(same_region, key="third")
+    assert [job["host"] for job in world.turns(DONE)] == [HOST]
+    assert world.turns() == []
+
+
+def test_a_renewal_that_succeeds_ends_the_outage_for_its_region(world: World) -> None:
+    world.keeps(HOST)
+    world.keeps(HOST.replace("1234", "4321"), key="second")
+    world.now += 7 * HOUR
+    fails_for_hours(world)
+    world.settings.write_text("changed")  # reason to try both
+    world.turns()
+    (_, _, first_ends), (_, _, second_ends) = world.started
+    second_ends(AWAY)
+    first_ends(DONE)
+    assert len(world.turns(DONE)) == 1
+
+
+def test_a_session_that_was_refreshed_ends_the_outage_of_its_portal(world: World) -> None:
+    world.session(ends_in=0.2 * HOUR, refresh=True)
+    world.keeps(OTHER, key="other", token_file=SESSION.token_file)
+    world.now += 7 * HOUR
+    world.session(ends_in=0.2 * HOUR, refresh=True)
+    world.now += 60
+    jobs = world.turns()
+    assert {job["do"] for job in jobs} == {"renew", "refresh"}
+    ends = {job["do"]: end for job, _, end in world.started}
+    ends["renew"](AWAY)
+    ends["refresh"](DONE)
+    assert [job["do"] for job in world.turns()] == ["renew"]
+
+
+def test_an_answer_from_the_future_ends_no_outage(world: World) -> None:
+    """The clock was set back: it would be tried at each look."""
+    world.keeps(HOST)
+    world.now += 2 * DAY
+    world.keeps(HOST.replace("1234", "4321"), key="second")
+    world.now -= DAY
+    world.turns(AWAY)
+    world.turns(AWAY)
+    world.now += 5
+    assert world.turns() == []
+
+
+def test_renewals_are_spread_in_another_way_on_another_machine(world: World) -> None:
+    world.keeps()
+    began = world.now
+
+    def due(salt: bytes) -> float:
+        world.now = began + 5.6 * HOUR
+        world.starts(salt)
+        while not world.turns():
+            world.now += 30
+        return world.now
+
+    machines = [due(b"%d" % number) for number in range(8)]
+    assert machines == [due(b"%d" % number) for number in range(8)]
+    assert len(set(machines)) > 4
+    assert all(began + 5.7 * HOUR <= moment <= began + 6.01 * HOUR for moment in machines)
+
+
 def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
@@ -250,6 +381,49 @@ def test_a_refused_refresh_is_told_too(world: World) -> None:
     world.turns(refused)
     world.turns(refused)
     assert len(world.told) == 1
+
+
+def test_what_was_told_is_not_told_again_by_a_daemon_that_starts_again(world: World) -> None:
+    world.session(ends_in=600, refresh=False)
+    world.turns()
+    for _ in range(3):
+        world.starts()
+        world.turns()
+    assert len(world.told) == 1
+    assert (world.root / "told.json").stat().st_mode & 0o777 == 0o600
+    world.session(ends_in=900, refresh=False)
+    world.starts()
+    world.turns()
+    assert len(world.told) == 2
+
+
+@pytest.mark.parametrize("kept", ["", "{", "[]", '{"x": "y"}', "null", '{"x": null}'])
+def test_what_was_told_is_told_again_if_that_is_damaged(world: World, kept: str) -> None:
+    (world.root / "told.json").write_text(kept)
+    world.session(ends_in=600, refresh=False)
+    world.turns()
+    world.turns()
+    assert len(world.told) == 1
+    world.starts()
+    world.turns()
+    assert len(world.told) == 1
+
+
+def test_what_was_told_is_known_where_it_cannot_be_written(world: World) -> None:
+    (world.root / "told.json").mkdir()
+    world.session(ends_in=600, refresh=False)
+    for _ in range(3):
+        world.turns()
+    assert len(world.told) == 1
+
+
+def test_what_was_told_of_sessions_that_are_gone_is_forgotten(world: World) -> None:
+    told = Told(world.root / "told.json")
+    gone = os.fsencode(world.root / "gone")
+    told.add(gone, 1.0)
+    (here := world.root / "here").touch()
+    told.add(os.fsencode(here), 2.0)
+    assert list(json.loads((world.root / "told.json").read_text())) == [str(here)]
 
 
 def test_a_session_that_ended_days_ago_is_old_news(world: World) -> None:
