@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Wrong
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.store import daemon_client, record
 from tests.home import HELPER
 
 ECR_PY = str(HELPER.with_name("ecr-py"))
@@ -68,7 +68,7 @@ def resident(home: Path, environment: Mapping[str, str], store: str) -> Iterator
         try:
             found = Resident(process.pid, asking)
             deadline = time.monotonic() + _PATIENCE
-            while client.ask(found.path, b"status") is None:
+            while daemon_client.ask(found.path, b"status") is None:
                 if time.monotonic() > deadline:
                     raise Wrong("the daemon does not start")
                 time.sleep(0.05)
@@ -92,9 +92,9 @@ def crowd(daemon: Resident, host: str, clients: int, requests: int) -> Crowd:
 
     One thread and one selector: threads would wait for each other, and not for the daemon.
     """
-    here = entry.context(paths.as_bytes(daemon.environment))
-    expected = client.ask(daemon.path, b"get %b %b" % (host.encode(), here.hex().encode()))
-    request = b"%b get %b %b\n" % (client.PROTOCOL, host.encode(), here.hex().encode())
+    here = record.context(paths.as_bytes(daemon.environment))
+    expected = daemon_client.ask(daemon.path, b"get %b %b" % (host.encode(), here.hex().encode()))
+    request = b"%b get %b %b\n" % (daemon_client.PROTOCOL, host.encode(), here.hex().encode())
     found = Crowd()
     selector = selectors.DefaultSelector()
 

@@ -15,18 +15,18 @@ from pathlib import Path
 
 from freezegun import freeze_time
 
-from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
-from docker_credential_ecr_py.daemon.keeper import Ending, Keeper
-from docker_credential_ecr_py.daemon.records import Records
-from docker_credential_ecr_py.daemon.workers import Report
+from docker_credential_ecr_py.daemon.memory import Records
+from docker_credential_ecr_py.daemon.scheduler import Ending, Keeper
+from docker_credential_ecr_py.daemon.worker_pool import Report
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession
-from docker_credential_ecr_py.sso.files import Registration, SsoFiles, Token
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.sso.token_cache import Registration, SsoFiles, Token
+from docker_credential_ecr_py.store import record
 from tests.home import ROLE, START_URL, registry
 
 ACCOUNTS = [f"{number:012}" for number in range(111, 115)]
@@ -125,7 +125,7 @@ class _Life:
     def _get(self, host: str) -> None:
         """What the helper does: the records answer, or AWS is asked while somebody waits."""
         self.week.gets += 1
-        if not entry.find(self.root, host.encode(), paths.as_bytes(self.environ)):
+        if not record.find(self.root, host.encode(), paths.as_bytes(self.environ)):
             self.week.waited += 1
             self._broker(self.environ).credential_for(host)
 

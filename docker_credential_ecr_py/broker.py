@@ -15,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.aws_config import load_aws_config
+from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import load_aws_config
+from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.credential import USERNAME, Credential
-from docker_credential_ecr_py.ec2 import on_ec2
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     BadInput,
@@ -37,19 +38,18 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
-from docker_credential_ecr_py.settings import CHOICES, Settings, load_settings
-from docker_credential_ecr_py.sso.files import SsoFiles
-from docker_credential_ecr_py.sso.person import Browser, Person
 from docker_credential_ecr_py.sso.sessions import Sessions, Way
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileShelf, FileStore
-from docker_credential_ecr_py.store.kinds import NoStore, Remembered, Store
+from docker_credential_ecr_py.sso.token_cache import SsoFiles
+from docker_credential_ecr_py.sso.user import Browser, Person
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileShelf, FileStore
 from docker_credential_ecr_py.store.lock import Lock
-from docker_credential_ecr_py.store.memory import MemoryStore
+from docker_credential_ecr_py.store.memory_backend import MemoryStore
+from docker_credential_ecr_py.store.store import NoStore, Remembered, Store
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.logins import Logins
-    from docker_credential_ecr_py.sso.screen import Screen
+    from docker_credential_ecr_py.sso.prompt import Screen
 
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
 # and, between them, a login.
@@ -78,7 +78,7 @@ Fetch = Ask[Credential]
 
 def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
     """As ecr.fetch, which is not imported before AWS has to be asked."""
-    from docker_credential_ecr_py.ecr import fetch
+    from docker_credential_ecr_py.aws.ecr import fetch
 
     return fetch(registry, selection, mfa_code)
 
@@ -128,7 +128,7 @@ class Broker:
             case "none" if root is not None:
                 return NoStore(FileShelf(root))
             case "keyring" if root is not None:
-                from docker_credential_ecr_py.store.sealed import SealedStore
+                from docker_credential_ecr_py.store.sealed_backend import SealedStore
 
                 return SealedStore(root, environ, self._say)
             case "file" if root is not None:
@@ -218,7 +218,7 @@ class Broker:
 
     def unseal(self) -> None:
         """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""
-        from docker_credential_ecr_py.store.sealed import SealedStore
+        from docker_credential_ecr_py.store.sealed_backend import SealedStore
 
         if isinstance(self.store, SealedStore):
             self.store.take_over()
@@ -389,7 +389,7 @@ class Broker:
         for step in selection.steps:
             log.debug("%s: %s: %s%s", asked.host, step.rule, step.saw, " (won)" * step.won)
         if sso := selection.identity.sso:
-            conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = entry.PRESENT
+            conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = record.PRESENT
         return selection, conditions
 
     def _shared(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
@@ -518,7 +518,7 @@ class Broker:
         """The way to log in where a person is there to do it, else None."""
         if not self.person.is_there:
             return None
-        from docker_credential_ecr_py.sso.screen import PlainScreen
+        from docker_credential_ecr_py.sso.prompt import PlainScreen
 
         return self.way_to_log_in(PlainScreen(), self.person.browser)
 
@@ -527,7 +527,7 @@ class Broker:
 
     def _say(self, what: object) -> None:
         """Tells the person, where one is there, and the log; never standard output."""
-        from docker_credential_ecr_py.sso.screen import PlainScreen
+        from docker_credential_ecr_py.sso.prompt import PlainScreen
 
         log.info("%s", what)
         if self.person.is_there:
@@ -535,7 +535,7 @@ class Broker:
 
     def _show_aside(self, error: EcrPyError) -> None:
         """Shows a person at the terminal what may be neither in the answer nor in the log."""
-        from docker_credential_ecr_py.sso.screen import PlainScreen
+        from docker_credential_ecr_py.sso.prompt import PlainScreen
 
         if error.aside and self.person.is_there:
             PlainScreen().say(error.aside)
@@ -584,7 +584,7 @@ class Broker:
 
         They are written to disk in clear, whatever the store is. None if it may not be kept.
         """
-        names = map(os.fsdecode, entry.CONTEXT)
+        names = map(os.fsdecode, record.CONTEXT)
         values = [self._environ[name] for name in names if name in self._environ]
         if any(redact(value) != value for value in values):
             return None
@@ -630,4 +630,4 @@ def _digest(text: str) -> str:
 
 def _stamps(*files: Path) -> dict[bytes, bytes]:
     found = {os.fsencode(file.absolute()) for file in files}
-    return {path: entry.stamp(path) for path in sorted(found)}
+    return {path: record.stamp(path) for path in sorted(found)}

@@ -1,16 +1,16 @@
 """What docker-credential-ecr-py runs: answers a cached hit, else hands over to protocol.py.
 
 The launcher (packaging/docker-credential-ecr-py) starts a bare interpreter, without `site`. A hit
-stays in it, imports nothing but store/entry.py, and leaves without tidying up. All else first
+stays in it, imports nothing but store/record.py, and leaves without tidying up. All else first
 makes the environment complete. It must never write to standard error on a hit.
 """
 
 import sys
 import time
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 
-system = entry.system
+system = record.system
 
 TYPE_CHECKING = False  # typing is not loaded yet
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _NOT_FOUND = b"credentials not found in native keychain\n"
-_LONGEST_URL = 2 * entry.LONGEST_URL
+_LONGEST_URL = 2 * record.LONGEST_URL
 _RENEWAL_PAUSE, _LONGEST_PAUSE = 60, 3600
 _MOST_FILES = 4096
 
@@ -41,7 +41,7 @@ def _main() -> "NoReturn":
         if given is not None:
             _answer_hit(given.strip())
     _complete_environment()
-    from docker_credential_ecr_py.hygiene import forbid_dumps
+    from docker_credential_ecr_py.hardening import forbid_dumps
 
     forbid_dumps()
     from docker_credential_ecr_py import protocol
@@ -69,8 +69,8 @@ def _answer_hit(server_url: bytes) -> None:
     environ = system.environ
     if environ.get(b"AWS_ECR_DISABLE_CACHE"):
         return
-    root = entry.cache_root(environ)
-    hit = root and entry.find(root, server_url, environ)
+    root = record.cache_root(environ)
+    hit = root and record.find(root, server_url, environ)
     if not root or not hit:
         _answer_from_daemon(server_url, environ)
         return
@@ -83,16 +83,16 @@ def _answer_hit(server_url: bytes) -> None:
 
 def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:
     """Likewise where the daemon can. It says what it does not renew by itself."""
-    path, host = entry.socket_path(environ), entry.plain_host(server_url)
+    path, host = record.socket_path(environ), record.plain_host(server_url)
     # The module that asks is not loaded for nothing.
-    if not path or not host or entry.stamp(path) == entry.ABSENT:
+    if not path or not host or record.stamp(path) == record.ABSENT:
         return
-    from docker_credential_ecr_py.store import client
+    from docker_credential_ecr_py.store import daemon_client
 
-    hit = client.hit(path, server_url, entry.context(environ))
+    hit = daemon_client.hit(path, server_url, record.context(environ))
     if not hit:
         return
-    if hit.document == client.NOBODY:
+    if hit.document == daemon_client.NOBODY:
         _end(_NOT_FOUND, 1)
     if hit.renew:
         _start_renewal(host)
@@ -109,13 +109,13 @@ def _end(answer: bytes, code: int) -> "NoReturn":
     system._exit(code)
 
 
-def _renew_in_background(root: bytes, hit: entry.Hit) -> None:
+def _renew_in_background(root: bytes, hit: record.Hit) -> None:
     """Starts one process that fetches anew, in a session of its own and with none of our pipes.
 
     Whoever renews touches the lock file: for a minute nobody else starts, whether or not it
     succeeds.
     """
-    lock = entry.lock_path(root, hit.key)
+    lock = record.lock_path(root, hit.key)
     try:
         # In the future if a renewal has asked for a longer pause: see store/lock.py.
         if -_LONGEST_PAUSE <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docker_credential_ecr_py.atomic_file import write_in
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
 from docker_credential_ecr_py.store.seal import Seal
-from docker_credential_ecr_py.whole_file import write_in
 
 # The digest of a server URL.
 _NAME = re.compile(r"[0-9a-f]{64}")

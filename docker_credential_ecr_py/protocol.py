@@ -8,8 +8,9 @@ import json
 import os
 from typing import BinaryIO
 
-from docker_credential_ecr_py import __version__, fallback, paths, settings
+from docker_credential_ecr_py import __version__, fallback
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.config import paths, settings
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
     NO_USERNAME,

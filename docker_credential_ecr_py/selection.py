@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from docker_credential_ecr_py.aws_config import AwsConfig
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import LOG_IN_FIRST, AwsConfigError, NoProfile, nearest, some
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.settings import Settings
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.

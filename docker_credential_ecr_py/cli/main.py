@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from docker_credential_ecr_py import __version__, paths
-from docker_credential_ecr_py.cli.output import printable_output
-from docker_credential_ecr_py.cli.shown import Group, ending_in_one_line
+from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.cli.output import Group, ending_in_one_line
+from docker_credential_ecr_py.cli.streams import printable_output
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
@@ -63,10 +64,10 @@ class _Commands(Group):
             return None
         module, _, name = place.partition(":")
         command: click.Command = getattr(
-            import_module(f"docker_credential_ecr_py.cli.{module}"), name
+            import_module(f"docker_credential_ecr_py.cli.commands.{module}"), name
         )
         if "_ECR_PY_COMPLETE" in os.environ:
-            from docker_credential_ecr_py.cli.completion import teach
+            from docker_credential_ecr_py.cli.commands.completion import teach
 
             teach(command, cmd_name)
         return command

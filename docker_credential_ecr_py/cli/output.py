@@ -1,60 +1,286 @@
-"""Standard output and standard error of ecr-py, without what a terminal would obey.
+"""How ecr-py speaks: an error is one line, data is a sober table or JSON."""
 
-What is shown has names in it that AWS, the portal, files and the environment have made. Whatever
-is written by print, click.echo or click's own messages goes through here. Only rich, which has
-colours and cursor movements of its own, writes past it: see shown.console.
-"""
-
+import difflib
+import errno
+import json
+import os
+import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import wraps
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
+import click
+from click.core import ParameterSource
+
+from docker_credential_ecr_py.cli.streams import unfiltered
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, MfaCodeNeeded, nearest
 from docker_credential_ecr_py.printable import printable
 
-# A tab does no harm; fish's completion separates by it.
-_KEPT = "\n\t"
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
+FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
+INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+# Why a stream takes no more: the disk that it leads to is full, say.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# Where output is no terminal nobody folds it: a table is as wide as it is.
+_WIDE = 500
+# A column of so many characters stays whole while wider ones are folded.
+_NARROW = 16
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
-class _PrintableStream:
-    """A text stream that spells out what cannot be printed. All else is the stream's own."""
+class Group(click.Group):
+    """Commands under a name, with the nearest for one that is none."""
 
-    # Whatever the locale says: what the stream's own encoding lacks is written in this one.
-    encoding = "utf-8"
-
-    def __init__(self, stream: TextIO) -> None:
-        self.unfiltered = stream
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError("a text stream takes text")  # click tries bytes, to tell streams apart
-        shown = printable(text, keep=_KEPT)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            self.unfiltered.write(shown)
-        except UnicodeEncodeError:
-            self.unfiltered.flush()
-            self.unfiltered.buffer.write(shown.encode(self.encoding))
-            self.unfiltered.buffer.flush()
-        return len(text)
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = nearest(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"no such command: {args[0]}{near}", ctx) from error
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.unfiltered, name)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3.
+
+    So is what may be left out and is given empty, with exit 2: by a variable that is not set, most
+    often, and then it is not to mean what leaving it out does.
+    """
+
+    @wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        _check_given(click.get_current_context())
+        return command(*args, **kwargs)
+
+    return ending_in_one_line(run)
+
+
+def ending_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """What ends in one line on standard error, whatever stops it: an EcrPyError, Ctrl-C, a disk."""
+
+    @wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return command(*args, **kwargs)
+        except EcrPyError as error:
+            click.echo(str(error), err=True)
+            needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
+            raise SystemExit(LOGIN_NEEDED if needs_login else FAILED) from None
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("ecr-py: given up", err=True)
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _say_no_more()
+            raise SystemExit(FAILED) from None
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN or error.filename is not None:
+                raise
+            _say_no_more()
+            with suppress(OSError):  # it may be standard error itself
+                click.echo(f"ecr-py: the output cannot be written: {error.strerror}", err=True)
+            raise SystemExit(FAILED) from None
+
+    return run
+
+
+def _check_given(context: click.Context) -> None:
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        value = context.params.get(name)
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        values = value if isinstance(value, tuple) else (value,)
+        if given and not parameter.required and "" in values:
+            what = parameter.opts[0] if isinstance(parameter, click.Option) else "a name"
+            click.echo(f"ecr-py: {what} is empty: is a variable unset?", err=True)
+            raise SystemExit(USAGE)
+
+
+def report(line: str) -> None:
+    """Says on standard output what has been done.
+
+    Where nobody reads it any more (`| head`), what is still to be done is done all the same.
+    """
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        _say_no_more()
+
+
+def _say_no_more() -> None:
+    """What is left to flush, and what is said from here on, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def show_json(value: Any) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo("\n".join(map(_printable_json, text.split("\n"))))
+
+
+def _printable_json(line: str) -> str:
+    """A line of a JSON text: what cannot be printed is in a string, where JSON has escapes."""
+    if line.isprintable():
+        return line
+    return "".join(
+        character if printable(character) == character else json.dumps(character)[1:-1]
+        for character in line
+    )
+
+
+def can_ask() -> bool:
+    """Whether a person sits at a terminal, to be asked on standard error."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether it is one; None is a stream that was closed before we began (`2>&-`)."""
+    return stream is not None and stream.isatty()
+
+
+def show_change(file: str, before: str, after: str) -> None:
+    """What `--dry-run` prints: a unified diff, on standard output."""
+    screen = console()
+    coloured = screen.color_system is not None and not screen.no_color
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
+    ):
+        # Not by rich, which makes blanks of tabs.
+        shown = printable(line, keep="\t")
+        styled = click.style(shown, colours.get(line[0])) if coloured else shown
+        click.echo(styled, file=unfiltered(sys.stdout))
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM.
+
+    No markup: what is shown has names of the user's in it, and those may have [brackets].
+    """
+    from rich.console import Console
+
+    class Printable(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*map(_printable, objects), **options)
+
+    stream = unfiltered(sys.stderr if stderr else sys.stdout)
+    made = Printable(file=stream, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+def table(*columns: str) -> "Table":
+    """Aligned columns under a heading, without lines: like `docker ps`, and as easy to cut."""
+    from rich.table import Table
+
+    class Printable(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*map(_printable, cells), **options)
+
+    made = Printable(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def _printable(shown: Any) -> Any:
+    """What rich is to show, a text or a string, without what cannot be printed."""
+    from rich.text import Text
+
+    if isinstance(shown, str):
+        return printable(shown, keep="\n")
+    if isinstance(shown, Text) and not shown.plain.isprintable():
+        shown.plain = printable(shown.plain, keep="\n")
+    return shown
+
+
+def show_table(made: "Table") -> None:
+    """Without the blanks at the ends of lines where no terminal needs them."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(made)
+        return
+    with screen.capture() as captured:
+        screen.print(made)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def show_folded(line: str, *, indent: int) -> None:
+    """A line; on a terminal it is folded between words, under what stands at `indent`."""
+    if is_terminal(sys.stdout):
+        line = folded(line, shutil.get_terminal_size().columns, indent)
+    click.echo(line)
+
+
+def folded(line: str, width: int, indent: int) -> str:
+    return fill(
+        line,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def show_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
+) -> None:
+    """A table of many rows. Rich, which takes a second for some thousands, only folds it.
+
+    Each row has as many cells as there are columns.
+    """
+    rows = [[printable(cell) for cell in cells] for cells in rows]
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
+    on_terminal = is_terminal(sys.stderr if stderr else sys.stdout)
+    if on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
+        folded = table(*columns)
+        for column, width in zip(folded.columns, widths, strict=True):
+            column.no_wrap = width <= _NARROW
+        for cells in rows:
+            folded.add_row(*cells)
+        console(stderr=stderr).print(folded)
+        return
+    click.echo("\n".join(lines), err=stderr)
 
 
 @contextmanager
-def printable_output() -> Iterator[None]:
-    """Standard output and standard error are printable as long as the context lasts."""
-    before = sys.stdout, sys.stderr
-    # A stream that was closed before we began is None.
-    sys.stdout, sys.stderr = (
-        cast(TextIO, stream and _PrintableStream(stream)) for stream in before
-    )
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """Says on a terminal's standard error how many of `what` there are so far, while it lasts."""
+    if not is_terminal(sys.stderr):
+        yield lambda count: None
+        return
+    with console(stderr=True).status(f"{what}...") as status:
+        yield lambda count: status.update(f"{what}: {count:,}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks the person, unless they said `yes` before. Ends the command (1) if they say no.
+
+    Raises UsageError where nobody is there to be asked.
+    """
+    if yes:
+        return
+    if not can_ask():
+        raise click.UsageError("nobody can be asked here: use --yes")
     try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
-def unfiltered(stream: TextIO) -> TextIO:
-    """The stream behind one that is printable: for what has been made printable already."""
-    return stream.unfiltered if isinstance(stream, _PrintableStream) else stream
+        agreed = click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)  # the question's line has not ended
+        raise
+    if not agreed:
+        click.echo("ecr-py: nothing was removed", err=True)
+        raise SystemExit(FAILED)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.folder import other_owner, user_name
 
 _MOST_NAMED = 5

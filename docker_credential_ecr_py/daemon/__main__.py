@@ -3,8 +3,8 @@
 import os
 import sys
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.daemon.run import Daemon
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.daemon.daemon import Daemon
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log, start_log
 

@@ -1,7 +1,7 @@
 """What a client of the socket may decide. docs/security.md has the table.
 
 The socket may be in the hands of a container or a sandbox that its user trusts less than
-themselves. So the environment that a client says it has (its context, as entry.context has it) is
+themselves. So the environment that a client says it has (its context, as record.context has it) is
 compared with the daemon's own and goes no further: workers run in the daemon's environment, and a
 context adds at most the name of a profile that the daemon's own AWS config has. Paths are looked
 at only if they are the daemon's own, and a login is only for a session of that AWS config.
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py import paths
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.settings import LOGIN_TIMEOUT
 from docker_credential_ecr_py.errors import AwsConfigError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession, sso_sessions
-from docker_credential_ecr_py.settings import LOGIN_TIMEOUT
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 
 _PROFILE = (b"AWS_PROFILE", b"AWS_DEFAULT_PROFILE")
 _CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105
@@ -30,7 +30,7 @@ _CONTAINER_ADDRESS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 _NOT_FOR_WORKERS = {
-    *map(os.fsdecode, (*_PROFILE, *entry.SECRETS)),
+    *map(os.fsdecode, (*_PROFILE, *record.SECRETS)),
     "AWS_ACCESS_KEY_ID",
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
@@ -74,7 +74,7 @@ class Boundary:
         self._base = _without_secrets(environ)
         named = {name: environ[name] for name in map(os.fsdecode, _PROFILE) if name in environ}
         self.own_environment: Mapping[str, str] = self._base | named
-        self._context = entry.context(paths.as_bytes(self._base))
+        self._context = record.context(paths.as_bytes(self._base))
         self._config_file = paths.aws_config_file(environ)
         self._credentials_file = paths.aws_credentials_file(environ)
         files = (paths.settings_file(environ), self._config_file, self._credentials_file)
@@ -96,7 +96,7 @@ class Boundary:
             if profile and not self.has_profile(profile):
                 return None
         # The worker keeps what it fetches under its own context: it has to be the same.
-        return environ if entry.context(paths.as_bytes(environ)) == context else None
+        return environ if record.context(paths.as_bytes(environ)) == context else None
 
     def differing(self, context: bytes) -> list[str]:
         """The variables of a context for which `environment` is None, for people.
@@ -107,7 +107,7 @@ class Boundary:
             return []
         lines = [line for line in _lines(context) if not self._is_known_profile(line)]
         names = {_name(line) for line in {*lines} ^ {*_lines(self._context)}}
-        known = {*entry.CONTEXT, *entry.SECRETS}
+        known = {*record.CONTEXT, *record.SECRETS}
         return sorted({os.fsdecode(name) if name in known else "?" for name in names or {b"?"}})
 
     def renews(self, key: str, context: bytes) -> bool:
@@ -124,7 +124,7 @@ class Boundary:
         if folder == self._token_folder:
             return bool(_TOKEN_FILE.fullmatch(name))
         if self._root is not None and folder == self._root + b"/credentials":
-            return bool(name) and entry.is_key(name)
+            return bool(name) and record.is_key(name)
         return path in self._files
 
     def has_profile(self, name: str) -> bool:
@@ -159,7 +159,7 @@ class Boundary:
     def _aws(self) -> AwsConfig:
         """The daemon's own AWS config, read again if a file has changed; empty if unreadable."""
         files = (self._config_file, self._credentials_file)
-        stamps = tuple(entry.stamp(os.fsencode(file)) for file in files)
+        stamps = tuple(record.stamp(os.fsencode(file)) for file in files)
         if stamps != self._config_stamps:
             self._config_stamps = stamps
             self._config = AwsConfig()

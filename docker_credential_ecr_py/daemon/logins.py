@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from docker_credential_ecr_py.daemon.boundary import LoginOrder
 from docker_credential_ecr_py.daemon.server import Connection
-from docker_credential_ecr_py.daemon.workers import MOST_FOR_PEOPLE, Report, Worker, Workers
+from docker_credential_ecr_py.daemon.worker_pool import MOST_FOR_PEOPLE, Report, Worker, Workers
 from docker_credential_ecr_py.errors import EcrPyError
 
 # Seconds that a login goes on when nobody waits for it any more: another may be about to ask.

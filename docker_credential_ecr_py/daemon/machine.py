@@ -5,8 +5,8 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.whole_file import read_if_there
+from docker_credential_ecr_py.atomic_file import read_if_there
+from docker_credential_ecr_py.store import record
 
 _RESOLVER = b"/etc/resolv.conf"
 _DEFAULT_V4, _DEFAULT_V6 = b"00000000", b"0" * 32 + b" 00"
@@ -31,7 +31,7 @@ def network_stamp(processes: Path = Path("/proc")) -> bytes:
 
     On Linux the default routes; everywhere the file that names the resolvers.
     """
-    parts = [entry.stamp(_RESOLVER)]
+    parts = [record.stamp(_RESOLVER)]
     with suppress(OSError):
         for line in (processes / "net" / "route").read_bytes().splitlines():
             interface, destination, gateway, *_ = [*line.split(), b"", b"", b""]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store import daemon_client, record
 
 # Seconds that a client may take to say what it wants, and to read the answer.
 PATIENCE = 5.0
@@ -88,7 +88,7 @@ class Connection:
             return
         self._read += chunk
         line, newline, body = self._read.partition(b"\n")
-        too_long = len(line) > _LONGEST_LINE or len(self._read) > client.LARGEST_REQUEST
+        too_long = len(line) > _LONGEST_LINE or len(self._read) > daemon_client.LARGEST_REQUEST
         if too_long or not (chunk or newline):
             self.close()
             return
@@ -96,10 +96,10 @@ class Connection:
         if newline and (not chunk or not request.startswith(b"write ")):
             self._taken = True
             self._read = b""
-            if protocol == client.PROTOCOL:
+            if protocol == daemon_client.PROTOCOL:
                 self._server.serve(request, body, self)
             else:
-                self.answer(client.PROTOCOL + b"\n")
+                self.answer(daemon_client.PROTOCOL + b"\n")
         else:
             self._server.watch(self, selectors.EVENT_READ)
 
@@ -180,7 +180,7 @@ class Server:
                 continue
             wire.setblocking(False)
             try:
-                ours = client.peer_uid(wire) == entry.system.geteuid()
+                ours = daemon_client.peer_uid(wire) == record.system.geteuid()
             except OSError:
                 ours = False
             if not ours:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.programs import find_program
-from docker_credential_ecr_py.whole_file import make_private_folder, read_if_there, write_whole
 
 _UNITS = Path(__file__).parent / "units"
 _OURS = "Written by `ecr-py daemon install`"

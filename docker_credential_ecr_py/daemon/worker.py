@@ -1,4 +1,4 @@
-"""What a worker runs: one job, with reports on standard output. workers.py starts it.
+"""What a worker runs: one job, with reports on standard output. worker_pool.py starts it.
 
     {"do": "renew", "host": HOST, "ahead": SECONDS}    a credential, before it ages
     {"do": "refresh", "host": HOST}                    the session behind it
@@ -19,18 +19,18 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from docker_credential_ecr_py import paths
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
-from docker_credential_ecr_py.hygiene import keep_to_ourselves
+from docker_credential_ecr_py.hardening import keep_to_ourselves
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import SsoFiles
 from docker_credential_ecr_py.sso.login import Login
-from docker_credential_ecr_py.sso.person import browser_command
-from docker_credential_ecr_py.sso.screen import PlainScreen, Prompt
+from docker_credential_ecr_py.sso.prompt import PlainScreen, Prompt
+from docker_credential_ecr_py.sso.token_cache import SsoFiles
+from docker_credential_ecr_py.sso.user import browser_command
 
 _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 # Seconds that systemd's user manager has to answer.

@@ -9,19 +9,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from docker_credential_ecr_py.aws import tail
+from docker_credential_ecr_py.aws.session import tail
 from docker_credential_ecr_py.errors import BadAnswer, EcrPyError, LoginExpired, LoginRefused
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, SsoFiles, Token
 from docker_credential_ecr_py.sso.oidc import (
     CODE_GRANT,
     DeviceAuthorization,
     Oidc,
     UnknownRegistration,
 )
-from docker_credential_ecr_py.sso.person import Browser
+from docker_credential_ecr_py.sso.prompt import Prompt, Screen, spoken
 from docker_credential_ecr_py.sso.redirect import listening
-from docker_credential_ecr_py.sso.screen import Prompt, Screen, spoken
+from docker_credential_ecr_py.sso.token_cache import DEVICE_GRANT, Registration, SsoFiles, Token
+from docker_credential_ecr_py.sso.user import Browser
 from docker_credential_ecr_py.sso.web_address import may_be_opened
 
 # Seconds between two looks at the clock, for whoever shows the time that is left.

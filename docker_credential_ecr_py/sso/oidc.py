@@ -12,7 +12,7 @@ from typing import Any
 
 import botocore.exceptions as aws_errors
 
-from docker_credential_ecr_py.aws import MALFORMED, network_error, unsigned_client
+from docker_credential_ecr_py.aws.session import MALFORMED, network_error, unsigned_client
 from docker_credential_ecr_py.errors import (
     BadAnswer,
     EcrPyError,
@@ -22,8 +22,8 @@ from docker_credential_ecr_py.errors import (
     nearest,
 )
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import DEVICE_GRANT, Registration, Token
 from docker_credential_ecr_py.sso.portal import regions
+from docker_credential_ecr_py.sso.token_cache import DEVICE_GRANT, Registration, Token
 
 # What an answer may ask of us: seconds between two polls, seconds that a token or a registration is
 # good for (a registration is for 90 days), and characters of the code that a person types.

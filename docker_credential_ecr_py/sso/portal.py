@@ -11,7 +11,7 @@ from typing import Any
 
 import botocore.exceptions as aws_errors
 
-from docker_credential_ecr_py.aws import (
+from docker_credential_ecr_py.aws.session import (
     MALFORMED,
     AnonymousSession,
     network_error,

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.atomic_file import make_private_folder
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.sso.page import redirect_page
+from docker_credential_ecr_py.sso.login_page import redirect_page
 from docker_credential_ecr_py.sso.peer import can_tell_users
 from docker_credential_ecr_py.sso.redirect import serving
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import locked
-from docker_credential_ecr_py.whole_file import make_private_folder
 
 _NAME = "login-{}.html"
 _LONGEST_LOGIN = 2 * 3600  # seconds; login_timeout is an hour at most
@@ -105,12 +105,12 @@ def _is_abandoned(path: Path) -> bool:
 
 def _folder(environ: Mapping[str, str]) -> Path:
     """The folder of the daemon's socket, or else the cache, made if need be. Raises OSError."""
-    runtime = entry.runtime_folder(paths.as_bytes(environ))
+    runtime = record.runtime_folder(paths.as_bytes(environ))
     for folder in (runtime and Path(os.fsdecode(runtime)), paths.cache_folder()):
         if folder and _is_in_folder_of_ours(folder):
             with suppress(OSError):
                 make_private_folder(folder)
-                if entry.is_private_folder(os.fsencode(folder)):
+                if record.is_private_folder(os.fsencode(folder)):
                     return folder
     raise OSError("there is no folder of this user's alone")
 

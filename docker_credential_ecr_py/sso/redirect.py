@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.sso.page import HEADERS, page
+from docker_credential_ecr_py.sso.login_page import HEADERS, page
 from docker_credential_ecr_py.sso.peer import is_same_user
 
 PATH = "/oauth/callback"

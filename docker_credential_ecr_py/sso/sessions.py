@@ -11,12 +11,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Protocol
 
+from docker_credential_ecr_py.atomic_file import make_private_folder
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, LoginRefused
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import SsoFiles, Token
+from docker_credential_ecr_py.sso.token_cache import SsoFiles, Token
 from docker_credential_ecr_py.store.lock import Lock, locked
-from docker_credential_ecr_py.whole_file import make_private_folder
 
 # Seconds. botocore refreshes by itself inside 15 minutes of a token's end, without a lock: we are
 # there first. A token that ends within a minute is not worth a call.

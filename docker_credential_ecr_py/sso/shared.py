@@ -8,15 +8,15 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from docker_credential_ecr_py import paths
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.errors import LoginExpired, Unreachable, revived
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import SsoFiles, Token
 from docker_credential_ecr_py.sso.login import Login
-from docker_credential_ecr_py.sso.screen import Prompt
+from docker_credential_ecr_py.sso.prompt import Prompt
 from docker_credential_ecr_py.sso.sessions import LeftToDaemon
+from docker_credential_ecr_py.sso.token_cache import SsoFiles, Token
 from docker_credential_ecr_py.sso.web_address import is_web_address
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store import daemon_client, record
 
 # Seconds: how often whoever shows the time that is left looks at the clock; and how long the
 # daemon may take to have a worker ask the portal for something to show.
@@ -46,8 +46,8 @@ class SharedLogin:
     def _by_daemon(self, session: SsoSession, files: SsoFiles) -> Token | None:
         """None where the daemon is not there, or broke off."""
         environ = paths.as_bytes(self.environ)
-        path = entry.socket_path(environ)
-        wire = path and client.connect(path, client.LIMIT)
+        path = record.socket_path(environ)
+        wire = path and daemon_client.connect(path, daemon_client.LIMIT)
         if not wire:
             return None
         job = {
@@ -56,9 +56,11 @@ class SharedLogin:
             "browser": self.own.browser is not None,
             "limit": self.own.limit,
         }
-        here, order = entry.context(environ).hex(), json.dumps(job).encode().hex()
+        here, order = record.context(environ).hex(), json.dumps(job).encode().hex()
         try:
-            wire.sendall(b"%b login %b %b\n" % (client.PROTOCOL, here.encode(), order.encode()))
+            wire.sendall(
+                b"%b login %b %b\n" % (daemon_client.PROTOCOL, here.encode(), order.encode())
+            )
             with ExitStack() as opened:
                 for report in _reports(wire, self.own):
                     if prompt := report.get("prompt"):
@@ -87,7 +89,7 @@ def _reports(wire: _socket.socket, login: Login) -> Iterator[dict[str, Any]]:
 
     Raises LoginExpired where it was the person who was.
     """
-    deadline = time.monotonic() + client.LIMIT
+    deadline = time.monotonic() + daemon_client.LIMIT
     told, prompted = b"", False
     wire.settimeout(_TICK)
     while (left := deadline - time.monotonic()) > 0:

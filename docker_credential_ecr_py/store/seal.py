@@ -17,12 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from docker_credential_ecr_py.atomic_file import make_private_folder
+from docker_credential_ecr_py.deadline import within
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.store.lock import Lock, locked
-from docker_credential_ecr_py.whole_file import make_private_folder
-from docker_credential_ecr_py.within import within
 
 SERVICE, NAME = "ecr-py", "sealing key"
 # Where the new key is while what is sealed moves from the old one to it.

@@ -4,12 +4,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileStore
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileStore
 from tests.home import Home
 
 HALF_LIFE, LIFE, DAY = 6 * 3600, 12 * 3600, 86400
-KINDS = {"credentials": entry.CREDENTIAL, "selections": entry.SELECTION}
+KINDS = {"credentials": record.CREDENTIAL, "selections": record.SELECTION}
 
 
 def store_of(home: Home) -> FileStore:
@@ -53,11 +53,11 @@ def damaged(home: Home) -> list[Path]:
         path
         for folder, kind in KINDS.items()
         for path in files(home, folder)
-        if entry.read(os.fsencode(path), kind) is None
+        if record.read(os.fsencode(path), kind) is None
     ]
 
 
 def write_sealed(path: Path, fields: list[bytes]) -> None:
     """Writes a record whose fingerprint is right, whatever its fields."""
     body = b"\0".join(fields)
-    path.write_bytes(entry.fingerprint(body) + b"\0" + body)
+    path.write_bytes(record.fingerprint(body) + b"\0" + body)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.crowd import at_once
 from tests.breaking.entries import (
     HALF_LIFE,
@@ -208,10 +208,10 @@ def test_a_record_cut_at_every_byte_or_with_a_bit_changed(
 ) -> None:
     variables = store_of(home)._here  # the context, as the helper sees it
     environment = {os.fsencode(k): os.fsencode(v) for k, v in home.environment.items()}
-    assert entry.context(environment) == variables
+    assert record.context(environment) == variables
     path, root = os.fsencode(only(home, kind)), os.fsencode(home.cache)
     host, whole = registry(DEV).encode(), only(home, kind).read_bytes()
-    assert entry.find(root, host, environment)
+    assert record.find(root, host, environment)
     damages = [whole[:n] for n in range(len(whole))]
     damages += [
         whole[:n] + bytes([whole[n] ^ 1 << n % 8]) + whole[n + 1 :] for n in range(len(whole))
@@ -219,8 +219,8 @@ def test_a_record_cut_at_every_byte_or_with_a_bit_changed(
     for damage in [*damages, whole + b"\0", whole + b"x", whole + whole]:
         with open(path, "r+b") as file:
             file.truncate(file.write(damage))
-        assert entry.read(path, KINDS[kind]) is None
-        assert entry.find(root, host, environment) is None
+        assert record.read(path, KINDS[kind]) is None
+        assert record.find(root, host, environment) is None
     answer = right(aws, home.get(registry(DEV)))
     assert (answer == first) == (kind == "selections")
     assert damaged(home) == []

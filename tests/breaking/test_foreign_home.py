@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.crowd import at_once
 from tests.breaking.test_planted import facts
 from tests.home import DEV, HELPER, PROD, STAGE, Answer, Home, new_home, registry
@@ -425,5 +425,5 @@ def test_a_hit_takes_no_record_of_another_user(home: Home, aws: Aws) -> None:
     password = gets(home)
     environ = {os.fsencode(k): os.fsencode(v) for k, v in home.environment.items()}
     root = os.fsencode(home.cache)
-    assert entry.find(root, registry(DEV).encode(), environ) is None
+    assert record.find(root, registry(DEV).encode(), environ) is None
     assert right(aws, home.get(registry(DEV))) != password

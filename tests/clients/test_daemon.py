@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import client
+from docker_credential_ecr_py.store import daemon_client
 from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.clients.conftest import ACCOUNTS, IMAGE, TAG, Desk, image
 from tests.home import HELPER, registry
@@ -68,12 +68,12 @@ def test_a_hundred_calls_after_half_a_life_ask_aws_nothing(
     skopeo, docker = need("skopeo"), need("docker")
     for account in ACCOUNTS:
         desk.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}")
-    assert client.ask(os.fsencode(socket), b"status")
+    assert daemon_client.ask(os.fsencode(socket), b"status")
     let_pass(desk.home, HALF_LIFE)
     aws.calls.clear()
-    client.ask(os.fsencode(socket), b"reload")
+    daemon_client.ask(os.fsencode(socket), b"reload")
     _until(lambda: aws.count("GetAuthorizationToken") == len(ACCOUNTS))
-    _until(lambda: b'"busy": []' in (client.ask(os.fsencode(socket), b"status") or b""))
+    _until(lambda: b'"busy": []' in (daemon_client.ask(os.fsencode(socket), b"status") or b""))
     aws.calls.clear()
 
     def call(number: int) -> str:

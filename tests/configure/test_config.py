@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from docker_credential_ecr_py.settings import CHOICES, defaults
+from docker_credential_ecr_py.config.settings import CHOICES, defaults
 from tests.configure.conftest import Owner
 from tests.home import DEV, STAGE, registry
 

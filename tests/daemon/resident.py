@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.store import client, entry
-from docker_credential_ecr_py.store.memory import MemoryStore
+from docker_credential_ecr_py.store import daemon_client, record
+from docker_credential_ecr_py.store.memory_backend import MemoryStore
 from tests.home import HELPER, Home
 from tests.login.person import Done, eventually
 
@@ -68,7 +68,7 @@ class Resident:
 
     def ask(self, request: bytes, body: bytes = b"") -> bytes | None:
         """As the helper asks, but with more patience."""
-        return client.ask(os.fsencode(socket_path(self.home)), request, body, limit=20)
+        return daemon_client.ask(os.fsencode(socket_path(self.home)), request, body, limit=20)
 
     @property
     def answers(self) -> bool:
@@ -91,7 +91,7 @@ class Resident:
         with socket.socket(socket.AF_UNIX) as wire:
             wire.settimeout(20)
             wire.connect(str(socket_path(self.home)))
-            wire.sendall(client.PROTOCOL + b" reload")
+            wire.sendall(daemon_client.PROTOCOL + b" reload")
             # Once this is answered, the line above was read. What completes it is served by
             # itself, and whoever asks then is answered after the turn.
             self.status()
@@ -247,13 +247,13 @@ def let_pass_in_memory(resident: Resident, seconds: int) -> None:
 def document_in(answer: bytes | None) -> bytes:
     """What docker gets, of an answer to `get` that nobody has to renew."""
     state, *_, document = (answer or b"").split(b"\0")
-    assert state == client.KEPT_FRESH, answer
+    assert state == daemon_client.KEPT_FRESH, answer
     return document
 
 
-def record(*fields: bytes) -> bytes:
+def new_record(*fields: bytes) -> bytes:
     """A record whose fingerprint is right, whatever its fields."""
-    return entry.record_of(list(fields))
+    return record.record_of(list(fields))
 
 
 # Somebody else as a user of this machine.

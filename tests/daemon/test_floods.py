@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.daemon.records import MOST_BYTES
+from docker_credential_ecr_py.daemon.memory import MOST_BYTES
 from docker_credential_ecr_py.daemon.server import MOST_HELD
-from docker_credential_ecr_py.daemon.workers import MOST_AT_ONCE, MOST_FOR_PEOPLE
-from docker_credential_ecr_py.store import entry
-from tests.daemon.resident import Resident, document_in, ecr_py, names, record
+from docker_credential_ecr_py.daemon.worker_pool import MOST_AT_ONCE, MOST_FOR_PEOPLE
+from docker_credential_ecr_py.store import record
+from tests.daemon.resident import Resident, document_in, ecr_py, names, new_record
 from tests.daemon.test_protocol import HELLO, NAME, asks_for, connected, context, says
 from tests.home import DEV, Home, registry
 from tests.standin.aws import Aws
@@ -36,8 +36,8 @@ def credential(number: int, size: int, *, lives: int) -> tuple[bytes, bytes]:
     """The name and the record of a credential of so many bytes that ends in so many seconds."""
     key, now = b"%032x" % number, int(time.time())
     times = (b"%d" % moment for moment in (now, *[now + lives] * 3))
-    body = record(entry.CREDENTIAL, key, *times, b'"AWS"', b'"' + b"x" * size + b'"')
-    return entry.credential_name(key), body
+    body = new_record(record.CREDENTIAL, key, *times, b'"AWS"', b'"' + b"x" * size + b'"')
+    return record.credential_name(key), body
 
 
 # Records
@@ -80,7 +80,7 @@ def test_a_credential_that_would_stay_for_ever_is_not_taken(home: Home, resident
 def test_a_record_is_kept_under_its_own_name(home: Home, resident: Resident, name: bytes) -> None:
     _, body = credential(0, 10, lives=600)
     assert resident.ask(b"write " + name, body) == b""
-    body = record(entry.SELECTION, b"example.com", b"HOME=/", b"", b"{}")
+    body = new_record(record.SELECTION, b"example.com", b"HOME=/", b"", b"{}")
     assert resident.ask(b"write selections/example.com~" + b"0" * 32, body) == b""
     assert names(resident, "") == []
 
@@ -88,8 +88,8 @@ def test_a_record_is_kept_under_its_own_name(home: Home, resident: Resident, nam
 def test_a_selection_whose_credential_is_gone_goes_too(home: Home, resident: Resident) -> None:
     """Each access key in somebody's environment brings one, and most never come again."""
     here = bytes.fromhex(context(home).decode()) + b"\nAWS_SECRET_ACCESS_KEY"
-    name = entry.selection_name(b"example.com", here)
-    body = record(entry.SELECTION, b"example.com", here, b"0" * 32, b"{}")
+    name = record.selection_name(b"example.com", here)
+    body = new_record(record.SELECTION, b"example.com", here, b"0" * 32, b"{}")
     assert resident.ask(b"write " + name, body) == b"ok\n"
     resident.looks()
     assert names(resident, "selections/") == []
@@ -121,8 +121,8 @@ def test_answers_that_nobody_reads_take_only_so_much_memory(
     first = home.get(registry(DEV))
     for number in range(4000):
         host = b"%d" % number + b"h" * 200
-        body = record(entry.SELECTION, host, b"c", b"", b"{}")
-        assert resident.ask(b"write " + entry.selection_name(host, b"c"), body) == b"ok\n"
+        body = new_record(record.SELECTION, host, b"c", b"", b"{}")
+        assert resident.ask(b"write " + record.selection_name(host, b"c"), body) == b"ok\n"
     before = resident_bytes(resident.pid)
     most = before
     with ExitStack() as stack:
@@ -199,8 +199,8 @@ def test_many_selections_of_a_client_start_few_workers_at_a_time(
     here = bytes.fromhex(context(home).decode())
     for number in range(50):
         host = registry(f"{number:012}").encode()
-        body = record(entry.SELECTION, host, here, b"%032x" % number, b"{}")
-        assert resident.ask(b"write " + entry.selection_name(host, here), body) == b"ok\n"
+        body = new_record(record.SELECTION, host, here, b"%032x" % number, b"{}")
+        assert resident.ask(b"write " + record.selection_name(host, here), body) == b"ok\n"
     resident.ask(b"reload")
     most = 0
     while resident.status()["busy"]:

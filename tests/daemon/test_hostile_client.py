@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store import daemon_client, record
 from tests.breaking.entries import HALF_LIFE
 from tests.daemon.resident import (
     ECR_PY,
@@ -28,7 +28,7 @@ from tests.daemon.resident import (
     ecr_py,
     let_pass_in_memory,
     names,
-    record,
+    new_record,
     use_store,
 )
 from tests.daemon.test_protocol import credential, says
@@ -38,7 +38,7 @@ from tests.programs import need
 from tests.standin.aws import Aws
 
 Start = Callable[..., Resident]
-VARIABLES = [name.decode() for name in (*entry.CONTEXT, *entry.SECRETS)]
+VARIABLES = [name.decode() for name in (*record.CONTEXT, *record.SECRETS)]
 HOSTILE = "hostile"
 KEYS = {DEV: b"d" * 32, STAGE: b"e" * 32, PROD: b"f" * 32}
 KEY = KEYS[DEV]
@@ -104,10 +104,10 @@ class Attack:
     def context(self, **more: str) -> bytes:
         """As a client would have it in the home's environment, with this in addition."""
         environ = as_bytes(self.home) | {name.encode(): v.encode() for name, v in more.items()}
-        lines = [b"%b=%b" % (name, environ[name]) for name in entry.CONTEXT if name in environ]
+        lines = [b"%b=%b" % (name, environ[name]) for name in record.CONTEXT if name in environ]
         # Of a secret an honest client says only that it is there.
         lines += [
-            f"{name}={more[name]}".encode() for name in more if name.encode() in entry.SECRETS
+            f"{name}={more[name]}".encode() for name in more if name.encode() in record.SECRETS
         ]
         return b"\n".join(lines)
 
@@ -115,8 +115,8 @@ class Attack:
         """A selection in this context, and a credential that ages, so that it is due."""
         host, key = registry(account).encode(), KEYS[account]
         details = json.dumps({"profile": HOSTILE}).encode()
-        body = record(entry.SELECTION, host, here, key, details, *conditions)
-        written = self.resident.ask(b"write " + entry.selection_name(host, here), body)
+        body = new_record(record.SELECTION, host, here, key, details, *conditions)
+        written = self.resident.ask(b"write " + record.selection_name(host, here), body)
         assert written == b"ok\n"
         assert self.resident.ask(b"write credentials/" + key, ageing(key)) == b"ok\n"
 
@@ -136,7 +136,7 @@ def ageing(key: bytes) -> bytes:
     fields = credential(key).split(b"\0")[1:]
     now = int(fields[2])
     fields[2:6] = (b"%d" % moment for moment in (now - 7200, now - 60, now + 3600, now + 3900))
-    return record(*fields)
+    return new_record(*fields)
 
 
 @pytest.fixture
@@ -209,11 +209,11 @@ def test_no_path_of_a_client_is_looked_at(home: Home, residents: Residents, tmp_
     resident = residents.start(command=[*strace, ECR_PY, "daemon", "run"])
     attack = Attack(home, resident, tmp_path, Listener(""))
     here = attack.context()
-    for stamp in (entry.PRESENT, entry.ABSENT, b"1.2.3"):
+    for stamp in (record.PRESENT, record.ABSENT, b"1.2.3"):
         attack.writes_selection(DEV, here, b"/net/hostile/x", stamp)
-        times = entry.fields_of(ageing(KEY), entry.CREDENTIAL)
+        times = record.fields_of(ageing(KEY), record.CREDENTIAL)
         assert times
-        body = record(*times, b"/net/hostile/y", stamp)
+        body = new_record(*times, b"/net/hostile/y", stamp)
         assert resident.ask(b"write " + NAME, body) == b"ok\n"
         answer = resident.ask(b"get %b %b" % (registry(DEV).encode(), here.hex().encode())) or b""
         # It is the client that has to look.
@@ -250,7 +250,7 @@ def test_a_notification_names_no_profile_that_a_client_made_up(attack: Attack, a
     try:
         attack.home.get(registry(STAGE))
         (token,) = (attack.home.path / ".aws" / "sso" / "cache").iterdir()
-        attack.writes_selection(STAGE, attack.context(), bytes(token), entry.PRESENT)
+        attack.writes_selection(STAGE, attack.context(), bytes(token), record.PRESENT)
         aws.write_sso_token(attack.home.path, START_URL, lifetime=600)
         attack.resident.looks()
         eventually(shown.exists)
@@ -347,21 +347,21 @@ def test_one_get_a_minute_renews_what_the_daemon_does_not(
 ) -> None:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{PROD}:user/dev")
     environ = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
-    here = entry.context(
+    here = record.context(
         as_bytes(home) | {name.encode(): value.encode() for name, value in environ.items()}
     )
     home.get(registry(DEV), **environ)
     let_pass_in_memory(resident, HALF_LIFE + 60)
     request = b"get %b %b" % (registry(DEV).encode(), here.hex().encode())
     states = [(resident.ask(request) or b"").split(b"\0")[0] for _ in range(4)]
-    assert states == [client.RENEW, *[client.KEPT_FRESH] * 3]
+    assert states == [daemon_client.RENEW, *[daemon_client.KEPT_FRESH] * 3]
 
 
 def test_what_the_daemon_renews_no_get_does(home: Home, aws: Aws, resident: Resident) -> None:
     first = home.get(registry(DEV))
     aws.fault("GetRoleCredentials", "error", status=403, code="ForbiddenException")
     let_pass_in_memory(resident, HALF_LIFE + 60)
-    request = b"get %b %b" % (registry(DEV).encode(), entry.context(as_bytes(home)).hex().encode())
+    request = b"get %b %b" % (registry(DEV).encode(), record.context(as_bytes(home)).hex().encode())
     assert document_in(resident.ask(request)) == first.stdout
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.log import LARGEST
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.entries import HALF_LIFE, files, let_pass
 from tests.daemon.resident import (
     ECR_PY,
@@ -173,7 +173,7 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
 def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident) -> None:
     session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
     job = {"session": session, "device": True, "browser": False, "limit": 300}
-    here = entry.context(as_bytes(home))
+    here = record.context(as_bytes(home))
     order = json.dumps(job).encode().hex()
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(20)

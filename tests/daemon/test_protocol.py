@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from docker_credential_ecr_py import __version__
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store import daemon_client, record
 from tests.breaking.crowd import at_once
 from tests.breaking.entries import write_sealed
 from tests.daemon.resident import (
@@ -26,7 +26,7 @@ from tests.daemon.resident import (
     as_nobody,
     document_in,
     names,
-    record,
+    new_record,
     socket_path,
     use_store,
 )
@@ -35,7 +35,7 @@ from tests.login.person import eventually
 from tests.standin.aws import Aws
 
 Start = Callable[..., Resident]
-HELLO = client.PROTOCOL + b" "
+HELLO = daemon_client.PROTOCOL + b" "
 ACCOUNTS = (DEV, STAGE, PROD)
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 
@@ -78,7 +78,7 @@ def says(home: Home, *parts: bytes, ends: bool = True) -> bytes:
 
 
 def context(home: Home) -> bytes:
-    return entry.context(as_bytes(home)).hex().encode()
+    return record.context(as_bytes(home)).hex().encode()
 
 
 def asks_for(home: Home, account: str = DEV) -> bytes:
@@ -88,19 +88,19 @@ def asks_for(home: Home, account: str = DEV) -> bytes:
 def credential(key: bytes = b"0" * 32, *more: bytes) -> bytes:
     now = int(time.time())
     times = (b"%d" % moment for moment in (now, now + 600, now + 900, now + 1200))
-    return record(entry.CREDENTIAL, key, *times, b'"AWS"', b'"swordfish"', *more)
+    return new_record(record.CREDENTIAL, key, *times, b'"AWS"', b'"swordfish"', *more)
 
 
 def selection(
     host: bytes = b"example.com", key: bytes = b"0" * 32, details: bytes = b"{}"
 ) -> bytes:
-    return record(entry.SELECTION, host, b"HOME=/", key, details)
+    return new_record(record.SELECTION, host, b"HOME=/", key, details)
 
 
 def write_selection(resident: Resident, host: bytes, details: bytes = b"{}") -> bytes:
     """Has the daemon keep one for a host; the name of its record."""
-    name = entry.selection_name(host, b"c")
-    body = record(entry.SELECTION, host, b"c", b"", details)
+    name = record.selection_name(host, b"c")
+    body = new_record(record.SELECTION, host, b"c", b"", details)
     assert resident.ask(b"write " + name, body) == b"ok\n"
     return name
 
@@ -149,7 +149,7 @@ def test_a_record_is_written_read_named_and_removed(home: Home, resident: Reside
 
 def test_a_write_replaces(home: Home, resident: Resident) -> None:
     resident.ask(b"write " + NAME, credential())
-    second = record(*credential().split(b"\0")[1:-1], b'"another"')
+    second = new_record(*credential().split(b"\0")[1:-1], b'"another"')
     assert resident.ask(b"write " + NAME, second) == b"ok\n"
     assert resident.ask(b"read " + NAME) == second
 
@@ -256,13 +256,15 @@ __main__.main()
         pytest.param(credential() + b"\0", id="more than whole"),
         pytest.param(credential().replace(b"swordfish", b"swordfisj"), id="a bit changed"),
         pytest.param(selection(), id="of the other kind"),
-        pytest.param(record(b"ecr-py credential 2", *[b"1"] * 7), id="of no kind"),
-        pytest.param(record(entry.CREDENTIAL, b"k", b"1", b"2", b"3"), id="too few fields"),
+        pytest.param(new_record(b"ecr-py credential 2", *[b"1"] * 7), id="of no kind"),
+        pytest.param(new_record(record.CREDENTIAL, b"k", b"1", b"2", b"3"), id="too few fields"),
         pytest.param(
-            record(entry.CREDENTIAL, b"k", b"a", b"b", b"c", b"d", b'"u"', b'"s"'), id="no times"
+            new_record(record.CREDENTIAL, b"k", b"a", b"b", b"c", b"d", b'"u"', b'"s"'),
+            id="no times",
         ),
         pytest.param(
-            record(entry.CREDENTIAL, b"k", *[b"9" * 5000] * 4, b'"u"', b'"s"'), id="endless times"
+            new_record(record.CREDENTIAL, b"k", *[b"9" * 5000] * 4, b'"u"', b'"s"'),
+            id="endless times",
         ),
     ],
 )
@@ -327,15 +329,15 @@ STRANGE = [
 def test_a_strange_selection_does_not_end_it(
     home: Home, resident: Resident, fields: tuple[bytes, ...]
 ) -> None:
-    here = entry.context(as_bytes(home))
+    here = record.context(as_bytes(home))
     # One that is found by a get, so that it counts as used; where it can be found.
-    name = entry.selection_name(b"h.example.com", here)
-    strange = record(entry.SELECTION, b"h.example.com", here, *fields[2:])
+    name = record.selection_name(b"h.example.com", here)
+    strange = new_record(record.SELECTION, b"h.example.com", here, *fields[2:])
     resident.ask(b"write " + name, strange)
     resident.ask(b"write " + NAME, credential())
     resident.ask(b"get h.example.com " + here.hex().encode())
-    name = entry.selection_name(b"strange.example.com", b"HOME=/")
-    resident.ask(b"write " + name, record(entry.SELECTION, *fields))
+    name = record.selection_name(b"strange.example.com", b"HOME=/")
+    resident.ask(b"write " + name, new_record(record.SELECTION, *fields))
     resident.looks()
     assert home.get(registry(DEV)).code == 0
 
@@ -347,7 +349,7 @@ def test_a_strange_selection_on_disk_does_not_end_it(
     home.get(registry(DEV))
     for name in ("strange.example.com~" + "0" * 32, "no-tilde", "~"):
         file = home.cache / "selections" / name
-        write_sealed(file, [entry.SELECTION, *fields])
+        write_sealed(file, [record.SELECTION, *fields])
         file.chmod(0o600)
     resident = start("file")
     resident.looks()
@@ -360,12 +362,12 @@ def test_times_beyond_all_time_do_not_end_it(home: Home, resident: Resident, dig
     home.get(registry(DEV))
     home.get(registry(DEV))
     (name,) = names(resident, "credentials/")
-    fields = entry.fields_of(resident.ask(b"read " + name) or b"", entry.CREDENTIAL)
+    fields = record.fields_of(resident.ask(b"read " + name) or b"", record.CREDENTIAL)
     assert fields
     for place in range(2, 6):
         changed = [*fields]
         changed[place] = digits
-        resident.ask(b"write " + name, record(*changed))
+        resident.ask(b"write " + name, new_record(*changed))
         resident.looks()
         assert home.get(registry(DEV)).code == 0
 
@@ -388,8 +390,8 @@ def test_a_megabyte_is_not_read_to_its_end(home: Home, resident: Resident, newli
 
 
 def test_the_largest_record_of_ours_is_taken(home: Home, resident: Resident) -> None:
-    body = credential(b"0" * 32, b"/", b"x" * (entry.LARGEST_RECORD - 1000))
-    assert len(body) <= entry.LARGEST_RECORD
+    body = credential(b"0" * 32, b"/", b"x" * (record.LARGEST_RECORD - 1000))
+    assert len(body) <= record.LARGEST_RECORD
     assert resident.ask(b"write " + NAME, body) == b"ok\n"
     assert resident.ask(b"read " + NAME) == body
 

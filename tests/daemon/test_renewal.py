@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.entries import (
     DAY,
     HALF_LIFE,
@@ -161,9 +161,9 @@ def test_after_a_change_of_the_aws_config_it_chooses_anew(
     resident.looks()
     calls = aws.count()
     assert home.get(registry(DEV)).password == first
-    fields = entry.read(os.fsencode(only(home, "selections")), entry.SELECTION)
+    fields = record.read(os.fsencode(only(home, "selections")), record.SELECTION)
     assert fields is not None
-    assert entry.holds(fields[5:])
+    assert record.holds(fields[5:])
     assert aws.count() == calls
     assert aws.count(TOKEN) == 1
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.daemon.told import TOLD
-from docker_credential_ecr_py.sso.files import read_token
+from docker_credential_ecr_py.daemon.notified_sessions import TOLD
+from docker_credential_ecr_py.sso.token_cache import read_token
 from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.breaking.test_secrets import Secrets
 from tests.daemon.resident import TOKEN, Resident, socket_path

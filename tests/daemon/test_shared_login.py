@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.test_secrets import Secrets
 from tests.daemon.resident import Resident, as_bytes, processes_of, socket_path
 from tests.daemon.test_without import in_its_place, nonsense
@@ -156,7 +156,7 @@ def test_who_left_before_the_daemon_looked_is_not_the_one_to_open_a_browser(
 ) -> None:
     session = asdict(SsoSession(START_URL, "eu-west-1", "", "dev"))
     job = {"session": session, "device": False, "browser": True, "limit": 300}
-    here = entry.context(as_bytes(person.home)).hex()
+    here = record.context(as_bytes(person.home)).hex()
     order = f"ecr-py/1 login {here} {json.dumps(job).encode().hex()}\n".encode()
     with socket.socket(socket.AF_UNIX) as left, socket.socket(socket.AF_UNIX) as stays:
         with resident.stopped():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.daemon import presence
+from docker_credential_ecr_py.daemon import discovery
 from tests.daemon.resident import (
     ECR_PY,
     Resident,
@@ -126,11 +126,11 @@ def test_uninstall_ends_one_that_hangs(home: Home, stopped: Resident) -> None:
 
 def test_the_process_that_is_signalled_is_the_daemon(home: Home, resident: Resident) -> None:
     """Not one whose PID stands in a file, or that has the PID of a daemon that was."""
-    assert presence.lock_holder(home.environment) == resident.pid
+    assert discovery.lock_holder(home.environment) == resident.pid
     resident.kill()
-    assert presence.lock_holder(home.environment) is None
+    assert discovery.lock_holder(home.environment) is None
     with subprocess.Popen(["sleep", "100"]) as other:
-        lock = socket_path(home).with_name(presence.LOCK)
+        lock = socket_path(home).with_name(discovery.LOCK)
         lock.write_text(str(other.pid))
         assert ecr_py(home, "daemon", "stop").stdout == "The daemon does not run\n"
         assert other.poll() is None
@@ -141,8 +141,8 @@ def test_a_daemon_of_an_older_version_is_ended_too(home: Home, residents: Reside
     """It holds no lock that tells its PID."""
     old = "from docker_credential_ecr_py.daemon import __main__, run; run.hold_lock = id; "
     resident = residents.start(command=[sys.executable, "-c", f"{old}__main__.main()"])
-    assert presence.lock_holder(home.environment) is None
-    assert presence.find_daemon(home.environment) is not None
+    assert discovery.lock_holder(home.environment) is None
+    assert discovery.find_daemon(home.environment) is not None
     done = ecr_py(home, "daemon", "stop")
     check_end(home, resident, done)
 
@@ -157,7 +157,7 @@ def test_the_daemon_of_another_pid_namespace_is_not_mistaken_for_a_process_of_ou
     eventually(lambda: resident.ask(b"status"))
     inside = resident.status()["pid"]
     inner = [pid for pid in processes_of(home) if pid != resident.pid]
-    found = presence.find_daemon(home.environment)
+    found = discovery.find_daemon(home.environment)
     assert found is not None
     # We see it, by another PID than its own.
     assert found.pid in inner

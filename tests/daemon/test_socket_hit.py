@@ -97,9 +97,9 @@ def test_a_registry_of_somebody_else_is_not_found_by_socket(
 
 
 def context(home: Home) -> bytes:
-    from docker_credential_ecr_py.store import entry
+    from docker_credential_ecr_py.store import record
 
-    return entry.context(as_bytes(home)).hex().encode()
+    return record.context(as_bytes(home)).hex().encode()
 
 
 @pytest.mark.parametrize("host", [registry(DEV), OTHER])
@@ -116,8 +116,8 @@ def test_a_hit_by_file_leaves_the_running_daemon_alone(home: Home, start: Start)
     start("file")
     home.get(registry(DEV))
     loaded = imported(home, HELPER, "get", registry(DEV))
-    assert "docker_credential_ecr_py.store.entry" in loaded
-    assert "docker_credential_ecr_py.store.client" not in loaded
+    assert "docker_credential_ecr_py.store.record" in loaded
+    assert "docker_credential_ecr_py.store.daemon_client" not in loaded
 
 
 def test_a_hit_by_socket_says_nothing_on_standard_error_and_writes_no_file(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.crowd import timed_get
 from tests.breaking.entries import HALF_LIFE, LIFE, files, let_pass
 from tests.daemon.resident import (
@@ -25,7 +25,7 @@ from tests.daemon.resident import (
     as_bytes,
     as_nobody,
     let_pass_in_memory,
-    record,
+    new_record,
     socket_path,
     use_store,
 )
@@ -205,7 +205,7 @@ def reset(wire: socket.socket) -> None:
 def the_records_of_another(wire: socket.socket) -> None:
     now = int(time.time())
     times = (b"%d" % moment for moment in (now, now + 600, now + 900, now + 1200))
-    wire.sendall(record(entry.CREDENTIAL, b"0" * 32, *times, b'"AWS"', b'"wrong"'))
+    wire.sendall(new_record(record.CREDENTIAL, b"0" * 32, *times, b'"AWS"', b'"wrong"'))
 
 
 @contextmanager

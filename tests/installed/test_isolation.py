@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.cli.start import installed_only
+from docker_credential_ecr_py.cli.entry_point import installed_only
 from docker_credential_ecr_py.daemon import python_for
 from tests.home import DEV, HELPER, Home, registry
 from tests.installed.environments import PROJECT

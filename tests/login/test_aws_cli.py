@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession
-from docker_credential_ecr_py.sso.files import SsoFiles
+from docker_credential_ecr_py.sso.token_cache import SsoFiles
 from tests.home import DEV, PROD, STAGE, START_URL, registry
 from tests.login.person import SESSION, Done, Person, visit
 from tests.standin.aws import Aws

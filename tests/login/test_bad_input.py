@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import SsoFiles
+from docker_credential_ecr_py.sso.token_cache import SsoFiles
 from tests.home import DEV, ROLE, START_URL, registry
 from tests.login.person import SESSION, Done, Person, leftovers
 from tests.programs import read_only

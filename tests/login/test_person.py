@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.sso import person as sso_person
-from docker_credential_ecr_py.sso.person import browser_command
+from docker_credential_ecr_py.sso import user as sso_person
+from docker_credential_ecr_py.sso.user import browser_command
 from tests.login.person import Person, eventually
 
 PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
-from docker_credential_ecr_py.cli.onboard import append, sections
+from docker_credential_ecr_py.cli.onboarding import append, sections
+from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.errors import BadAnswer
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession
 from docker_credential_ecr_py.sso.portal import Assignment, assignments

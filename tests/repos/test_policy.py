@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from docker_credential_ecr_py.cli.policy import least_policy
+from docker_credential_ecr_py.cli.commands.policy import least_policy
 from docker_credential_ecr_py.registry import Registry
 from tests.home import DEV, STAGE, registry
 from tests.login.person import Person

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.store import client, entry
-from docker_credential_ecr_py.store.sealed import SEALED
+from docker_credential_ecr_py.store import daemon_client, record
+from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.breaking.entries import files
 from tests.home import DEV, PROD, STAGE, Answer, Home, registry
 from tests.login.person import ECR_PY, eventually
@@ -67,9 +67,9 @@ class Daemon:
 
     def ask(self, request: bytes) -> bytes | None:
         environ = {os.fsencode(k): os.fsencode(v) for k, v in self.home.environment.items()}
-        path = entry.socket_path(environ)
+        path = record.socket_path(environ)
         assert path
-        return client.ask(path, request, limit=5)
+        return daemon_client.ask(path, request, limit=5)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -124,13 +124,13 @@ def daemon_of(home: Home) -> Iterator[Daemon]:
 
 
 def sealed_fields(path: Path) -> list[bytes] | None:
-    return entry.read(os.fsencode(path), SEALED)
+    return record.read(os.fsencode(path), SEALED)
 
 
 def clear_records(home: Home) -> list[Path]:
     """The credentials that anybody with the file can read."""
     found = files(home, "credentials")
-    return [path for path in found if entry.read(os.fsencode(path), entry.CREDENTIAL)]
+    return [path for path in found if record.read(os.fsencode(path), record.CREDENTIAL)]
 
 
 def handed_out(aws: Aws) -> list[str]:

@@ -16,8 +16,8 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.sealed import SEALED
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.breaking.entries import files
 from tests.home import DEV, STAGE, Answer, Home, registry
 from tests.login.person import ECR_PY, Done, Person, eventually
@@ -147,11 +147,11 @@ def test_a_login_that_does_not_open_is_said_and_stays(
 def test_a_credential_that_does_not_open_is_removed(
     home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
 ) -> None:
-    [record] = files(home, "credentials")
-    fields = sealed_fields(record)
+    [file] = files(home, "credentials")
+    fields = sealed_fields(file)
     assert fields
-    record.write_bytes(entry.record_of([*fields[:6], base64.b64encode(b"x" * 40)]))
-    assert entry.read(bytes(record), SEALED)
+    file.write_bytes(record.record_of([*fields[:6], base64.b64encode(b"x" * 40)]))
+    assert record.read(bytes(file), SEALED)
     assert "2 logins and 0 credentials" in person.types("key", "rotate").stdout
     assert files(home, "credentials") == []
 

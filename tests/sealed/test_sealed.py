@@ -144,7 +144,7 @@ def test_a_second_get_is_answered_by_the_daemon(home: Home, aws: Aws, daemon: Da
     seen = imported(home, "-c", "pass")
     loaded = imported(home, HELPER, "get", registry(DEV)) - seen
     assert loaded & HEAVY == set()
-    assert loaded == MODULES | {"docker_credential_ecr_py.store.client", "_socket"}
+    assert loaded == MODULES | {"docker_credential_ecr_py.store.daemon_client", "_socket"}
 
 
 def test_without_the_daemon_it_would_load_a_keyring(home: Home, aws: Aws, keyring: Keyring) -> None:

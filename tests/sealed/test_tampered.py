@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.sealed import SEALED
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.breaking.entries import files, only, write_sealed
 from tests.home import DEV, STAGE, Home, registry
 from tests.login.person import eventually
@@ -246,7 +246,7 @@ def test_a_link_where_a_sealed_entry_belongs(
     shutil.move(two.dev.path, elsewhere)
     two.dev.path.symlink_to(elsewhere)
     assert right(aws, home.get(registry(DEV))) != two.password
-    assert entry.read(os.fsencode(elsewhere), SEALED)
+    assert record.read(os.fsencode(elsewhere), SEALED)
     assert not two.dev.path.is_symlink()
 
 

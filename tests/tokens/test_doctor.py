@@ -16,8 +16,8 @@ import pytest
 from botocore.config import Config
 from botocore.session import Session
 
-from docker_credential_ecr_py.cli import checks
-from docker_credential_ecr_py.cli.checks import Finding
+from docker_credential_ecr_py.cli import doctor_checks
+from docker_credential_ecr_py.cli.doctor_checks import Finding
 from docker_credential_ecr_py.folder import close_file_to_others
 from docker_credential_ecr_py.registry import Registry
 from tests.home import DEV, HELPER, PROD, STAGE, START_URL, access_key_id, registry
@@ -454,7 +454,7 @@ def test_a_proxy_that_is_none(well: Person, behind_proxy: Proxy, secure_shell: s
     ],
 )
 def test_the_clock(skew: float, state: str, words: str) -> None:
-    finding = checks.clock(skew)
+    finding = doctor_checks.clock(skew)
     assert finding.state == state
     assert words in finding.words
 
@@ -484,7 +484,7 @@ def test_the_endpoint_is_botocores(host: str) -> None:
             use_dualstack_endpoint=registry.dual_stack or None,
         ),
     )
-    assert made.meta.endpoint_url == checks.endpoint_of(registry, {}).rstrip("/")
+    assert made.meta.endpoint_url == doctor_checks.endpoint_of(registry, {}).rstrip("/")
 
 
 # How it looks

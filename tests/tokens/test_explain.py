@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from docker_credential_ecr_py.cli.explain import calls
+from docker_credential_ecr_py.cli.commands.explain import calls
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity
 from tests.home import DEV, registry

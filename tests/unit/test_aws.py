@@ -10,7 +10,7 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws import network_error
+from docker_credential_ecr_py.aws.session import network_error
 
 # The characters that an address is divided by, and those that it cannot have.
 AWKWARD = st.text("aB3/#@: ?%&=+\"'\\<>[]{}|^`~!$*(),;é\t", max_size=6)

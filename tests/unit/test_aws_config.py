@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws_config import (
+from docker_credential_ecr_py.config.aws_config import (
     AwsConfig,
     accounts_of,
     load_aws_config,

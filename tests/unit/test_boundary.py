@@ -13,7 +13,7 @@ import pytest
 
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 
 CONFIG = """
 [default]
@@ -49,7 +49,7 @@ THEIRS = {name: OURS[name] for name in ("HOME", "AWS_ENDPOINT_URL_STS")}
 
 
 def context(environ: Mapping[str, str]) -> bytes:
-    return entry.context({os.fsencode(k): os.fsencode(v) for k, v in environ.items()})
+    return record.context({os.fsencode(k): os.fsencode(v) for k, v in environ.items()})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_no_profile_of_another_config(boundary: Boundary, profile: str) -> None:
     assert "AWS_PROFILE" in boundary.differing(here) or "HOME" in boundary.differing(here)
 
 
-@pytest.mark.parametrize("name", [name.decode() for name in (*entry.CONTEXT, *entry.SECRETS)])
+@pytest.mark.parametrize("name", [name.decode() for name in (*record.CONTEXT, *record.SECRETS)])
 def test_nothing_but_the_profile_may_differ(boundary: Boundary, name: str) -> None:
     here = context(THEIRS | {name: "/tmp/hostile"})
     assert boundary.environment(here) is None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import client, entry
+from docker_credential_ecr_py.store import daemon_client, record
 from tests.daemon.resident import short_folder, state
 from tests.login.person import eventually
 
@@ -49,14 +49,14 @@ def answering(behave: Callable[[socket.socket], None]) -> Iterator[bytes]:
             thread.join(10)
 
 
-def hit(answer: bytes) -> client.Hit | None:
+def hit(answer: bytes) -> daemon_client.Hit | None:
     with answering(lambda wire: wire.sendall(answer)) as path:
-        return client.hit(path, URL, b"HOME=/")
+        return daemon_client.hit(path, URL, b"HOME=/")
 
 
 @pytest.fixture(autouse=True)
 def a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "hit_was_late", False)
+    monkeypatch.setattr(daemon_client, "hit_was_late", False)
 
 
 # What is an answer
@@ -67,13 +67,13 @@ def test_a_document_and_whether_it_is_to_be_renewed() -> None:
         found = hit(state_ + b"\0" + DOCUMENT)
         assert found
         assert (found.document, found.renew) == (DOCUMENT, renew)
-    assert not client.hit_was_late
+    assert not daemon_client.hit_was_late
 
 
 def test_a_host_without_credentials() -> None:
     found = hit(b"kept\0-\n")
     assert found
-    assert found.document == client.NOBODY
+    assert found.document == daemon_client.NOBODY
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_the_files_that_it_depends_on_are_looked_at_here(tmp_path: Path) -> None
     file.touch()
     path = os.fsencode(file)
     for stamp, holds in (
-        (entry.stamp(path), True),
-        (entry.PRESENT, True),
-        (entry.ABSENT, False),
+        (record.stamp(path), True),
+        (record.PRESENT, True),
+        (record.ABSENT, False),
         (b"1.2.3", False),
     ):
         assert bool(hit(b"\0".join([b"kept", path, stamp, DOCUMENT]))) == holds
-    assert hit(b"\0".join([b"kept", path, b"1.2.3", path, entry.PRESENT, DOCUMENT])) is None
+    assert hit(b"\0".join([b"kept", path, b"1.2.3", path, record.PRESENT, DOCUMENT])) is None
 
 
 def test_an_answer_in_pieces() -> None:
@@ -120,7 +120,7 @@ def test_an_answer_in_pieces() -> None:
             wire.sendall(bytes([byte]))
 
     with answering(in_pieces) as path:
-        assert client.hit(path, URL, b"HOME=/")
+        assert daemon_client.hit(path, URL, b"HOME=/")
 
 
 # How long it waits
@@ -141,47 +141,47 @@ def silent() -> Iterator[bytes]:
 
 def after_a_while(wire: socket.socket) -> None:
     """Longer than a hit is waited for."""
-    threading.Event().wait(3 * client.HIT_LIMIT)
+    threading.Event().wait(3 * daemon_client.HIT_LIMIT)
     wire.sendall(KEPT)
 
 
 def test_a_daemon_that_waits_for_a_processor_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_turn_of", lambda process: (b"R", 7))
+    monkeypatch.setattr(daemon_client, "_turn_of", lambda process: (b"R", 7))
     with answering(after_a_while) as path:
-        assert client.hit(path, URL, b"HOME=/")
-    assert not client.hit_was_late
+        assert daemon_client.hit(path, URL, b"HOME=/")
+    assert not daemon_client.hit_was_late
 
 
 @pytest.mark.parametrize("seen", ["S", "T", "D", ""])
 def test_one_that_waits_for_anything_else_is_not(
     monkeypatch: pytest.MonkeyPatch, seen: str
 ) -> None:
-    monkeypatch.setattr(client, "_turn_of", lambda process: (seen.encode(), 7))
+    monkeypatch.setattr(daemon_client, "_turn_of", lambda process: (seen.encode(), 7))
     with silent() as path:
-        assert client.hit(path, URL, b"HOME=/") is None
-    assert client.hit_was_late
+        assert daemon_client.hit(path, URL, b"HOME=/") is None
+    assert daemon_client.hit_was_late
 
 
 def test_nor_one_that_runs_and_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter(range(0, 10**6, 9))
-    monkeypatch.setattr(client, "_turn_of", lambda process: (b"R", next(looks)))
+    monkeypatch.setattr(daemon_client, "_turn_of", lambda process: (b"R", next(looks)))
     with silent() as path:
-        assert client.hit(path, URL, b"HOME=/") is None
+        assert daemon_client.hit(path, URL, b"HOME=/") is None
     assert next(looks) < 100  # a few looks, and no more
 
 
 def test_what_the_system_says_of_a_process() -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         try:
-            eventually(lambda: client._turn_of(process.pid)[1] > 5)
-            assert client._turn_of(process.pid)[0] == b"R"
+            eventually(lambda: daemon_client._turn_of(process.pid)[1] > 5)
+            assert daemon_client._turn_of(process.pid)[0] == b"R"
             process.send_signal(signal.SIGSTOP)
             eventually(lambda: state(process.pid) == "T")
-            assert client._turn_of(process.pid)[0] == b"T"
+            assert daemon_client._turn_of(process.pid)[0] == b"T"
         finally:
             process.kill()
-    assert client._turn_of(process.pid) == (b"", 0)
-    assert client._turn_of(0) == (b"", 0)
+    assert daemon_client._turn_of(process.pid) == (b"", 0)
+    assert daemon_client._turn_of(0) == (b"", 0)
 
 
 def test_a_queue_that_is_full_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_queue_that_is_full_is_tried_again(monkeypatch: pytest.MonkeyPatch) ->
             listener.accept()[0].close()
 
         monkeypatch.setattr(time, "sleep", make_room)
-        connection = client.connect(os.fsencode(path), 20)
+        connection = daemon_client.connect(os.fsencode(path), 20)
         assert connection is not None
         connection.close()
         assert pauses
@@ -217,4 +217,4 @@ def test_a_queue_that_stays_full_is_no_daemon() -> None:
         listener.listen(0)
         with socket.socket(socket.AF_UNIX) as wire:
             wire.connect(str(path))
-            assert client.connect(os.fsencode(path), 0.05) is None
+            assert daemon_client.connect(os.fsencode(path), 0.05) is None

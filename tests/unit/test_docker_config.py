@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.docker_config import DockerConfig, load_docker_config
+from docker_credential_ecr_py.config.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.errors import DockerConfigError
 
 

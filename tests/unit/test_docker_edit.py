@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.cli import docker_edit
+from docker_credential_ecr_py.config import docker_edit
 from docker_credential_ecr_py.errors import DockerConfigError
 
 HOST, OTHER = "642976147714.dkr.ecr.eu-west-1.amazonaws.com", "images.example.com"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.ec2 import on_ec2
+from docker_credential_ecr_py.aws.ec2 import on_ec2
 
 VENDOR, BIOS, UUID = (
     "sys/class/dmi/id/sys_vendor",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docker_credential_ecr_py import errors
-from docker_credential_ecr_py.ecr import decode, endpoint_override, translate
+from docker_credential_ecr_py.aws.ecr import decode, endpoint_override, translate
 from docker_credential_ecr_py.errors import BadAnswer, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, Step

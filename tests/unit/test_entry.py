@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 from tests.breaking.entries import write_sealed
 
 HOST = b"123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 KEY = b"0" * 32
 ENVIRON = {b"HOME": b"/home/dev", b"AWS_PROFILE": b"dev", b"PATH": b"/bin", b"SECRET": b"x"}
-HERE = entry.context(ENVIRON)
+HERE = record.context(ENVIRON)
 FIELD = st.binary(max_size=20).map(lambda field: field.replace(b"\0", b""))
 
 
@@ -40,17 +40,17 @@ def credential(
     *, issued: int = -10, renew_at: int = 100, spent_at: int = 200, key: bytes = KEY
 ) -> list[bytes]:
     times = (int(time.time()) + moment for moment in (issued, renew_at, spent_at, 300))
-    return [entry.CREDENTIAL, key, *(b"%d" % moment for moment in times), b'"AWS"', b'"secret"']
+    return [record.CREDENTIAL, key, *(b"%d" % moment for moment in times), b'"AWS"', b'"secret"']
 
 
 def selection(*conditions: bytes, key: bytes = KEY) -> list[bytes]:
-    return [entry.SELECTION, HOST, HERE, key, b"{}", *conditions]
+    return [record.SELECTION, HOST, HERE, key, b"{}", *conditions]
 
 
-def find(root: bytes, of_selection: list[bytes], of_credential: list[bytes]) -> entry.Hit | None:
-    keep(root + b"/" + entry.selection_name(HOST, HERE), of_selection)
-    keep(root + b"/" + entry.credential_name(KEY), of_credential)
-    return entry.find(root, HOST, ENVIRON)
+def find(root: bytes, of_selection: list[bytes], of_credential: list[bytes]) -> record.Hit | None:
+    keep(root + b"/" + record.selection_name(HOST, HERE), of_selection)
+    keep(root + b"/" + record.credential_name(KEY), of_credential)
+    return record.find(root, HOST, ENVIRON)
 
 
 def test_a_hit(root: bytes) -> None:
@@ -82,7 +82,7 @@ def test_ageing_is_a_hit_still(root: bytes) -> None:
         credential(spent_at=0),
         credential(issued=10**6, spent_at=10**7),
         credential(key=b"another"),
-        [entry.SELECTION, *credential()[1:]],
+        [record.SELECTION, *credential()[1:]],
         [b"ecr-py credential 2", *credential()[1:]],
         credential()[:7],
         credential()[:5],
@@ -100,13 +100,13 @@ def test_a_credential_that_is_not_trusted(root: bytes, of_credential: list[bytes
 @pytest.mark.parametrize(
     "of_selection",
     [
-        [entry.SELECTION, b"docker.io", HERE, KEY, b"{}"],
-        [entry.SELECTION, HOST, b"", KEY, b"{}"],
+        [record.SELECTION, b"docker.io", HERE, KEY, b"{}"],
+        [record.SELECTION, HOST, b"", KEY, b"{}"],
         selection()[:4],
-        selection(b"/nowhere", entry.PRESENT),
-        selection(b"/", entry.ABSENT),
+        selection(b"/nowhere", record.PRESENT),
+        selection(b"/", record.ABSENT),
         selection(b"/", b"1.2.3"),
-        selection(b"/", entry.PRESENT, b"/nowhere", entry.PRESENT),
+        selection(b"/", record.PRESENT, b"/nowhere", record.PRESENT),
     ],
 )
 def test_a_selection_that_does_not_hold(root: bytes, of_selection: list[bytes]) -> None:
@@ -114,7 +114,7 @@ def test_a_selection_that_does_not_hold(root: bytes, of_selection: list[bytes]) 
 
 
 def test_a_selection_that_holds(root: bytes) -> None:
-    conditions = (b"/", entry.PRESENT, b"/nowhere", entry.ABSENT, b"/", entry.stamp(b"/"))
+    conditions = (b"/", record.PRESENT, b"/nowhere", record.ABSENT, b"/", record.stamp(b"/"))
     assert find(root, selection(*conditions), credential())
 
 
@@ -125,8 +125,8 @@ def test_a_stamp_changes_with_its_file(tmp_path: Path, change: str) -> None:
     file = tmp_path / "config"
     file.write_text("one")
     os.utime(file, (1, 1))
-    before = entry.stamp(os.fsencode(file))
-    assert entry.stamp(os.fsencode(file)) == before
+    before = record.stamp(os.fsencode(file))
+    assert record.stamp(os.fsencode(file)) == before
     match change:
         case "touched":
             os.utime(file, (2, 2))
@@ -139,44 +139,44 @@ def test_a_stamp_changes_with_its_file(tmp_path: Path, change: str) -> None:
             (tmp_path / "new").rename(file)
         case "removed":
             file.unlink()
-    assert entry.stamp(os.fsencode(file)) != before
+    assert record.stamp(os.fsencode(file)) != before
 
 
 def test_the_context_holds_no_secret_and_what_decides() -> None:
     assert HERE == b"HOME=/home/dev\nAWS_PROFILE=dev"
     assert not [
-        name for name in entry.CONTEXT if b"SECRET_ACCESS" in name or name.endswith(b"TOKEN")
+        name for name in record.CONTEXT if b"SECRET_ACCESS" in name or name.endswith(b"TOKEN")
     ]
 
 
-@given(st.dictionaries(st.sampled_from(entry.CONTEXT), FIELD), FIELD)
+@given(st.dictionaries(st.sampled_from(record.CONTEXT), FIELD), FIELD)
 def test_another_environment_is_another_context(environ: dict[bytes, bytes], value: bytes) -> None:
-    for name in entry.CONTEXT:
+    for name in record.CONTEXT:
         changed = {**environ, name: value}
-        assert (entry.context(changed) == entry.context(environ)) == (changed == environ)
+        assert (record.context(changed) == record.context(environ)) == (changed == environ)
 
 
 @given(st.binary(max_size=200))
 def test_no_noise_is_a_record(root: bytes, noise: bytes) -> None:
-    path = root + b"/" + entry.credential_name(b"noise")
+    path = root + b"/" + record.credential_name(b"noise")
     file = Path(os.fsdecode(path))
     file.touch(mode=0o600)
     file.write_bytes(noise)
-    assert entry.read(path, entry.CREDENTIAL) is None
+    assert record.read(path, record.CREDENTIAL) is None
 
 
 @given(st.lists(FIELD, max_size=12))
 def test_a_record_comes_back_as_it_was(root: bytes, fields: list[bytes]) -> None:
-    path = root + b"/" + entry.credential_name(b"any")
-    keep(path, [entry.CREDENTIAL, *fields])
-    expected = [entry.CREDENTIAL, *fields] if len(fields) >= 4 else None
-    assert entry.read(path, entry.CREDENTIAL) == expected
-    assert entry.read(path, entry.SELECTION) is None
+    path = root + b"/" + record.credential_name(b"any")
+    keep(path, [record.CREDENTIAL, *fields])
+    expected = [record.CREDENTIAL, *fields] if len(fields) >= 4 else None
+    assert record.read(path, record.CREDENTIAL) == expected
+    assert record.read(path, record.SELECTION) is None
 
 
 @given(st.data())
 def test_noise_with_the_right_fingerprint_raises_nothing(root: bytes, data: st.DataObject) -> None:
-    of_selection, of_credential = selection(b"/", entry.PRESENT), credential()
+    of_selection, of_credential = selection(b"/", record.PRESENT), credential()
     for fields in (of_selection, of_credential):
         for n in data.draw(st.lists(st.integers(1, len(fields) - 1), max_size=2)):
             fields[n] = data.draw(FIELD | st.sampled_from([b"9" * 5000, b"-1", b"1_0", b"../x"]))
@@ -188,15 +188,15 @@ def test_noise_with_the_right_fingerprint_raises_nothing(root: bytes, data: st.D
 
 
 def test_a_record_that_is_too_large_is_none(root: bytes) -> None:
-    path = root + b"/" + entry.credential_name(b"large")
-    keep(path, [*credential(), b"x" * entry.LARGEST_RECORD])
-    assert entry.read(path, entry.CREDENTIAL) is None
+    path = root + b"/" + record.credential_name(b"large")
+    keep(path, [*credential(), b"x" * record.LARGEST_RECORD])
+    assert record.read(path, record.CREDENTIAL) is None
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_fingerprints(one: bytes, two: bytes) -> None:
-    assert len(entry.fingerprint(one)) == 32
-    assert (entry.fingerprint(one) == entry.fingerprint(two)) == (
+    assert len(record.fingerprint(one)) == 32
+    assert (record.fingerprint(one) == record.fingerprint(two)) == (
         one.lstrip(b"\0") == two.lstrip(b"\0")
     )
 
@@ -220,7 +220,7 @@ def test_the_root_is_what_platformdirs_names(platform: str, home: str, cache: st
             patch.setenv("XDG_CACHE_HOME", cache)
             environ[b"XDG_CACHE_HOME"] = os.fsencode(cache)
         named = PLATFORMS[platform]("ecr-py", appauthor=False).user_cache_dir
-        ours = entry.cache_root(environ)
+        ours = record.cache_root(environ)
     if ours is not None:
         assert Path("/", *os.fsdecode(ours).split("/")) == Path("/", *named.split("/"))
     else:
@@ -228,4 +228,4 @@ def test_the_root_is_what_platformdirs_names(platform: str, home: str, cache: st
 
 
 def test_no_root_without_a_home() -> None:
-    assert entry.cache_root({}) is None
+    assert record.cache_root({}) is None

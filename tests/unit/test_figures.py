@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from docker_credential_ecr_py.cli.figures import ago, counted, size
+from docker_credential_ecr_py.cli.humanize import ago, counted, size
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

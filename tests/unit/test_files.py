@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docker_credential_ecr_py.credential import Credential
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileShelf, FileStore
-from docker_credential_ecr_py.store.kinds import NoStore, Remembered, Store
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileShelf, FileStore
+from docker_credential_ecr_py.store.store import NoStore, Remembered, Store
 from tests.breaking.entries import write_sealed
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -37,7 +37,7 @@ def store(root: Path) -> FileStore:
 
 
 def remembered(host: str = HOST, key: str = "key") -> Remembered:
-    return Remembered(host, key, {b"/": entry.PRESENT}, {"profile": "dev"})
+    return Remembered(host, key, {b"/": record.PRESENT}, {"profile": "dev"})
 
 
 @in_one_folder
@@ -54,7 +54,7 @@ def test_a_selection_comes_back_as_it_was(
     store: FileStore, details: dict[str, str], conditions: int
 ) -> None:
     paths = [f"/nowhere/{n}\u00e9".encode() for n in range(conditions)]
-    selection = Remembered(HOST, "key", dict.fromkeys(paths, entry.ABSENT), details)
+    selection = Remembered(HOST, "key", dict.fromkeys(paths, record.ABSENT), details)
     store.remember(selection)
     assert list(store.remembered()) == [selection]
 
@@ -62,10 +62,10 @@ def test_a_selection_comes_back_as_it_was(
 def test_what_the_store_keeps_is_what_a_hit_reads(root: Path, store: FileStore) -> None:
     store.save("key", replace(CREDENTIAL, spent_at=2**40))
     store.remember(remembered())
-    hit = entry.find(os.fsencode(root), HOST.encode(), DEV)
+    hit = record.find(os.fsencode(root), HOST.encode(), DEV)
     assert hit is not None
     assert json.loads(hit.answer)["Secret"] == "password"
-    assert entry.find(os.fsencode(root), HOST.encode(), STAGE) is None
+    assert record.find(os.fsencode(root), HOST.encode(), STAGE) is None
 
 
 def test_a_selection_is_for_one_environment(root: Path, store: FileStore) -> None:
@@ -74,7 +74,7 @@ def test_a_selection_is_for_one_environment(root: Path, store: FileStore) -> Non
 
 
 def test_a_selection_that_no_longer_holds_is_not_told(store: FileStore) -> None:
-    store.remember(Remembered(HOST, "key", {b"/nowhere": entry.PRESENT}, {}))
+    store.remember(Remembered(HOST, "key", {b"/nowhere": record.PRESENT}, {}))
     assert list(store.remembered()) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.cli import formats
+from docker_credential_ecr_py.cli import token_formats
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.registry import Registry
@@ -55,11 +55,11 @@ def credential(password: str = "secret") -> Credential:
     ],
 )
 def test_as_others_write_it(format: str, text: str) -> None:
-    assert formats.SIMPLE[format](credential(), DEV) == text
+    assert token_formats.SIMPLE[format](credential(), DEV) == text
 
 
 def test_json_says_when_it_ends_in_utc() -> None:
-    assert json.loads(formats.as_json(credential(), DEV)) == {
+    assert json.loads(token_formats.as_json(credential(), DEV)) == {
         "username": "AWS",
         "password": "secret",
         "registry": DEV.host,
@@ -68,14 +68,14 @@ def test_json_says_when_it_ends_in_utc() -> None:
 
 
 def test_docker_config_holds_user_and_password() -> None:
-    document = json.loads(formats.docker_config(credential("a:b"), DEV))
+    document = json.loads(token_formats.docker_config(credential("a:b"), DEV))
     assert base64.b64decode(document["auths"][DEV.host]["auth"]) == b"AWS:a:b"
 
 
 @pytest.mark.parametrize("password", NASTY)
 def test_netrc_is_read_back(tmp_path: Path, password: str) -> None:
     file = tmp_path / "netrc"
-    file.write_text(formats.netrc(credential(password), DEV) + "\n", encoding="utf-8")
+    file.write_text(token_formats.netrc(credential(password), DEV) + "\n", encoding="utf-8")
     assert netrc.netrc(str(file)).hosts[DEV.host] == ("AWS", "", password)
 
 
@@ -88,7 +88,7 @@ def test_netrc_is_read_back(tmp_path: Path, password: str) -> None:
     ],
 )
 def test_powershell_doubles_what_it_takes_for_a_quote(password: str, quoted: str) -> None:
-    assert f"; Password = {quoted}; " in formats.powershell(credential(password), DEV)
+    assert f"; Password = {quoted}; " in token_formats.powershell(credential(password), DEV)
 
 
 # For shells
@@ -97,7 +97,7 @@ def test_powershell_doubles_what_it_takes_for_a_quote(password: str, quoted: str
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
 def test_what_a_shell_evaluates_is_what_was_meant(shell: str) -> None:
     variables = {f"V{number}": value for number, value in enumerate(NASTY)}
-    script = formats.lines(variables, export=True) + "\nexec env -0\n"
+    script = token_formats.lines(variables, export=True) + "\nexec env -0\n"
     assert evaluated(shell, script, variables) == variables
 
 
@@ -106,7 +106,7 @@ def test_what_a_shell_evaluates_is_what_was_meant(shell: str) -> None:
 @pytest.mark.parametrize("shell", ["bash", "fish"])
 def test_so_it_is_whatever_the_value(shell: str, values: list[str]) -> None:
     variables = {f"V{number}": value for number, value in enumerate(values)}
-    script = formats.lines(variables, export=True) + "\nexec env -0\n"
+    script = token_formats.lines(variables, export=True) + "\nexec env -0\n"
     assert evaluated(shell, script, variables) == variables
 
 
@@ -125,19 +125,19 @@ def evaluated(shell: str, script: str, variables: dict[str, str]) -> dict[str, s
 
 @pytest.mark.parametrize("tool", ["singularity", "apptainer"])
 def test_the_variables_of_singularity_and_apptainer(tool: str) -> None:
-    variables = formats.environment(credential(), DEV, tool=tool, profile="dev")
+    variables = token_formats.environment(credential(), DEV, tool=tool, profile="dev")
     prefix = f"{tool.upper()}_DOCKER"
     assert variables == {f"{prefix}_USERNAME": "AWS", f"{prefix}_PASSWORD": "secret"}
     text = f"{prefix}_USERNAME=AWS\n{prefix}_PASSWORD=secret"
-    assert formats.lines(variables, export=False) == text
+    assert token_formats.lines(variables, export=False) == text
 
 
 def test_the_variables_of_sregistry() -> None:
-    variables = formats.environment(credential(), DEV, tool="sregistry", profile="")
+    variables = token_formats.environment(credential(), DEV, tool="sregistry", profile="")
     assert "AWS_PROFILE" not in variables
     assert variables["SREGISTRY_AWS_ID"] == DEV.account
     with pytest.raises(BadInput, match="Public"):
-        formats.environment(credential(), PUBLIC, tool="sregistry", profile="")
+        token_formats.environment(credential(), PUBLIC, tool="sregistry", profile="")
 
 
 # For Kubernetes
@@ -145,8 +145,8 @@ def test_the_variables_of_sregistry() -> None:
 
 @pytest.mark.parametrize("name", ["ecr", "a", "1e3", "on", "ecr.example.com", "a" * 63])
 def test_names_that_kubernetes_takes(name: str) -> None:
-    formats.check_kubernetes_names(name, "")
-    assert f'  name: "{name}"\n' in formats.kubernetes_secret(
+    token_formats.check_kubernetes_names(name, "")
+    assert f'  name: "{name}"\n' in token_formats.kubernetes_secret(
         credential(), DEV, name=name, namespace=""
     )
 
@@ -156,20 +156,20 @@ def test_names_that_kubernetes_takes(name: str) -> None:
 )
 def test_names_that_it_does_not(name: str) -> None:
     with pytest.raises(BadInput, match="cannot be called"):
-        formats.check_kubernetes_names(name, "")
+        token_formats.check_kubernetes_names(name, "")
     with pytest.raises(BadInput, match="cannot be called"):
-        formats.check_kubernetes_names("", name)
+        token_formats.check_kubernetes_names("", name)
 
 
 def test_a_namespace_is_one_label() -> None:
-    formats.check_kubernetes_names("a.b", "ab")
+    token_formats.check_kubernetes_names("a.b", "ab")
     with pytest.raises(BadInput):
-        formats.check_kubernetes_names("", "a.b")
+        token_formats.check_kubernetes_names("", "a.b")
 
 
 def test_a_secret_without_a_name_is_called_for_its_registry() -> None:
     def named(registry: Registry) -> str:
-        return formats.kubernetes_secret(credential(), registry, name="", namespace="")
+        return token_formats.kubernetes_secret(credential(), registry, name="", namespace="")
 
     assert 'name: "ecr-642976147714-eu-west-1"\n' in named(DEV)
     assert 'name: "ecr-public-us-east-1"\n' in named(PUBLIC)

@@ -12,17 +12,17 @@ import pytest
 
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
-from docker_credential_ecr_py.daemon.keeper import MOST_REGISTRIES, Ending, Keeper
-from docker_credential_ecr_py.daemon.records import Records
-from docker_credential_ecr_py.daemon.told import Told
-from docker_credential_ecr_py.daemon.workers import Report
+from docker_credential_ecr_py.daemon.memory import Records
+from docker_credential_ecr_py.daemon.notified_sessions import Told
+from docker_credential_ecr_py.daemon.scheduler import MOST_REGISTRIES, Ending, Keeper
+from docker_credential_ecr_py.daemon.worker_pool import Report
 from docker_credential_ecr_py.errors import AccessDenied, LoginNeeded, Unreachable
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.files import Registration, SsoFiles, Token
-from docker_credential_ecr_py.store import entry
-from docker_credential_ecr_py.store.files import FileStore
-from docker_credential_ecr_py.store.kinds import Remembered
+from docker_credential_ecr_py.sso.token_cache import Registration, SsoFiles, Token
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileStore
+from docker_credential_ecr_py.store.store import Remembered
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 OTHER = "123456789012.dkr.ecr.eu-west-2.amazonaws.com"
@@ -74,7 +74,7 @@ class World:
         fresh = Credential.from_aws("AWS", "p", now=self.now, expires=self.now + 12 * HOUR)
         self.store.save(key, fresh)
         path = os.fsencode(self.files.folder / token_file)
-        stamps = {path: entry.PRESENT} if token_file else {}
+        stamps = {path: record.PRESENT} if token_file else {}
         details = {"profile": "dev", "region": Registry.parse(host).region}
         self.store.remember(Remembered(host, key, stamps, details))
 
@@ -473,15 +473,15 @@ def test_no_path_of_others_is_looked_at(world: World, monkeypatch: pytest.Monkey
     world.store = FileStore(world.root / "cache", here)
     fresh = Credential.from_aws("AWS", "p", now=world.now, expires=world.now + 12 * HOUR)
     world.store.save("key", fresh)
-    world.store.remember(Remembered(HOST, "key", {b"/net/elsewhere/x": entry.PRESENT}, {}))
+    world.store.remember(Remembered(HOST, "key", {b"/net/elsewhere/x": record.PRESENT}, {}))
     seen: list[bytes] = []
-    looked = entry.stamp
+    looked = record.stamp
 
     def stamp(path: bytes) -> bytes:
         seen.append(path)
         return looked(path)
 
-    monkeypatch.setattr(entry, "stamp", stamp)
+    monkeypatch.setattr(record, "stamp", stamp)
     # It cannot be known whether the choice still holds: it is made anew.
     assert [job["do"] for job in world.turns()] == ["renew"]
     world.keeper.status()

@@ -18,7 +18,7 @@ from docker_credential_ecr_py.registry import (
     is_registry,
     partition_of,
 )
-from docker_credential_ecr_py.store import entry
+from docker_credential_ecr_py.store import record
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DUAL = "123456789012.dkr-ecr.eu-west-1.on.aws"
@@ -277,7 +277,7 @@ PLAIN = st.text("abcxyz0189.-:/_ A%", max_size=60)
 )
 def test_a_hit_and_the_parser_agree_on_the_host(server_url: str) -> None:
     """`plain_host` decides what is looked up; only a host that `host_of` returned is kept."""
-    plain = entry.plain_host(server_url.encode())
+    plain = record.plain_host(server_url.encode())
     if plain is None:
         return
     try:
@@ -289,7 +289,7 @@ def test_a_hit_and_the_parser_agree_on_the_host(server_url: str) -> None:
 
 @given(st.binary(max_size=100))
 def test_a_plain_host_can_stand_in_json_and_in_a_path(server_url: bytes) -> None:
-    plain = entry.plain_host(server_url)
+    plain = record.plain_host(server_url)
     if plain is not None:
         assert b"/" not in plain
         assert json.loads(b'"%b"' % server_url) == server_url.decode()
@@ -297,4 +297,4 @@ def test_a_plain_host_can_stand_in_json_and_in_a_path(server_url: bytes) -> None
 
 def test_a_hit_takes_no_url_that_the_parser_refuses_for_its_length() -> None:
     server_url = f"https://{HOST}/" + "a" * LONGEST_URL
-    assert entry.plain_host(server_url.encode()) is None
+    assert record.plain_host(server_url.encode()) is None

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, select
-from docker_credential_ecr_py.settings import Settings
 from tests.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 DEFAULT = {"default": {"aws_access_key_id": "AKIADEFAULT"}}

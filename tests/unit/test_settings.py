@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docker_credential_ecr_py.config.settings import Settings, load_settings, parse_settings
 from docker_credential_ecr_py.errors import NotEcr, SettingsError
-from docker_credential_ecr_py.settings import Settings, load_settings, parse_settings
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.cli import settings_edit
+from docker_credential_ecr_py.config import settings_edit
 
 paths = st.sampled_from(
     [

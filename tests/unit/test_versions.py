@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.versions import version_order
+from docker_credential_ecr_py.tag_order import version_order
 
 
 @pytest.mark.parametrize(

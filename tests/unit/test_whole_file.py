@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.whole_file import read_if_there, rewrite
+from docker_credential_ecr_py.atomic_file import read_if_there, rewrite
 
 
 def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.daemon.workers import MOST_AT_ONCE, Report, Worker, Workers
+from docker_credential_ecr_py.daemon.worker_pool import MOST_AT_ONCE, Report, Worker, Workers
 
 
 def none_left() -> tuple[int, int]:

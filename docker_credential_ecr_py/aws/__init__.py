@@ -1,0 +1,1 @@
+"""Sessions of botocore, and what is asked of AWS's services with them."""

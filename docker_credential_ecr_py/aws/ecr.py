@@ -1,0 +1,404 @@
+"""GetAuthorizationToken: asks AWS for a registry's credential, as the identity that was selected.
+
+The only way to the network on a `get`. Whatever botocore raises leaves here as one of our errors.
+"""
+
+import base64
+import binascii
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from json import JSONDecodeError
+from pathlib import Path
+from shlex import quote
+from typing import Any, TypeVar
+
+import botocore.exceptions as aws_errors
+from botocore.config import Config
+from botocore.utils import JSONFileCache
+
+from docker_credential_ecr_py.atomic_file import read_if_there
+from docker_credential_ecr_py.aws.session import Session, answer_error, network_error, tail
+from docker_credential_ecr_py.credential import USERNAME, Credential
+from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.errors import (
+    AccessDenied,
+    AwsConfigError,
+    BadAnswer,
+    ClockSkew,
+    EcrPyError,
+    InvalidKeys,
+    MfaCodeNeeded,
+    NoProfile,
+    Unreachable,
+)
+from docker_credential_ecr_py.folder import other_owner
+from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
+from docker_credential_ecr_py.selection import Selection
+from docker_credential_ecr_py.sso.sessions import login_needed
+
+# Seconds for everything together, whatever still hangs then.
+OVERALL = 30
+_T = TypeVar("_T")
+
+_CONTAINER_AND_INSTANCE = ("container-role", "ec2-credentials-file", "boto-config", "iam-role")
+# The one provider of botocore's chain that is this identity, where it comes from no profile.
+_ONLY_PROVIDER = {
+    "keys": "env",
+    "web-identity": "assume-role-with-web-identity",
+    "container": "container-role",
+    "instance": "iam-role",
+}
+_SESSION_ENDED = (
+    aws_errors.UnauthorizedSSOTokenError,
+    aws_errors.SSOTokenLoadError,
+    aws_errors.TokenRetrievalError,
+)
+_LARGEST_SKEW = 300
+_LACKING_KEY = re.compile("Missing required key in response: '(AccessKeyId|SecretAccessKey)'")
+
+
+def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Credential:
+    """A credential for `registry`, fresh from AWS. Takes OVERALL seconds at the most.
+
+    Raises MfaCodeNeeded where a role asks for `mfa_code` and none was given;
+    LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
+    NoProfile or AwsConfigError.
+    """
+    return in_time(lambda: _fetch(registry, selection, mfa_code))
+
+
+def in_time(calls: Callable[[], _T]) -> _T:
+    """What calls to AWS return or raise; raises Unreachable after OVERALL seconds."""
+    too_late = Unreachable(f"AWS gave no answer within {OVERALL} seconds")
+    return within(OVERALL, calls, too_late)
+
+
+def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> Any:
+    """A botocore client of the registry's ECR, which has its credentials already.
+
+    Any, because botocore makes the client's methods as it runs. Raises what botocore raises, and
+    as `fetch` where a code is needed.
+    """
+    session = _session(registry, selection)
+    clock = _AwsClock()
+    session.register("after-call", clock.read)
+    if selection.identity.mfa_serial:
+        _share_roles_with_aws_cli(session, selection, mfa_code)
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise aws_errors.NoCredentialsError
+    # Now, and not with the first call: who catches what this raises can log in.
+    try:
+        credentials.get_frozen_credentials()
+    except RuntimeError as error:
+        # botocore has no type for this: what it was given just now has expired already.
+        if "expired" not in str(error):
+            raise
+        raise _expired_at_once(clock.ahead, selection) from error
+    service = "ecr-public" if registry.public else "ecr"
+    region = PUBLIC_REGION if registry.public else registry.region
+    return session.create_client(service, region_name=region, config=_endpoint(registry))
+
+
+class _AwsClock:
+    """What AWS's clock said last: `ahead` is how many seconds it is ahead of ours, 0 if unknown."""
+
+    ahead = 0.0
+
+    def read(self, **event: Any) -> None:
+        """Note the time of an answer. botocore calls this after each call."""
+        self.ahead = _skew(event["parsed"])
+
+
+def _expired_at_once(ahead: float, selection: Selection) -> EcrPyError:
+    """The error for credentials that had expired when they were handed out."""
+    if abs(ahead) > _LARGEST_SKEW:
+        return _clock_skew(ahead, "the credentials that it handed out have expired here")
+    return ClockSkew(
+        f"the credentials of this {selection.identity.kind} had expired, by the clock of this "
+        "machine, when they were handed out",
+        mend="see whether the clock is right",
+    )
+
+
+def _clock_skew(ahead: float, why: str) -> ClockSkew:
+    late = "behind" if ahead > 0 else "ahead of"
+    by = f"{_lasting(abs(ahead))} {late} AWS's" if abs(ahead) >= 60 else "not the same as AWS's"
+    return ClockSkew(f"the clock of this machine is {by} ({why})", mend="set the clock")
+
+
+def _lasting(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 60:.0f} minutes"
+
+
+def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
+    try:
+        answer = client_for(registry, selection, mfa_code).get_authorization_token()
+    except EcrPyError:
+        raise
+    except Exception as error:
+        raise translate(error, registry, selection) from error
+    return decode(answer.get("authorizationData"), now=time.time())
+
+
+def decode(data: Any, *, now: float) -> Credential:
+    """The credential in `authorizationData`: ECR's list of one, or ECR Public's object.
+
+    `authorizationToken` is base64 of AWS:PASSWORD, `expiresAt` a datetime. Raises BadAnswer.
+    """
+    if isinstance(data, list) and data:
+        data = data[0]
+    token, expires = (
+        (data.get("authorizationToken"), data.get("expiresAt"))
+        if isinstance(data, dict)
+        else (None, None)
+    )
+    if not isinstance(token, str) or not token:
+        raise BadAnswer("the answer of ECR holds no authorization token")
+    try:
+        username, colon, password = base64.b64decode(token, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        raise BadAnswer("the authorization token that ECR answered is not base64") from None
+    if not colon or not password or not password.isprintable():
+        raise BadAnswer("the authorization token that ECR answered holds no password")
+    if username != USERNAME:
+        raise BadAnswer(f"the authorization token that ECR answered is not for user {USERNAME}")
+    if not isinstance(expires, datetime):
+        raise BadAnswer("the authorization token that ECR answered says no expiry")
+    if expires.timestamp() <= now:
+        raise BadAnswer(
+            f"the authorization token that ECR answered expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
+            mend="see whether the clock of this machine is right",
+        )
+    return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
+
+
+def _session(registry: Registry, selection: Selection) -> Session:
+    session = Session(profile=selection.profile or None)
+    session.settle_providers(selection.profile or "default")
+    if not session.get_config_variable("region"):
+        session.set_config_variable("region", registry.region)
+    chain = session.get_component("credential_provider")
+    only = _ONLY_PROVIDER.get(selection.identity.kind)
+    for provider in [provider.METHOD for provider in chain.providers]:
+        if selection.profile:
+            unwanted = provider in _CONTAINER_AND_INSTANCE and provider != only
+        else:
+            unwanted = provider != only
+        if unwanted:
+            chain.remove(provider)
+    return session
+
+
+def _endpoint(registry: Registry) -> Config:
+    # botocore refuses these beside an endpoint of the user's own.
+    if endpoint_override(registry, os.environ):
+        return Config()
+    return Config(
+        use_fips_endpoint=registry.fips or None,
+        use_dualstack_endpoint=(registry.dual_stack and not registry.public) or None,
+    )
+
+
+def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:
+    """The endpoint that the environment puts in the place of ECR's, or ""."""
+    service = "ECR_PUBLIC" if registry.public else "ECR"
+    return environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
+
+
+class _RoleCache(JSONFileCache):
+    """Takes a file that is damaged for one that is not there, so that it is replaced.
+
+    Root keeps nothing in another user's home.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._folder = Path(folder)
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return json.loads(read_if_there(self._folder / f"{key}.json") or b"")
+        except (OSError, ValueError):
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if other_owner(self._folder) is None:
+            super().__setitem__(key, value)
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            return "Credentials" in self[key]
+        except (KeyError, TypeError):
+            return False
+
+
+def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: str) -> None:
+    """Keeps a role that took an MFA code where the AWS CLI does, so that neither asks twice."""
+
+    def prompt(question: str) -> str:
+        if not mfa_code:
+            raise MfaCodeNeeded(
+                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and nobody "
+                "may be asked here",
+                mend=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
+            )
+        return mfa_code
+
+    # Any: the cache is the provider's public attribute, as the AWS CLI sets it; the prompter is
+    # not, but what it would ask on its own hangs where there is no terminal.
+    provider: Any = session.get_component("credential_provider").get_provider("assume-role")
+    provider.cache = _RoleCache(os.path.expanduser("~/.aws/cli/cache"))
+    provider._prompter = prompt
+
+
+def translate(error: Exception, registry: Registry, selection: Selection) -> EcrPyError:
+    """What botocore raised, as an error for a person."""
+    if isinstance(error, aws_errors.ClientError):
+        return _translate_answer(error, registry, selection)
+    session = selection.identity.sso
+    if session is not None and isinstance(error, _SESSION_ENDED):
+        return login_needed(session)
+    text = str(error)
+    match error:
+        case aws_errors.MetadataRetrievalError():
+            return Unreachable(f"the container or instance credentials cannot be had: {tail(text)}")
+        case aws_errors.CredentialRetrievalError(kwargs={"provider": "custom-process"}):
+            return _process_error(error)
+        case aws_errors.CredentialRetrievalError():
+            return NoProfile(f"no credentials: {tail(text)}")
+        case (
+            JSONDecodeError()
+            | UnicodeDecodeError()
+            | AttributeError()
+            | FileNotFoundError()
+            | PermissionError()
+        ) if _is_process(selection):
+            return _process_error(error)
+        case aws_errors.NoCredentialsError() | aws_errors.PartialCredentialsError():
+            return NoProfile("no AWS credentials", mend=_refused_keys(selection)[1])
+        case (
+            aws_errors.ProfileNotFound()
+            | aws_errors.ConfigParseError()
+            | aws_errors.InvalidConfigError()
+            | aws_errors.UnknownCredentialError()
+            | aws_errors.InfiniteLoopConfigError()
+            | aws_errors.ConfigNotFound()
+        ):
+            return AwsConfigError(f"botocore refuses the AWS config: {tail(text)}")
+    return network_error(error)
+
+
+def _is_process(selection: Selection) -> bool:
+    identity = selection.identity
+    return identity.kind == "process" or " by process " in identity.name
+
+
+def _process_error(error: Exception) -> EcrPyError:
+    """Why a credential_process gave no credentials.
+
+    What it printed may hold a secret, so that goes to the person's terminal and nowhere else.
+    """
+    said = str(getattr(error, "kwargs", {}).get("error_msg", ""))
+    run_it = "run the command of credential_process by hand to see why"
+    match error:
+        case OSError():
+            why, mend = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
+        case ValueError() | AttributeError():
+            why, mend = "did not answer with a JSON object", run_it
+        case _ if lacking := _LACKING_KEY.fullmatch(said):
+            return NoProfile(f"the answer of the credential_process lacks {lacking[1]}")
+        case _:
+            why, mend = "failed", run_it
+    words = "".join(sign if sign.isprintable() else " " for sign in said)
+    aside = f"the credential_process said: {tail(words)}" if words.strip() else ""
+    return NoProfile(f"the credential_process {why}", mend=mend, aside=aside)
+
+
+def _translate_answer(
+    error: aws_errors.ClientError, registry: Registry, selection: Selection
+) -> EcrPyError:
+    answer: Mapping[str, Any] = error.response
+    about = answer.get("Error", {})
+    code, message = str(about.get("Code", "")), str(about.get("Message", ""))
+    operation = error.operation_name
+    skew = _skew(answer)
+    if abs(skew) > _LARGEST_SKEW or code in ("RequestExpired", "RequestTimeTooSkewed"):
+        return _clock_skew(skew, code)
+    if operation == "GetRoleCredentials" and code in (
+        "ForbiddenException",
+        "ResourceNotFoundException",
+    ):
+        account, role = selection.identity.name.split(" ")[-2:]
+        return AccessDenied(
+            f"role {role} of account {account} is not assigned to you at IAM Identity Center",
+            mend="ask for it, or correct sso_role_name in the profile",
+        )
+    if code == "UnauthorizedException" and selection.identity.sso:
+        return login_needed(selection.identity.sso)
+    if code == "AccessDenied" and "MultiFactorAuthentication" in message:
+        return AccessDenied(
+            "AWS did not accept the MFA code", mend="wait for the next one, and try again"
+        )
+    if code in ("AccessDenied", "AccessDeniedException"):
+        action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
+        action = "ecr-public:GetAuthorizationToken" if registry.public else action
+        on = re.search(r" on resource: (arn:[^\s,]+)", message)
+        action += f" on {on[1]}" if on else ""
+        # What comes after "because" is the part that tells one refusal from another.
+        reason = message.partition(" because ")[2]
+        return AccessDenied(
+            f"{_principal(message)} may not {action}{reason and f': {tail(reason)}'}",
+            mend="" if reason else "ask who manages the account for that permission",
+        )
+    if code in (
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "InvalidIdentityToken",
+    ):
+        what, mend = _refused_keys(selection)
+        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", mend=mend)
+    return answer_error(error)
+
+
+def _refused_keys(selection: Selection) -> tuple[str, str]:
+    """What AWS refused, and what mends it."""
+    if selection.profile:
+        return (
+            "the keys of the profile",
+            f"run `aws configure --profile {quote(selection.profile)}`",
+        )
+    match selection.identity.kind:
+        case "web-identity":
+            return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
+        case "keys":
+            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, or unset it"
+        case kind:
+            return f"the credentials of this {kind}", ""
+
+
+def _principal(message: str) -> str:
+    arn = re.search(r"arn:aws[\w-]*:(?:iam|sts)::[0-9]*:[^\s,;]+", message)
+    return arn[0] if arn else "this identity"
+
+
+def _skew(answer: Mapping[str, Any]) -> float:
+    """Seconds that AWS's clock is ahead of ours, by the Date of its answer; 0 if it told none."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0

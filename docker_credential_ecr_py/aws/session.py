@@ -1,0 +1,206 @@
+"""What all our calls to AWS share: a session with time limits, and network errors in our words."""
+
+import os
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.request import getproxies_environment
+
+import botocore.configloader
+import botocore.exceptions as aws_errors
+import botocore.session
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.credentials import ConfigProvider, SharedCredentialProvider, SSOProvider
+from botocore.tokens import SSOTokenProvider
+
+from docker_credential_ecr_py.config.aws_config import read_sections
+from docker_credential_ecr_py.config.paths import aws_path
+from docker_credential_ecr_py.errors import (
+    AwsConfigError,
+    BadAnswer,
+    EcrPyError,
+    Throttled,
+    Unreachable,
+)
+from docker_credential_ecr_py.programs import drop_relative_folders
+
+# Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
+CONNECT, READ = 4, 8
+# The address of a proxy: a URL with nothing after the host, or host and port.
+_PROXY = re.compile(
+    r"(?:[a-z][a-z0-9]*://)?(?:[\w.~!$&'()*+,;=:%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
+    re.ASCII | re.IGNORECASE,
+)
+LIMITS = Config(
+    connect_timeout=CONNECT,
+    read_timeout=READ,
+    retries={"mode": "standard", "total_max_attempts": 4},
+)
+
+# What botocore and we raise for an answer of another shape than AWS's.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class Session(botocore.session.Session):
+    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do.
+
+    What is set and empty in the environment is unset here, as for the rules of selection.
+    """
+
+    def __init__(self, profile: str | None = None) -> None:
+        drop_relative_folders(os.environ)  # by which botocore finds what credential_process names
+        for name in [name for name, value in os.environ.items() if not value]:
+            if name.startswith("AWS_"):
+                del os.environ[name]
+        super().__init__(profile=profile)
+        self.set_default_client_config(LIMITS)
+
+    @property
+    def full_config(self) -> dict[str, Any]:
+        try:
+            return super().full_config
+        except aws_errors.ConfigParseError:
+            config = _profile_map(self.get_config_variable("config_file"))
+            credentials = _sections(self.get_config_variable("credentials_file"))
+            for name, values in credentials.items():
+                config["profiles"].setdefault(name, {}).update(values)
+            return config
+
+    def settle_providers(self, profile: str) -> None:
+        """Lets those that read files for themselves read them as we do.
+
+        And leaves sessions to sso/, which knows a lock and a cache that cannot be written.
+        """
+        config_file = self.get_config_variable("config_file")
+        credentials_file = self.get_config_variable("credentials_file")
+        chain = self.get_component("credential_provider")
+        for provider in (
+            SharedCredentialProvider(credentials_file, profile, ini_parser=_sections),
+            ConfigProvider(config_file, profile, config_parser=_profile_map),
+            SSOProvider(
+                lambda: self.full_config,
+                self.create_client,
+                profile,
+                token_provider=SSOTokenProvider(
+                    self, profile_name=profile, time_fetcher=_when_none_is_due
+                ),
+            ),
+        ):
+            chain.insert_after(provider.METHOD, provider)
+            chain.remove(provider.METHOD)
+
+
+def _when_none_is_due() -> datetime:
+    """By this clock botocore refreshes no token that lives: it would a quarter of an hour early."""
+    return datetime.now(UTC) - timedelta(minutes=15)
+
+
+class AnonymousSession(Session):
+    """For calls that no profile answers for: AWS_PROFILE may name one that is still to come."""
+
+    def get_scoped_config(self) -> dict[str, Any]:
+        with suppress(aws_errors.ProfileNotFound):
+            return super().get_scoped_config()
+        return {}
+
+
+def unsigned_client(service: str, region: str) -> Any:
+    """A client that signs nothing. Any: botocore makes its methods as it runs."""
+    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
+    return AnonymousSession().create_client(service, region_name=region, config=unsigned)
+
+
+def _sections(path: str) -> dict[str, dict[str, str]]:
+    return read_sections(aws_path(path), with_secrets=True)
+
+
+def _profile_map(path: str) -> dict[str, Any]:
+    parsed = {
+        heading: {name: _nested(value) for name, value in values.items()}
+        for heading, values in _sections(path).items()
+    }
+    return botocore.configloader.build_profile_map(parsed)
+
+
+def _nested(value: str) -> str | dict[str, str]:
+    """`services` and `s3` have settings of their own below them."""
+    if not value.startswith("\n"):
+        return value
+    parts = (line.partition("=") for line in value.splitlines() if line)
+    return {name.strip(): inner.strip() for name, _, inner in parts}
+
+
+def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
+    """What stood between us and `what`, or what it answered that is no answer."""
+    text = tail(str(error))
+    match error:
+        case aws_errors.ClientError():
+            return answer_error(error, what)
+        case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
+            # Its parts are taken for one another, so the error may quote half of a password.
+            return Unreachable(
+                f"{what} cannot be reached; the address of the proxy has characters that it cannot "
+                f"have ({type(error).__name__})",
+                mend="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
+            )
+        case aws_errors.ProxyConnectionError():
+            cause = tail(str(error.kwargs.get("error", error)))
+            return Unreachable(
+                f"the proxy did not let us through to {what}: {cause}",
+                mend="see HTTPS_PROXY and NO_PROXY",
+            )
+        case aws_errors.SSLError() if bundle := _missing_bundle():
+            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, and there is no such file")
+        case aws_errors.SSLError():
+            return Unreachable(
+                f"the TLS certificate of {what} is not trusted here: {text}",
+                mend="set AWS_CA_BUNDLE to the certificates of your proxy",
+            )
+        case aws_errors.ConnectTimeoutError() | aws_errors.ReadTimeoutError():
+            return Unreachable(f"{what} gave no answer in time: {text}")
+        case aws_errors.EndpointConnectionError():
+            return Unreachable(f"{what} cannot be reached at {error.kwargs.get('endpoint_url')}")
+        case aws_errors.HTTPClientError() | aws_errors.ConnectionError():
+            return Unreachable(f"{what} cannot be reached: {text}")
+        case aws_errors.BotoCoreError():
+            return BadAnswer(f"{type(error).__name__}: {text}")
+        case ValueError() if text.startswith("Invalid endpoint"):
+            return AwsConfigError(text, mend="see AWS_ENDPOINT_URL and endpoint_url")
+        case OSError() if error.filename:
+            return AwsConfigError(f"{error.filename} cannot be read: {error.strerror}")
+    return BadAnswer(f"{what} gave an answer that cannot be read ({type(error).__name__})")
+
+
+def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError:
+    """An error that AWS answered, where the caller has nothing better to say."""
+    about = error.response.get("Error", {})
+    code, message = str(about.get("Code", "")), tail(str(about.get("Message", "")))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    again = "try again in a minute"
+    if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
+        return Throttled(f"{what} asks to call less often", mend=again)
+    if isinstance(status, int) and status >= 500:
+        return Unreachable(
+            f"{what} answered {error.operation_name} with {status} {message}", mend=again
+        )
+    return BadAnswer(f"{what} answered {error.operation_name} with {code}: {message}")
+
+
+def _proxy_is_malformed() -> bool:
+    """Whether a proxy that the environment names is not a URL, or host and port, as in RFC 3986."""
+    proxies = getproxies_environment()
+    used = [proxies[scheme] for scheme in ("http", "https") if scheme in proxies]
+    return any(not _PROXY.fullmatch(address) for address in used)
+
+
+def _missing_bundle() -> str:
+    bundle = os.environ.get("AWS_CA_BUNDLE", "")
+    return bundle if bundle and not os.path.exists(bundle) else ""
+
+
+def tail(text: str) -> str:
+    """Enough of somebody else's words to go on, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:299] + "…"

@@ -1,0 +1,89 @@
+"""ecr-py cache: what is kept on this machine, and forgetting it. No secret is shown."""
+
+import time
+from datetime import UTC, datetime
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.commands.completion import forget_repositories
+from docker_credential_ecr_py.cli.humanize import lasting
+from docker_credential_ecr_py.cli.output import (
+    Group,
+    console,
+    failing_in_one_line,
+    json_option,
+    report,
+    show_json,
+    show_table,
+    table,
+)
+from docker_credential_ecr_py.cli.targets import meant
+
+_ALL_COLUMNS, _HOST_FITS = 100, 80
+_DETAILS = ("account", "region", "profile", "rule")
+
+
+@click.group(cls=Group)
+def cache() -> None:
+    """What is cached, and forgetting it.
+
+    \b
+    ecr-py cache ls            each registry that is answered from the cache
+    ecr-py cache rm dev        ask AWS anew for the registry of profile dev
+    ecr-py cache rm --all      ask anew for all
+    """
+
+
+@cache.command("ls")
+@json_option
+@failing_in_one_line
+def list_cached(as_json: bool) -> None:
+    """Each registry that can be answered from the cache, and until when."""
+    now = time.time()
+    found = list(Broker().cached())
+    if as_json:
+        show_json(
+            [
+                {
+                    "registry": selection.host,
+                    **selection.details,
+                    "until": datetime.fromtimestamp(credential.expires, UTC).isoformat(),
+                }
+                for selection, credential in found
+            ]
+        )
+        return
+    if not found:
+        click.echo("nothing is cached", err=True)
+        return
+    width = console().width
+    # Account and region stand in most hosts too; where there is no room they stand for it.
+    columns = ["registry", *_DETAILS] if width >= _ALL_COLUMNS else ["registry", *_DETAILS[2:]]
+    if width < _HOST_FITS:
+        columns = list(_DETAILS[:3])
+    shown = table(*(name.upper() for name in columns), "LEFT")
+    for selection, credential in found:
+        said = {"registry": selection.host, **selection.details}
+        left = lasting(credential.expires - now)
+        shown.add_row(*(said.get(name) or "-" for name in columns), left)
+    show_table(shown)
+
+
+@cache.command("rm")
+@click.argument("registries", nargs=-1, metavar="[REGISTRY | PROFILE]...")
+@click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
+@failing_in_one_line
+def remove(registries: tuple[str, ...], every: bool) -> None:
+    """Forget what is cached for a registry; the next pull asks AWS."""
+    if every == bool(registries):
+        raise click.UsageError("name registries, or --all")
+    broker = Broker()
+    if every:
+        hosts = broker.store.forget_all()
+        forget_repositories()
+        click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
+        return
+    for found in dict.fromkeys([meant(broker, name) for name in registries]):
+        forgot = Broker(profile=found.profile).forget(found.host)
+        report(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

@@ -1,0 +1,425 @@
+"""ecr-py configure: sets docker's config, and that of others like it, so that they ask us.
+
+docker_plan.py decides what becomes of a file, docker_edit.py knows its text, and file_edits.py
+writes it and puts back what was.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.doctor_checks import installed_in
+from docker_credential_ecr_py.cli.output import (
+    FAILED,
+    can_ask,
+    failing_in_one_line,
+    report,
+    show_change,
+    show_table,
+    table,
+)
+from docker_credential_ecr_py.cli.targets import (
+    known_registries,
+    load_config,
+    meant,
+)
+from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
+from docker_credential_ecr_py.config.aws_config import accounts_of
+from docker_credential_ecr_py.config.docker_config import (
+    OURSELVES,
+    DockerConfig,
+    load_docker_config,
+    read_text,
+)
+from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
+from docker_credential_ecr_py.config.settings import Settings, parse_settings
+from docker_credential_ecr_py.config.settings import read_text as read_settings
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    AwsConfigError,
+    BadInput,
+    SettingsError,
+    some,
+)
+from docker_credential_ecr_py.programs import find_program, found_by_shell
+from docker_credential_ecr_py.protocol import NAME as HELPER
+from docker_credential_ecr_py.registry import PUBLIC_HOSTS
+
+_DOCKER = "docker"
+_FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
+    _DOCKER: paths.docker_config_file,
+    "podman": paths.podman_auth_file,  # and buildah and skopeo
+    "singularity": paths.singularity_config_file,
+    "apptainer": paths.apptainer_config_file,
+}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of file: how it is checked, taken back, and shown without secrets."""
+
+    check: Callable[[str, Path], object]
+    take_back: file_edits.TakeBack
+    shown: Callable[[str], str]
+
+
+_CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
+_SETTINGS = _Kind(
+    lambda text, file: parse_settings(text, str(file)), settings_edit.without_fallback, str
+)
+
+
+@dataclass
+class _Change:
+    """One client's file, as it is and as it is to become."""
+
+    client: str
+    file: Path
+    before: str | None
+    config: DockerConfig
+    plan: Plan
+    drop: tuple[str, ...] = ()
+
+    def asks(self, helper: str) -> bool:
+        """Whether the client asks that helper for anything, so far."""
+        return helper in (self.config.store, *self.config.helpers.values())
+
+    @property
+    def will_ask_us(self) -> bool:
+        return self.asks(OURSELVES) or self.plan.store or bool(self.plan.helpers)
+
+    @property
+    def after(self) -> str:
+        plan = self.plan
+        return docker_edit.edited(
+            self.before or "",
+            helpers=dict.fromkeys(plan.helpers, OURSELVES),
+            store=OURSELVES if plan.store else plan.pinned,
+            drop_auths=self.drop,
+        )
+
+    @property
+    def summary(self) -> str:
+        """What it does, in words; "" where it does nothing."""
+        count = len(self.plan.helpers)
+        done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
+        done += [f"credsStore is {OURSELVES}"] * self.plan.store
+        if store := self.plan.pinned:
+            done += [f"credsStore is {store}, which was docker's default here"]
+        done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
+        if (self.before or "").startswith(BYTE_ORDER_MARK):
+            done += ["no byte-order mark, which it does not take"]
+        return ", ".join(done)
+
+
+@click.command(short_help="Set docker's config so that it asks ecr-py.")
+@click.option(
+    "--for",
+    "clients",
+    multiple=True,
+    type=click.Choice(list(_FILES)),
+    help="Whose config; docker's unless said. podman is buildah and skopeo too.",
+)
+@click.option("--cred-helpers", is_flag=True, help="An entry for each registry: the usual way.")
+@click.option(
+    "--creds-store", is_flag=True, help="Every registry; others go to docker's present store."
+)
+@click.option("--registry", "named", multiple=True, metavar="HOST", help="This one, not all found.")
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    metavar="REGION",
+    help="Each account's registry there too.",
+)
+@click.option("--public", is_flag=True, help="ECR Public too.")
+@click.option("--replace", metavar="HELPER", default="", help="Take over from it: ecr-login, say.")
+@click.option("--remove-auths", is_flag=True, help="Remove ECR's passwords from the config.")
+@click.option("--yes", is_flag=True, help="Ask nothing: yes to all.")
+@click.option("--undo", "putting_back", is_flag=True, help="Put back what was before.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@failing_in_one_line
+def configure(
+    clients: tuple[str, ...],
+    cred_helpers: bool,
+    creds_store: bool,
+    named: tuple[str, ...],
+    regions: tuple[str, ...],
+    public: bool,
+    replace: str,
+    remove_auths: bool,
+    yes: bool,
+    putting_back: bool,
+    dry_run: bool,
+) -> None:
+    """Set docker's config so that it asks ecr-py for your registries.
+
+    \b
+    ecr-py configure                      all accounts in the AWS config
+    ecr-py configure --dry-run            what that would change
+    ecr-py configure --creds-store        every registry, also of accounts to come
+    ecr-py configure --for podman --for apptainer
+    ecr-py configure --replace ecr-login  take over from awslabs' helper
+    ecr-py configure --undo               as it was before
+
+    What stands in the file stays, with a copy beside it in config.json.bak.
+    """
+    if putting_back:
+        if any((cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
+            raise click.UsageError("--undo goes with --for and --dry-run alone")
+        _put_back(clients or tuple(_FILES), dry_run=dry_run)
+        return
+    if named and regions:
+        raise click.UsageError("a --registry has its region in its name: leave out --region")
+    if cred_helpers and creds_store:
+        raise click.UsageError("--cred-helpers or --creds-store, not both")
+    if creds_store and set(clients) - {_DOCKER}:
+        raise click.UsageError("only docker has a credsStore: use --cred-helpers for the others")
+    replace = replace.removeprefix("docker-credential-")
+    if replace == OURSELVES:
+        raise click.UsageError(f"--replace takes the name of another helper than {OURSELVES}")
+
+    broker = Broker()
+    known = _registries(broker, named, regions, public=public)
+    changes = []
+    for client in dict.fromkeys(clients or [_DOCKER]):
+        file = _FILES[client](os.environ)
+        before = read_text(file)
+        config = docker_edit.check(before or "", file)
+        every = creds_store or (config.store == OURSELVES and not cred_helpers)
+        made = plan(
+            config,
+            known,
+            broker.settings,
+            every_registry=every,
+            replace=replace,
+            only=bool(named),
+            implied=_implied_store(config) if client == _DOCKER else "",
+        )
+        changes.append(_Change(client, file, before, config, made))
+    if not known and not any(change.will_ask_us for change in changes):
+        raise AwsConfigError(
+            f"no profile in {load_config().source} names an account and a region",
+            mend=f"{LOG_IN_FIRST}, or name a --registry",
+        )
+    if replace and not any(change.asks(replace) for change in changes):
+        click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
+    fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
+    settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
+    for change in changes:
+        _say_what_stays(change)
+        if change.plan.unread:
+            _agree_to_leave_unread(change, sure=yes or dry_run)
+        change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
+    edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
+    edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
+    edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
+    if dry_run:
+        for file, kind, text, after in edits:
+            show_change(str(file), kind.shown(text or ""), kind.shown(after))
+        if not edits:
+            click.echo("nothing would change", err=True)
+        return
+    file_edits.apply(
+        file_edits.Edit(file, text, after, kind.take_back) for file, kind, text, after in edits
+    )
+    # Only now: whoever reads this may have enough of it at any line, and leave.
+    _show(known)
+    if settings_after != (settings_text or ""):
+        click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
+    _say_what_was_done(changes)
+    for change in changes:
+        if change.drop and (hint := file_edits.hint_of_copies(change.file)):
+            click.echo(hint, err=True)
+    _check_path()
+
+
+def _registries(
+    broker: Broker, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
+) -> dict[str, str]:
+    """Host and profile of each registry that is meant. Raises EcrPyError."""
+    if regions:
+        from docker_credential_ecr_py.cli.onboarding import check_region
+
+        for region in regions:
+            check_region(region, "ecr", "ECR")
+    aws = load_config()
+    found = {known.host: known.profile for known in known_registries(broker, aws, regions)}
+    if named:
+        hosts = [meant(broker, name).host for name in named]
+        found = {host: found.get(host, "") for host in hosts}
+    elif not regions:
+        unplaced = [
+            name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
+        ]
+        if unplaced:
+            which = some(unplaced)
+            click.echo(
+                f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
+            )
+        sources = {of.get("source_profile") for of in aws.profiles.values()}
+        # An access key from before 2019 does not say whose it is.
+        unowned = [
+            name
+            for name, of in aws.profiles.items()
+            if "aws_access_key_id" in of and not accounts_of(of) and name not in sources
+        ]
+        if unowned:
+            click.echo(
+                f"ecr-py: no account in {aws.source} for {some(unowned)}: aws_account_id says it",
+                err=True,
+            )
+    return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
+
+
+def _implied_store(config: DockerConfig) -> str:
+    """The store that docker takes of itself while its config names nobody; "" where it has none.
+
+    Source: docker/cli, cli/config/credentials/default_store_*.go.
+    """
+    if config.helpers or config.store or config.auths:
+        return ""
+    linux = "pass" if find_program("pass") else "secretservice"
+    store = {"darwin": "osxkeychain", "win32": "wincred"}.get(sys.platform, linux)
+    return store if find_program(f"docker-credential-{store}") else ""
+
+
+def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
+    """The settings file, its text, and its text with the fallback. Raises SettingsError."""
+    file = paths.settings_file(os.environ)
+    text = read_settings(file)
+    if not fallback or fallback == settings.fallback:
+        return file, text, text or ""
+    if settings.fallback:
+        raise SettingsError(
+            f"docker's credsStore is {fallback}, and the fallback in {file} {settings.fallback}",
+            mend=f"run `ecr-py config set fallback {fallback}`, and this again",
+        )
+    after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
+    parse_settings(after, str(file))
+    return file, text, after
+
+
+def _show(known: Mapping[str, str]) -> None:
+    """The registries that were found, and the profile that each is known by."""
+    if not known:
+        return
+    shown = table("REGISTRY", "PROFILE")
+    for host, profile in known.items():
+        shown.add_row(host, profile or "-")
+    show_table(shown)
+    click.echo()
+
+
+def _say_what_stays(change: _Change) -> None:
+    for host, helper in change.plan.kept.items():
+        click.echo(
+            f"ecr-py: {change.client} asks {helper} for {host}, as before: "
+            f"`--replace {helper}` takes over",
+            err=True,
+        )
+    login_file = paths.podman_login_file(os.environ) if change.client == "podman" else None
+    if login_file:
+        config = load_docker_config(login_file)
+        for url in config.with_password:
+            if host_of_auth(url) in change.plan.helpers:
+                click.echo(
+                    f"ecr-py: {login_file} has a password for {url}, which podman uses first: "
+                    f"run `podman logout {url}`",
+                    err=True,
+                )
+
+
+def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
+    """Ends the command (1) if the person says no; raises BadInput where nobody can be asked."""
+    hosts = ", ".join(change.plan.unread)
+    what = f"with a credsStore docker no longer reads the passwords in {change.file} for {hosts}"
+    if sure:
+        click.echo(f"ecr-py: {what}", err=True)
+    elif not can_ask():
+        raise BadInput(what, mend="use --cred-helpers, or agree with --yes")
+    else:
+        click.echo(f"{what[0].upper()}{what[1:]}.", err=True)
+        if not click.confirm("Go on all the same", err=True):
+            click.echo("ecr-py: nothing was changed", err=True)
+            raise SystemExit(FAILED)
+
+
+def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]:
+    """Stale entries, if they are to go: asked at a terminal, else said."""
+    stale = change.plan.stale
+    if not stale or sure:
+        return stale
+    what = f"{change.file} has passwords of ECR's, which end after 12 hours: {', '.join(stale)}"
+    if ask and can_ask():
+        click.echo(what, err=True)
+        return stale if click.confirm("Remove them", default=True, err=True) else ()
+    click.echo(f"ecr-py: {what}: `ecr-py configure --remove-auths` removes them", err=True)
+    return ()
+
+
+def _say_what_was_done(changes: list[_Change]) -> None:
+    for change in changes:
+        what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
+        click.echo(f"{change.client}: {what}")
+    if not any(change.summary for change in changes):
+        return
+    if file_edits.keeps_records():
+        click.echo("`ecr-py configure --undo` puts back what was")
+    else:
+        click.echo("nothing is kept here for `ecr-py configure --undo`: see the copies in NAME.bak")
+
+
+def _check_path() -> None:
+    """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
+    found = found_by_shell(HELPER)
+    if found and os.path.isabs(found):
+        return
+    if found:
+        problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
+    else:
+        problem = f"{HELPER} is not on the PATH, so nobody will find it"
+    ours = installed_in()
+    mend = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
+    click.echo(f"ecr-py: {problem}{mend}", err=True)
+
+
+def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
+    """Undoes what configure did to the files of these clients. Raises EcrPyError."""
+    files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
+    if _DOCKER in clients:
+        files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
+    with file_edits.alone():
+        records = [(*each, record) for each in files if (record := file_edits.recall(each[1]))]
+        if not records:
+            click.echo("nothing to put back: `ecr-py configure` has changed no file here")
+        for name, file, kind, record in records:
+            now = read_text(file)
+            if now is None:
+                file_edits.forget(file)
+                report(f"{name}: {file} is gone, and what configure put into it too")
+                continue
+            if now != record.written:
+                kind.check(now, file)
+            after = record.taken_back(now, kind.take_back)
+            if dry_run:
+                show_change(str(file), kind.shown(now), kind.shown(after or ""))
+                continue
+            if after != now:
+                file_edits.write(file, now, after)
+            file_edits.forget(file)
+            report(f"{name}: {_outcome(file, after, record)}")
+
+
+def _outcome(file: Path, after: str | None, record: file_edits.Record) -> str:
+    if after is None:
+        return f"removed {file}; there was none"
+    if after == record.original:
+        return f"{file} is as it was"
+    return f"{file} was edited since: took out what configure had put in, and kept the rest"

@@ -1,0 +1,282 @@
+"""ecr-py daemon: run it, have the system run it, and see what it does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.cli.humanize import counted, lasting
+from docker_credential_ecr_py.cli.output import (
+    Group,
+    console,
+    failing_in_one_line,
+    json_option,
+    report,
+    show_json,
+    show_table,
+    table,
+)
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.daemon import python_for
+from docker_credential_ecr_py.daemon.cleanup import remove_traces
+from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
+from docker_credential_ecr_py.daemon.service import (
+    CannotInstall,
+    Service,
+    check_systemd,
+    installed_service,
+    service,
+)
+from docker_credential_ecr_py.daemon.status import ask_status
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.programs import find_program
+from docker_credential_ecr_py.redact import redact
+
+_DAEMON = python_for("docker_credential_ecr_py.daemon")
+# Seconds that it may take to start, on a machine that has a lot to do.
+_PATIENCE = 30
+_NOT_RUNNING = "the daemon does not run"
+
+
+@click.group(cls=Group)
+def daemon() -> None:
+    """What keeps sessions and tokens alive in the background.
+
+    \b
+    ecr-py daemon install    now and at each login, by systemd or launchd
+    ecr-py daemon start      now, where the system runs no services for you
+    ecr-py daemon status     what it keeps alive, and what failed
+    """
+
+
+@daemon.command()
+@failing_in_one_line
+def run() -> None:
+    """Run in the foreground, until Ctrl-C."""
+    _check_system()
+    # Not in this process: what draws help and tables would stay in memory.
+    os.execv(_DAEMON[0], _DAEMON)
+
+
+@daemon.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@failing_in_one_line
+def install(dry_run: bool) -> None:
+    """Have the system run it: now, and at each login."""
+    _check_system()
+    ours = _service()
+    if dry_run:
+        for file, text in ours.files.items():
+            click.echo(redact(f"# {file}\n{text}"))  # a proxy's password may be in it
+        for command in (*ours.to_make_way, *ours.to_start):
+            click.echo(f"# then: {' '.join(command)}")
+        return
+    if ours.manager == "systemd":
+        check_systemd()
+    ours.write()
+    ours.make_way()
+    # The system puts its socket where that of one which was started by hand is.
+    end_daemon(os.environ)
+    ours.enable()
+    for file in ours.files:
+        click.echo(f"Wrote {file}")
+    click.echo(f"The daemon runs, and will at each login: {_summary(_wait_for_start())}")
+
+
+@daemon.command()
+@failing_in_one_line
+def uninstall() -> None:
+    """Stop it, and remove what install wrote, and what it left."""
+    ours = installed_service(os.environ)
+    try:
+        ours.disable()
+    except CannotInstall as error:
+        click.echo(str(error), err=True)
+    removed = ours.remove()
+    ended = end_daemon(os.environ)
+    remove_traces(os.environ)
+    for file in removed:
+        report(f"Removed {file}")
+    if not removed:
+        report("Stopped; it was not installed" if ended else "It was not installed")
+
+
+@daemon.command()
+@failing_in_one_line
+def start() -> None:
+    """Start it in the background."""
+    _check_system()
+    if found := find_daemon(os.environ):
+        click.echo(f"The daemon runs already: {_summary(_answering(found))}")
+        return
+    process = None
+    if (ours := _installed()) is not None:
+        ours.start()
+    else:
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(
+            _DAEMON, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+        )
+    click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
+
+
+@daemon.command()
+@failing_in_one_line
+def stop() -> None:
+    """Stop it, also if it hangs. Where it is installed, the next login starts it again."""
+    is_stopped, failure = False, None
+    if (ours := _installed()) is not None:
+        try:
+            ours.stop()
+            is_stopped = True
+        except CannotInstall as error:
+            # One that was started by hand may run all the same.
+            failure = error
+    if end_daemon(os.environ) or is_stopped:
+        click.echo("Stopped")
+    elif failure is not None:
+        raise failure
+    else:
+        click.echo(_NOT_RUNNING.capitalize())
+
+
+@daemon.command()
+@json_option
+@failing_in_one_line
+def status(as_json: bool) -> None:
+    """What it keeps alive, and what failed. Exit 1 where it does not run, or does not answer."""
+    found = find_daemon(os.environ, start_limit=_PATIENCE)
+    if as_json:
+        show_json(_as_json(found))
+    elif found is not None and found.status is not None:
+        _show(found.status)
+    if found is None:
+        raise EcrPyError(_NOT_RUNNING, mend="run `ecr-py daemon start`")
+    _answering(found)
+
+
+@daemon.command()
+@click.option(
+    "--lines",
+    "-n",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many of the last lines.",
+)
+@click.option("--follow", "-f", is_flag=True, help="And what comes, until Ctrl-C.")
+@failing_in_one_line
+def logs(lines: int, follow: bool) -> None:
+    """The log of the daemon, its workers and the helper."""
+    file = paths.log_file()
+    if file is None or not os.path.isfile(file):
+        raise EcrPyError(f"there is no log yet: {file}")
+    tail = find_program("tail")
+    if tail is None:
+        raise EcrPyError(f"there is no `tail` on the PATH to show {file}")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
+    os.execv(tail, ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
+
+
+def _check_system() -> None:
+    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names.
+
+    Also for root in a place of another user's.
+    """
+    if sys.platform == "win32":
+        raise EcrPyError("the daemon runs on Linux and macOS")
+    if why := paths.why_root_runs_no_daemon(os.environ):
+        raise EcrPyError(why, mend="run it as that user")
+
+
+def _service() -> Service:
+    program = find_program(sys.argv[0]) or os.path.abspath(sys.argv[0])
+    return service(program, os.environ)
+
+
+def _installed() -> Service | None:
+    """The service that runs the daemon, where there is one."""
+    try:
+        ours = installed_service(os.environ)
+    except EcrPyError:
+        return None
+    return ours if ours.installed else None
+
+
+def _answering(found: Presence) -> dict[str, Any]:
+    """What a daemon says of itself. Raises EcrPyError if it does not answer."""
+    if found.status is None:
+        raise EcrPyError(found.problem, mend=RESTART)
+    return found.status
+
+
+def _as_json(found: Presence | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    if found.status is None:
+        return {"pid": found.pid, "answers": False, "stopped": found.is_stopped}
+    return {**found.status, "answers": True}
+
+
+def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[str, Any]:
+    """What it says of itself, once it does. Raises EcrPyError, at once if `process` has ended."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        ended = process is not None and process.poll() is not None
+        if found := ask_status(os.environ):
+            return found
+        if ended:
+            break
+        time.sleep(0.05)
+    raise EcrPyError("the daemon did not start", mend="see `ecr-py daemon logs`")
+
+
+def _summary(found: dict[str, Any]) -> str:
+    other = "" if found["version"] == __version__ else f", version {found['version']}"
+    return f"pid {found['pid']}{other}"
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    show = console().print
+    show(f"Runs since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
+    if found["version"] != __version__:
+        show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
+    registries = table("REGISTRY", "PROFILE", "TOKEN")
+    for one in found["registries"]:
+        registries.add_row(one["registry"], one.get("profile", ""), _life(one["expires"]))
+    if found["registries"]:
+        show()
+        show_table(registries)
+    for one in found["registries"]:
+        if one.get("differs"):
+            names = ", ".join(one["differs"])
+            text = f"{one['registry']} is renewed by its next pull: {names} is not as it is here"
+            show(Text(text, style="yellow"), soft_wrap=True)
+    sessions = table("SESSION OF", "ENDS", "")
+    for one in found["sessions"]:
+        renewed = "renewed by itself" if one["refreshable"] else "needs you then"
+        sessions.add_row(one["profile"], _life(one["expires"]), renewed)
+    if found["sessions"]:
+        show()
+        show_table(sessions)
+    for failure in {failure["what"]: failure for failure in found["failures"]}.values():
+        again = f"tried {counted(failure['tries'], 'time')}, again {_moment(failure['again'])}"
+        show(Text(f"\n{failure['what']}\n  {again}", style="red"))
+
+
+def _life(expires: float | None) -> str:
+    if not expires:
+        return "none"
+    left = expires - time.time()
+    return lasting(left) if left > 0 else "ended"
+
+
+def _moment(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))

@@ -1,0 +1,146 @@
+"""ecr-py doctor: says what is wrong and what mends it; with --fix, does what is safe."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli import doctor_checks
+from docker_credential_ecr_py.cli.commands.status import rows_of
+from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
+from docker_credential_ecr_py.cli.output import (
+    FAILED,
+    LOGIN_NEEDED,
+    console,
+    failing_in_one_line,
+    folded,
+    json_option,
+    show_json,
+)
+from docker_credential_ecr_py.cli.targets import load_config
+from docker_credential_ecr_py.config import docker_edit, file_edits, paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.docker_config import (
+    DockerConfig,
+    load_docker_config,
+    read_text,
+)
+from docker_credential_ecr_py.config.docker_plan import stale_auths
+from docker_credential_ecr_py.config.settings import Settings
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
+from docker_credential_ecr_py.printable import printable
+
+# In the order in which they depend on each other: the first that is wrong is the first to mend.
+_CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    doctor_checks.executable,
+    doctor_checks.settings,
+    doctor_checks.fallback_helper,
+    doctor_checks.aws_config,
+    doctor_checks.registries,
+    doctor_checks.sessions,
+    doctor_checks.docker_config,
+    doctor_checks.passwords,
+    doctor_checks.folders,
+    doctor_checks.keyring,
+    doctor_checks.leftovers,
+    doctor_checks.daemon,
+    doctor_checks.network,
+)
+_COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Do what can be done safely; say what was done.")
+@click.option("--deep", is_flag=True, help="Ask AWS for tokens too.")
+@json_option
+@failing_in_one_line
+def doctor(fix: bool, deep: bool, as_json: bool) -> None:
+    """Say what is wrong, and what mends it. Ends 0 only if a pull would work.
+
+    \b
+    ecr-py doctor                 files, sessions, folders, endpoints, clock
+    ecr-py doctor --deep          and a token from AWS for each identity
+    ecr-py doctor --fix           close folders that are open to others, remove stale passwords
+    ecr-py doctor --json          for programs
+    """
+    if fix:
+        for done in mended():
+            click.echo(done, err=True)
+    scene = looked_at()
+    every = (*_CHECKS, doctor_checks.deep) if deep else _CHECKS
+    found = []
+    for check in every:
+        for finding in check(scene):
+            found.append(finding)
+            if not as_json:
+                _show(finding)
+    states = {finding.state for finding in found}
+    works = states <= {OK, NOTE}
+    if as_json:
+        show_json({"works": works, "checks": [vars(finding) for finding in found]})
+    if not works:
+        raise SystemExit(FAILED if WRONG in states else LOGIN_NEEDED)
+
+
+def looked_at() -> Scene:
+    """All files, read; where one cannot be, the rest is looked at without it."""
+    broker = Broker(may_log_in=False)
+    failures: dict[str, EcrPyError] = {}
+    settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
+    try:
+        settings = broker.settings
+    except EcrPyError as error:
+        failures["settings"] = error
+    try:
+        aws = load_config()
+    except EcrPyError as error:
+        failures["aws"] = error
+    try:
+        docker = load_docker_config(paths.docker_config_file(os.environ))
+    except EcrPyError as error:
+        failures["docker"] = error
+    rows = () if "settings" in failures else tuple(rows_of(broker, aws, docker))
+    return Scene(os.environ, settings, aws, docker, rows, failures)
+
+
+def mended() -> Iterator[str]:
+    """Closes what is open to others, removes ECR's passwords from docker's config.
+
+    Yields what was done.
+    """
+    for paths_found, close in (
+        (doctor_checks.open_folders(), close_folder_to_others),
+        (doctor_checks.open_files(), close_file_to_others),
+    ):
+        for path in paths_found:
+            try:
+                close(path)
+            except OSError as error:
+                yield f"ecr-py: {path} stays open to others: {error.strerror}"
+            else:
+                yield f"ecr-py: closed {path} to others"
+    scene = looked_at()
+    if stale := stale_auths(scene.docker, scene.settings):
+        file = paths.docker_config_file(os.environ)
+        text = read_text(file) or ""
+        after = docker_edit.edited(text, helpers={}, drop_auths=stale)
+        file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
+        yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
+        if hint := file_edits.hint_of_copies(file):
+            yield hint
+
+
+def _show(finding: Finding) -> None:
+    """One line; folded on a terminal, under its words where there is room for that."""
+    from rich.text import Text
+
+    screen = console()
+    mend = f": {finding.mend}" if finding.mend else ""
+    line = printable(f"{finding.state:8}{finding.name:15}{finding.words}{mend}")
+    if screen.is_terminal:
+        line = folded(line, screen.width, 23 if screen.width >= 80 else 8)
+    text = Text(line)
+    text.stylize(_COLOURS[finding.state], 0, len(finding.state))
+    screen.print(text, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""ecr-py explain: the walk of the selection. Asks nobody."""
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.output import (
+    failing_in_one_line,
+    json_option,
+    show_folded,
+    show_json,
+)
+from docker_credential_ecr_py.cli.targets import meant
+from docker_credential_ecr_py.errors import BadInput
+from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of, is_registry
+from docker_credential_ecr_py.selection import Identity
+
+
+@click.command()
+@click.argument("registry", metavar="REGISTRY")
+@click.option("--profile", default="", metavar="NAME", help="As if a command named this profile.")
+@click.option("--region", default="", metavar="REGION", help="Of an account or a profile.")
+@json_option
+@failing_in_one_line
+def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
+    """Whose credentials open REGISTRY, and why. Asks nobody.
+
+    \b
+    ecr-py explain 642976147714.dkr.ecr.eu-west-1.amazonaws.com
+    ecr-py explain 642976147714      the same, by its account
+    """
+    if not registry:
+        raise BadInput("the registry is empty: is a variable unset?")
+    if region or not is_registry(registry):
+        registry = meant(Broker(), registry, profile=profile, region=region).host
+    broker = Broker(profile=profile)
+    selection = broker.select(registry)
+    asked = calls(selection.identity, broker.settings.registry_for(host_of(registry)))
+    if as_json:
+        show_json(
+            {
+                "registry": host_of(registry),
+                "steps": [vars(step) for step in selection.steps],
+                "profile": selection.profile or None,
+                "identity": {"kind": selection.identity.kind, "name": selection.identity.name},
+                "calls": asked,
+            }
+        )
+        return
+    for step in selection.steps:
+        show_folded(f"{'->' if step.won else '  '} {step.rule:13}{step.saw}", indent=16)
+    identity = selection.identity
+    click.echo(f"\nprofile   {selection.profile or '(none)'}")
+    click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
+    show_folded(f"calls     {', then '.join(asked)}", indent=10)
+
+
+def calls(identity: Identity, registry: Registry) -> list[str]:
+    """What AWS is asked for where nothing is cached, in its order."""
+    region = PUBLIC_REGION if registry.public else registry.region
+    service = "ECR Public" if registry.public else "ECR"
+    before = {
+        "role": "AssumeRole of STS",
+        "web-identity": "AssumeRoleWithWebIdentity of STS",
+        "process": "the profile's credential_process",
+        "login": "the credentials of `aws login`",
+        "container": "the container's credentials",
+        "instance": "the metadata of this EC2 instance",
+    }
+    found = []
+    if identity.sso is not None:
+        found.append(f"GetRoleCredentials of the SSO portal in {identity.sso.region}")
+    if identity.kind in before:
+        found.append(before[identity.kind])
+    return [*found, f"GetAuthorizationToken of {service} in {region}"]

@@ -1,0 +1,71 @@
+"""ecr-py key: changes or removes the key that seals what the keyring stands for."""
+
+import click
+
+from docker_credential_ecr_py.cli.humanize import counted
+from docker_credential_ecr_py.cli.output import (
+    Group,
+    confirm,
+    failing_in_one_line,
+    report,
+    yes_option,
+)
+from docker_credential_ecr_py.errors import some
+from docker_credential_ecr_py.sealing_key import Counts, Sealed
+
+_AGAIN = "run `docker login` for it again"
+
+
+@click.group(cls=Group)
+def key() -> None:
+    """The sealing key of store = "keyring" and fallback = "keyring".
+
+    \b
+    ecr-py key rotate        a new key; what is sealed stays
+    ecr-py key rm            no key any more, and nothing that was sealed under it
+    """
+
+
+@key.command()
+@failing_in_one_line
+def rotate() -> None:
+    """Seal everything under a new key, and forget the old one.
+
+    It can be interrupted: then everything still opens, and the next one goes on from there.
+    """
+    done = Sealed().change_key()
+    report(f"The sealing key is a new one: sealed {_listed(done)} anew")
+    if done.lost:
+        lost = counted(done.lost, "login")
+        click.echo(f"ecr-py: {lost} did not open and stayed as before: {_AGAIN}", err=True)
+
+
+@key.command("rm")
+@yes_option
+@failing_in_one_line
+def remove(yes: bool) -> None:
+    """Remove the key from the keyring, and all that was sealed under it.
+
+    Logins for other registries are lost: they have to be typed again.
+    """
+    sealed = Sealed()
+    counts = sealed.counts()
+    if counts.logins:
+        named = some(sealed.logins.server_urls()) or "ones that do not open any more"
+        lost = counted(counts.logins, "login")
+        click.echo(f"ecr-py: {lost} will be lost with the key: {named}", err=True)
+    if counts.credentials:
+        cached = counted(counts.credentials, "cached credential")
+        click.echo(f"ecr-py: {cached} will be asked of AWS anew", err=True)
+    confirm("Remove the sealing key", yes=yes)
+    had_one = sealed.remove_key()
+    report(f"Removed {'the sealing key' if had_one else 'no key: there was none'}{_also(counts)}")
+
+
+def _listed(counts: Counts) -> str:
+    logins, credentials = counted(counts.logins, "login"), counted(counts.credentials, "credential")
+    return f"{logins} and {credentials}"
+
+
+def _also(counts: Counts) -> str:
+    return f", {_listed(counts)}" if counts.logins or counts.credentials else ""

@@ -1,0 +1,197 @@
+"""ecr-py login and logout: begins and ends sessions at IAM Identity Center."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.humanize import lasting
+from docker_credential_ecr_py.cli.output import (
+    can_ask,
+    console,
+    failing_in_one_line,
+    is_terminal,
+    report,
+)
+from docker_credential_ecr_py.cli.targets import load_config
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    AwsConfigError,
+    BadServerURL,
+    EcrPyError,
+    NotEcr,
+    nearest,
+)
+from docker_credential_ecr_py.registry import host_of
+from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
+from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
+from docker_credential_ecr_py.sso.token_cache import Token
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
+@click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
+@click.option("--device", is_flag=True, help="By a code that can be typed on any device.")
+@click.option("--no-browser", is_flag=True, help="Open no browser; show the address and the code.")
+@click.option("--start-url", metavar="URL", help="A portal that is not in the AWS config yet.")
+@click.option("--sso-region", metavar="REGION", help="The region of that portal.")
+@click.option("--session", metavar="NAME", help="What to call it; else the portal's own name.")
+@click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
+@click.option("--region", metavar="REGION", help="The region of the profiles' registries.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@failing_in_one_line
+def login(
+    names: tuple[str, ...],
+    every: bool,
+    force: bool,
+    device: bool,
+    no_browser: bool,
+    start_url: str | None,
+    sso_region: str | None,
+    session: str | None,
+    role: str | None,
+    region: str | None,
+    dry_run: bool,
+) -> None:
+    """Log in to IAM Identity Center, once for every tool.
+
+    \b
+    ecr-py login                  the one session there is, or a choice
+    ecr-py login dev              the session of profile dev
+    ecr-py login 642976147714.dkr.ecr.eu-west-1.amazonaws.com
+    ecr-py login --start-url https://example.awsapps.com/start --sso-region eu-west-1
+                                  a portal that is not in ~/.aws/config yet
+
+    The AWS CLI uses the same session: what this begins, `aws` has too.
+    """
+    broker = Broker()
+    browser = None if no_browser else broker.person.browser
+    way = broker.way_to_log_in(_screen(), browser, device=device)
+    if start_url:
+        from docker_credential_ecr_py.cli import onboarding
+
+        if names:
+            raise click.UsageError("--start-url goes without a name")
+        if not sso_region:
+            raise click.UsageError("--start-url goes with --sso-region")
+        portal = onboarding.new_session(start_url, sso_region, session, load_config())
+        onboarding.onboard(
+            broker.sessions(),
+            portal,
+            way,
+            role=role,
+            every_role=every,
+            region=region or sso_region,
+            dry_run=dry_run,
+        )
+        return
+    if sso_region or session or role or region or dry_run:
+        raise click.UsageError(
+            "--sso-region, --session, --role, --region and --dry-run go with --start-url"
+        )
+    for chosen in _chosen(names, every=every, among=load_config()):
+        sessions = broker.sessions()
+        token = None if force else sessions.alive(chosen)
+        ended = token is not None and _has_ended(chosen, token)
+        verb = "You are logged in to"
+        if token is None or ended:
+            token = sessions.log_in(chosen, way, force=force or ended)
+            verb = "Logged in to"
+        report(f"{verb} {chosen.title}, {_how_long(token)}")
+
+
+@click.command(short_help="End a session, and forget what came from it.")
+@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
+@failing_in_one_line
+def logout(names: tuple[str, ...], every: bool) -> None:
+    """End a session at the portal, and forget every credential that came from it."""
+    broker = Broker()
+    for chosen in _chosen(names, every=every, among=load_config()):
+        removed = broker.log_out(chosen)
+        report(f"{chosen.title}: {_listed(removed)}")
+
+
+def _screen() -> Screen:
+    """The one that moves on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
+    calm = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if calm or not is_terminal(sys.stderr):
+        return PlainScreen(2)
+    from docker_credential_ecr_py.cli.login_screen import RichScreen
+
+    return RichScreen(console(stderr=True))
+
+
+def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:
+    known = sso_sessions(among)
+    if names and not every:
+        # Two profiles of one portal are one session, whichever names it.
+        found: dict[str, SsoSession] = {}
+        for session in (_named(name, among, known) for name in names):
+            found.setdefault(session.token_file, session)
+        return list(found.values())
+    if not known:
+        raise AwsConfigError(
+            f"there is no SSO session in {among.source}",
+            mend=LOG_IN_FIRST,
+        )
+    if every or len(known) == 1:
+        return known
+    labels = [session.name or session.profile for session in known]
+    if not can_ask():
+        raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
+    for number, session in enumerate(known, 1):
+        click.echo(f"{number:3}  {session.title}", err=True)
+    picked = click.prompt("Which session", type=click.IntRange(1, len(known)), err=True)
+    return [known[picked - 1]]
+
+
+def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
+    """The session that a profile, a session's own name, an account or a registry leads to."""
+    if name in among.sso_sessions:
+        return sso_session(name, among.sso_sessions[name], "", among.source)
+    if name in among.profiles:
+        found = identity_of(name, among).sso
+    elif profiles := among.for_account(name):
+        found = identity_of(profiles[0], among).sso
+    else:
+        broker = Broker()
+        try:
+            broker.settings.registry_for(host_of(name))
+        except (NotEcr, BadServerURL):
+            names = [*among.profiles, *(session.name for session in known if session.name)]
+            raise EcrPyError(
+                f"{name} is no profile and no session in {among.source}, and no registry"
+                f"{nearest(name, names)}",
+                mend="" if names else LOG_IN_FIRST,
+            ) from None
+        found = broker.select(name).identity.sso
+    if found is None:
+        raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
+    return found
+
+
+def _has_ended(session: SsoSession, token: Token) -> bool:
+    """At the portal, before its token does. What cannot be asked is taken for alive."""
+    from docker_credential_ecr_py.sso.portal import accepts
+
+    with suppress(EcrPyError):
+        return not accepts(session, token.access_token)
+    return False
+
+
+def _how_long(token: Token) -> str:
+    now = time.time()
+    if token.refreshable(now):
+        return "renewed by itself"
+    return f"for {lasting(token.expires - now)}"
+
+
+def _listed(removed: list[str]) -> str:
+    return f"removed {', '.join(removed)}" if removed else "there was no session"

@@ -1,0 +1,146 @@
+"""ecr-py policy: the least IAM policy for what somebody is to do. Asks nobody.
+
+Source: Amazon ECR's user guide, "IAM permissions for pushing an image" and its managed policies.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.output import Group, failing_in_one_line, show_json
+from docker_credential_ecr_py.cli.targets import (
+    registry_and_repository,
+    registry_options,
+    the_one_meant,
+)
+from docker_credential_ecr_py.errors import BadInput
+from docker_credential_ecr_py.reference import Reference
+from docker_credential_ecr_py.registry import Registry
+
+# Each allows what those before it allow, too.
+_ACTIONS = {
+    "pull": ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage"),
+    "push": ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage"),
+    "create": ("DescribeRepositories", "CreateRepository"),
+}
+
+_repositories_option = click.option(
+    "--repository",
+    "repositories",
+    multiple=True,
+    metavar="NAME",
+    help="For these alone; `team/*` is all under team. Else for every repository.",
+)
+
+
+@click.group(cls=Group)
+def policy() -> None:
+    """Print the least IAM policy for a task, as JSON.
+
+    \b
+    ecr-py policy pull dev                       all repositories of profile dev's registry
+    ecr-py policy push --repository lcm-backend --repository nats
+    ecr-py policy create 642976147714.dkr.ecr.eu-west-1.amazonaws.com
+    ecr-py policy pull > pull.json && aws iam create-policy \\
+        --policy-name pull --policy-document file://pull.json
+    """
+
+
+@policy.command()
+@click.argument("name", default="", metavar="[REGISTRY]")
+@_repositories_option
+@registry_options
+@failing_in_one_line
+def pull(
+    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
+) -> None:
+    """Print the policy for pulling.
+
+    \b
+    ecr-py policy pull dev
+    ecr-py policy pull --repository 642976147714.dkr.ecr.eu-west-1.amazonaws.com/nats
+    """
+    _print("pull", repositories, name, registry, profile, region)
+
+
+@policy.command()
+@click.argument("name", default="", metavar="[REGISTRY]")
+@_repositories_option
+@registry_options
+@failing_in_one_line
+def push(
+    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
+) -> None:
+    """Print the policy for pushing to repositories that there are, and pulling.
+
+    \b
+    ecr-py policy push dev --repository lcm-backend
+    """
+    _print("push", repositories, name, registry, profile, region)
+
+
+@policy.command()
+@click.argument("name", default="", metavar="[REGISTRY]")
+@_repositories_option
+@registry_options
+@failing_in_one_line
+def create(
+    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
+) -> None:
+    """Print the policy for creating repositories, pushing to them and pulling.
+
+    \b
+    ecr-py policy create dev --repository 'team/*'
+    """
+    _print("create", repositories, name, registry, profile, region)
+
+
+def least_policy(task: str, registry: Registry, repositories: Iterable[str]) -> dict[str, Any]:
+    """The IAM policy for "pull", "push" or "create": in these repositories, or in all ("*")."""
+    place = f"arn:{registry.partition}:ecr:{registry.region}:{registry.account}:repository"
+    arns = [f"{place}/{name}" for name in repositories]
+    login = _statement("Login", ["GetAuthorizationToken"], ["*"])
+    tasks = list(_ACTIONS)
+    allowed = tasks[: tasks.index(task) + 1]
+    statements = [_statement(name.capitalize(), _ACTIONS[name], arns) for name in allowed]
+    return {"Version": "2012-10-17", "Statement": [login, *statements]}
+
+
+def _statement(sid: str, actions: Iterable[str], resources: list[str]) -> dict[str, Any]:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Action": [f"ecr:{action}" for action in actions],
+        "Resource": resources,
+    }
+
+
+def _print(
+    task: str,
+    repositories: Iterable[str],
+    name: str,
+    registry: str,
+    profile: str,
+    region: str,
+) -> None:
+    host, repository = registry_and_repository(name)
+    references = [_reference(text) for text in repositories]
+    names = [host, registry, *(reference.host for reference in references)]
+    found = the_one_meant(Broker(), names, profile=profile, region=region).registry
+    if found.public:
+        raise BadInput("ECR Public needs no policy for a pull, and has other actions for a push")
+    named = [repository, *(reference.repository for reference in references)]
+    show_json(least_policy(task, found, list(dict.fromkeys(filter(None, named))) or ["*"]))
+
+
+def _reference(text: str) -> Reference:
+    """A repository, or several by the wildcards of IAM. Raises BadInput."""
+    example = text.replace("*", "xx").replace("?", "x")
+    reference = Reference.parse(example).without_image()
+    if example == text:
+        return reference
+    if reference.host:
+        raise BadInput(f"{text}: with a wildcard, name the registry by --registry")
+    return Reference(text)

@@ -1,0 +1,359 @@
+"""ecr-py status: what is live, and for how long. Reads files; AWS is asked with --check alone."""
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.humanize import lasting, utc
+from docker_credential_ecr_py.cli.output import (
+    FAILED,
+    LOGIN_NEEDED,
+    console,
+    counting,
+    failing_in_one_line,
+    json_option,
+    show_json,
+    show_table,
+    table,
+)
+from docker_credential_ecr_py.cli.parallel import asked_at_once
+from docker_credential_ecr_py.cli.targets import known_registries, load_config
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.docker_config import (
+    OURSELVES,
+    DockerConfig,
+    load_docker_config,
+)
+from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
+from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, find_daemon
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    NotEcr,
+)
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import Selection, SsoSession, select
+from docker_credential_ecr_py.store.store import NoStore
+from docker_credential_ecr_py.store.writable import advice, problem_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+# Where a session stands.
+ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
+_BAR = 6
+_GAP = 2
+
+
+@dataclass(frozen=True)
+class Session:
+    """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
+
+    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
+    `renews` says that it does so as long as the portal allows, whenever its token ends.
+    """
+
+    sso: SsoSession
+    state: str
+    expires: float = 0
+    renews: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
+
+    host: str
+    registry: Registry
+    in_docker: bool
+    selection: Selection | None = None
+    kept: Credential | None = None
+    session: Session | None = None
+    wrong: EcrPyError | None = None
+
+    @property
+    def needs_login(self) -> bool:
+        if isinstance(self.wrong, LoginNeeded):
+            return True
+        return self.kept is None and self.session is not None and self.session.state == ENDED
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Ask AWS and the registries whether a pull would work.")
+@json_option
+@failing_in_one_line
+def status(check: bool, as_json: bool) -> None:
+    """What is live, and for how long. Asks nobody.
+
+    \b
+    ecr-py status                 every registry of the AWS config, the settings and docker's
+    ecr-py status --check         log in nowhere, but see whether a pull would work
+    ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
+    """
+    broker = Broker(may_log_in=False)
+    aws = load_config()
+    docker = load_docker_config(paths.docker_config_file(os.environ))
+    rows = rows_of(broker, aws, docker)
+    if check:
+        with counting("registries") as counter:
+            rows = asked_at_once(checked, rows, counter)
+    now = time.time()
+    if as_json:
+        show_json(
+            {
+                "registries": [_as_json(row, now) for row in rows],
+                "store": _store(broker),
+                "daemon": daemon_line(find_daemon(os.environ)) or None,
+            }
+        )
+    else:
+        _show(rows, aws, docker, broker, now)
+    if check and any(row.wrong for row in rows):
+        only_logins = all(row.needs_login for row in rows if row.wrong)
+        raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
+
+
+def daemon_line(found: Presence | None) -> str:
+    """What the daemon says of itself, in a few words; "" where there is none."""
+    if found is None:
+        return ""
+    if found.status is None:
+        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
+    kept = len(found.status["registries"])
+    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
+    failed = len(found.status["failures"])
+    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
+
+
+def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
+    """Every registry that a profile, the settings, docker's config or the store knows.
+
+    Raises SettingsError.
+    """
+    registries = {known.host: known.registry for known in known_registries(broker, aws)}
+    kept = (remembered.host for remembered in broker.store.remembered() if remembered.key)
+    for host in (*docker.ours, *kept):
+        try:
+            registries.setdefault(host, broker.settings.registry_for(host))
+        except NotEcr:
+            continue
+    asked_for_all = docker.store == OURSELVES
+    here = on_ec2(os.environ)
+    sessions: dict[str, Session] = {}
+    rows = []
+    for host, registry in registries.items():
+        by_name = docker.helpers.get(host)
+        row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
+        try:
+            selection = select(registry, host, broker.settings, aws, os.environ, on_ec2=here)
+        except EcrPyError as error:
+            # Public images need no credentials.
+            rows.append(row if registry.public else replace(row, wrong=error))
+            continue
+        sso = selection.identity.sso
+        if sso is not None and sso.token_file not in sessions:
+            sessions[sso.token_file] = _session(broker, sso)
+        rows.append(
+            replace(
+                row,
+                selection=selection,
+                kept=broker.kept(host, selection),
+                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
+            )
+        )
+    return rows
+
+
+def _session(broker: Broker, sso: SsoSession) -> Session:
+    sessions = broker.sessions()
+    token = sessions.files.token(sso)
+    if token is None:
+        return Session(sso, ENDED)
+    renews = token.refreshable(time.time())
+    if sessions.alive(sso):
+        return Session(sso, ALIVE, token.expires, renews)
+    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
+
+
+def checked(row: Row) -> Row:
+    """The row after a try: a credential is had, and the registry takes it."""
+    from docker_credential_ecr_py.cli.probe import reach
+    from docker_credential_ecr_py.cli.token_formats import basic
+
+    try:
+        credential = Broker(may_log_in=False).credential_for(row.host)
+        authorization = f"Basic {basic(credential, row.registry)}"
+        if not row.registry.public:
+            answer = reach(f"https://{row.host}/v2/", {"Authorization": authorization})
+            if answer.status != 200:
+                raise EcrPyError(
+                    f"the registry does not take its token (status {answer.status})",
+                    mend=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
+                    registry=row.host,
+                )
+    except CredentialsNotFound:
+        return row
+    except EcrPyError as error:
+        error.about(registry=row.host)
+        return replace(row, wrong=error)
+    return replace(row, kept=credential)
+
+
+# What a person sees
+
+
+def _show(
+    rows: list[Row], aws: AwsConfig, docker: DockerConfig, broker: Broker, now: float
+) -> None:
+    screen = console()
+    if not rows:
+        click.echo(f"no registry: no profile in {aws.source} names an account and a region")
+        click.echo(LOG_IN_FIRST)
+        return
+    show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
+    click.echo()
+    for line in _notes(rows, docker, broker):
+        screen.print(line, soft_wrap=not screen.is_terminal)
+
+
+# From the widest to the narrowest; the first that fits the screen is shown.
+_LAYOUTS = (
+    ("REGISTRY", "ACCOUNT", "REGION", "PROFILE", "CHOSEN BY", "TOKEN", "SESSION"),
+    ("REGISTRY", "PROFILE", "CHOSEN BY", "TOKEN", "SESSION"),
+    ("REGISTRY", "PROFILE", "TOKEN", "SESSION"),
+    ("ACCOUNT", "REGION", "PROFILE", "TOKEN", "SESSION"),
+)
+
+
+def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
+    for layout in _LAYOUTS:
+        widths = [max(len(column), *(len(row[column]) for row in cells)) for column in layout]
+        if sum(widths) + _GAP * (len(widths) - 1) <= screen.width:
+            break
+    made = table(*layout)
+    made.padding = (0, _GAP, 0, 0)
+    for column in made.columns:
+        column.no_wrap = column.header != "PROFILE"
+    for row in cells:
+        made.add_row(*(row[column] for column in layout))
+    return made
+
+
+def _cells(row: Row, now: float, screen: "Console") -> dict[str, "Text"]:
+    from rich.text import Text
+
+    selection = row.selection
+    return {
+        "REGISTRY": Text(row.host),
+        "ACCOUNT": Text(row.registry.account or "public"),
+        "REGION": Text(row.registry.region),
+        "PROFILE": Text((selection.profile if selection else "") or "-"),
+        "CHOSEN BY": Text(selection.rule if selection else "nobody", "red" if row.wrong else ""),
+        "TOKEN": _token(row, now, ascii_only=screen.options.ascii_only),
+        "SESSION": _session_text(row, now),
+    }
+
+
+def _token(row: Row, now: float, *, ascii_only: bool) -> "Text":
+    from rich.text import Text
+
+    full, empty = ("#", ".") if ascii_only else ("█", "░")
+    kept = row.kept
+    left = kept.expires - now if kept else 0
+    filled = min(_BAR, max(0, round(_BAR * left / LONGEST_LIFE)))
+    bar = full * filled + empty * (_BAR - filled)
+    if kept is None:
+        return Text(f"{bar} none", "dim")
+    return Text(f"{bar} {lasting(left)}", "yellow" if kept.ageing(now) else "green")
+
+
+def _session_text(row: Row, now: float) -> "Text":
+    from rich.text import Text
+
+    if row.needs_login:
+        return Text("log in", "bold red")
+    session = row.session
+    if session is None:
+        return Text("-")
+    if session.state == ALIVE:
+        return Text("renews" if session.renews else lasting(session.expires - now), "green")
+    return Text(session.state, "yellow" if session.state == ENDED else "")
+
+
+def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
+    """What stands below the table: the store, the daemon, docker, and what is to be done."""
+    store = _store(broker)
+    place = f" in {store['path']}" if store["path"] else ""
+    problem = store["problem"] or paths.why_root_keeps_nothing()
+    yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
+    yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
+    asked = sum(row.in_docker for row in rows)
+    mend = "" if asked == len(rows) else ": run `ecr-py configure`"
+    yield f"docker  asks ecr-py for {asked} of {len(rows)}{mend}"
+    for host in docker.ours:
+        if host not in {row.host for row in rows}:
+            yield f"        and for {host}, which is no ECR registry"
+    logins: dict[str, str] = {}
+    for row in rows:
+        if row.needs_login and row.session:
+            sso = row.session.sso
+            logins.setdefault(sso.token_file, quote(sso.name or sso.profile))
+    if logins:
+        yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
+    for row in rows:
+        if row.wrong and not row.needs_login:
+            row.wrong.about(registry=row.host)
+            yield str(row.wrong)
+
+
+# What a program sees
+
+
+def _as_json(row: Row, now: float) -> dict[str, Any]:
+    selection, kept, session = row.selection, row.kept, row.session
+    return {
+        "registry": row.host,
+        "account": row.registry.account or None,
+        "region": row.registry.region,
+        "profile": (selection and selection.profile) or None,
+        "chosenBy": selection and selection.rule,
+        "token": kept
+        and {
+            "expiresAt": utc(kept.expires),
+            "state": "ageing" if kept.ageing(now) else "fresh",
+        },
+        "session": session
+        and {
+            "name": session.sso.name or None,
+            "startUrl": session.sso.start_url,
+            "state": session.state,
+            "expiresAt": utc(session.expires) if session.expires else None,
+            "renews": session.renews,
+        },
+        "needsLogin": row.needs_login,
+        "docker": row.in_docker,
+        "error": str(row.wrong) if row.wrong else None,
+    }
+
+
+def _store(broker: Broker) -> dict[str, str | None]:
+    if isinstance(broker.store, NoStore):
+        return {"kind": "none", "path": None, "problem": None}
+    kind, folder = broker.settings.store, paths.cache_folder()
+    if kind == "memory" or folder is None:
+        return {"kind": kind, "path": None, "problem": None}
+    error = problem_of(folder) if os.path.isdir(folder) else None
+    problem = ": ".join(filter(None, advice(error, folder))) if error else None
+    return {"kind": kind, "path": str(folder), "problem": problem}

@@ -1,0 +1,93 @@
+"""ecr-py token: a registry's credential, in the form that another program takes."""
+
+import sys
+import time
+from dataclasses import replace
+
+import click
+
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli import token_formats
+from docker_credential_ecr_py.cli.output import failing_in_one_line, is_terminal
+from docker_credential_ecr_py.cli.targets import meant
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.registry import Registry
+
+
+@click.command()
+@click.argument("registry", required=False)
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice([*token_formats.SIMPLE, "kubernetes-secret", "env"]),
+    help="Without it, the password alone.",
+)
+@click.option(
+    "--for", "tool", type=click.Choice(token_formats.TOOLS), help="With env: who reads it."
+)
+@click.option("--export", is_flag=True, help="With env: quoted, for bash, zsh or fish to evaluate.")
+@click.option("--name", metavar="NAME", help="With kubernetes-secret: what to call it.")
+@click.option("--namespace", metavar="NAME", help="With kubernetes-secret: its namespace.")
+@click.option("--profile", metavar="NAME", help="The profile that asks, whatever the rules say.")
+@click.option("--region", metavar="REGION", help="The registry's region, before the profile's own.")
+@failing_in_one_line
+def token(
+    registry: str | None,
+    wanted: str | None,
+    tool: str | None,
+    export: bool,
+    name: str | None,
+    namespace: str | None,
+    profile: str | None,
+    region: str | None,
+) -> None:
+    """Print the credential of a registry, for what is not docker.
+
+    \b
+    ecr-py token dev              the password, as `aws ecr get-login-password`
+    ecr-py token dev --format header | curl -H @- https://HOST/v2/NAME/tags/list
+    ecr-py token dev --format kubernetes-secret | kubectl apply -f -
+    eval "$(ecr-py token dev --for apptainer --export)"
+                                  bash and zsh; in fish: ... | source
+
+    REGISTRY is a host, an alias, a profile or an account; without one, the only one there is.
+    The credential comes from the cache, or from AWS; where a login is needed, it is asked for.
+    """
+    form = wanted or ("env" if tool else "password")
+    if (form == "env") != (tool is not None):
+        raise click.UsageError(
+            f"--format env and --for {'|'.join(token_formats.TOOLS)} go together"
+        )
+    if export and form != "env":
+        raise click.UsageError("--export goes with --format env")
+    if (name or namespace) and form != "kubernetes-secret":
+        raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
+    token_formats.check_kubernetes_names(name or "", namespace or "")
+    found = meant(Broker(), registry or "", profile=profile or "", region=region or "")
+    broker = Broker(profile=found.profile)
+    asked = replace(found.registry, host=found.host)
+    credential = _credential(broker, asked)
+    if form == "kubernetes-secret":
+        shown = token_formats.kubernetes_secret(
+            credential, asked, name=name or "", namespace=namespace or ""
+        )
+    elif tool is not None:
+        by = broker.select(asked.host).profile
+        variables = token_formats.environment(credential, asked, tool=tool, profile=by)
+        shown = token_formats.lines(variables, export=export)
+    else:
+        shown = token_formats.SIMPLE[form](credential, asked)
+    if is_terminal(sys.stdout):
+        until = time.strftime("%H:%M", time.localtime(credential.expires))
+        click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
+    click.echo(shown)
+
+
+def _credential(broker: Broker, asked: Registry) -> Credential:
+    try:
+        return broker.credential_for(asked.host)
+    except CredentialsNotFound as error:
+        # What docker is told in its own words; a person is told why.
+        why = error.__cause__
+        raise (why if isinstance(why, EcrPyError) else error) from None

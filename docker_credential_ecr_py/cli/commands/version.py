@@ -1,0 +1,62 @@
+"""ecr-py version: what is installed, and where things lie. What a report of a bug begins with."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from docker_credential_ecr_py.cli.output import failing_in_one_line, json_option, show_json
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.programs import find_program
+from docker_credential_ecr_py.protocol import NAME
+
+
+@click.command("version")
+@json_option
+@failing_in_one_line
+def show_version(as_json: bool) -> None:
+    """Versions, and where settings, cache and log lie.
+
+    \b
+    ecr-py version                for a report of a bug
+    ecr-py version --json         the same, for programs
+    """
+    environ = os.environ
+    found = {
+        "ecr-py": version(NAME),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "boto3": _version("boto3"),
+        "botocore": _version("botocore"),
+        "platform": _platform(),
+        "helper": find_program(NAME),
+        "settings": str(paths.settings_file(environ)),
+        "cache": _text(paths.cache_folder()),
+        "log": _text(paths.log_file()),
+        "aws_config": str(paths.aws_config_file(environ)),
+        "docker_config": str(paths.docker_config_file(environ)),
+    }
+    if as_json:
+        show_json(found)
+        return
+    for name, value in found.items():
+        click.echo(f"{name.replace('_', ' '):15}{value or '(none)'}")
+
+
+def _platform() -> str:
+    """As platform.platform(), which would run the `uname` that the PATH finds."""
+    libc = "".join(platform.libc_ver())
+    parts = [platform.system(), platform.release(), platform.machine(), libc and f"with-{libc}"]
+    return "-".join(filter(None, parts))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)

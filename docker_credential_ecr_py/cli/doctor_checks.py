@@ -1,0 +1,498 @@
+"""What `ecr-py doctor` looks at: a function for each concern, from what was found to findings.
+
+They look, and change nothing. What asks the network is at the end.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.commands.status import ENDED, Row, Session, daemon_line
+from docker_credential_ecr_py.cli.humanize import counted, lasting
+from docker_credential_ecr_py.cli.output import counting
+from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
+from docker_credential_ecr_py.cli.parallel import asked_at_once
+from docker_credential_ecr_py.cli.probe import Reached, proxy_for, reach_all
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
+from docker_credential_ecr_py.config.docker_config import DockerConfig
+from docker_credential_ecr_py.config.docker_plan import stale_auths
+from docker_credential_ecr_py.config.settings import KEYRING, Settings
+from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
+from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    AwsConfigError,
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    MfaCodeNeeded,
+    NotEcr,
+    Unreachable,
+    some,
+)
+from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.programs import found_by_shell
+from docker_credential_ecr_py.protocol import NAME as HELPER
+from docker_credential_ecr_py.registry import SUFFIXES, Registry
+from docker_credential_ecr_py.selection import SsoSession, identity_of
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileShelf
+from docker_credential_ecr_py.store.record_store import CREDENTIALS
+from docker_credential_ecr_py.store.writable import advice, problem_of
+
+# How it stands: as it should; not, though a pull works; a person must log in; no pull works.
+OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
+
+# Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
+_VERSION, _ENDPOINTS = 5, 8
+_NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check saw; `mend` is what to do about it, or ""."""
+
+    name: str
+    state: str
+    words: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that files say. `failures` are of those that could not be read, by name."""
+
+    environ: Mapping[str, str]
+    settings: Settings
+    aws: AwsConfig
+    docker: DockerConfig
+    rows: tuple[Row, ...]
+    failures: Mapping[str, EcrPyError]
+
+
+def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
+    needs_person = isinstance(error, LoginNeeded | MfaCodeNeeded)
+    return Finding(name, LOG_IN if needs_person else state, error.what, error.mend)
+
+
+# The executable and docker
+
+
+def executable(scene: Scene) -> Iterator[Finding]:
+    """Where docker would find it (Go's exec.LookPath), and whether it is the one beside us."""
+    name = "executable"
+    found = found_by_shell(HELPER, scene.environ.get("PATH"))
+    if found is None:
+        here = installed_in()
+        mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
+        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", mend)
+        return
+    if not os.path.isabs(found):
+        what = f"{found} is found by a relative folder in the PATH, which docker refuses"
+        yield Finding(name, WRONG, what, "name the folder in full")
+        return
+    try:
+        done = subprocess.run(
+            [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
+        )
+        told = done.stdout.split()[-1] if done.stdout.split() else "nothing"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
+        return
+    if told != __version__:
+        what = f"{found} says {told}, and ecr-py is {__version__}"
+        yield Finding(name, WRONG, what, "put the folder of this ecr-py first in the PATH")
+        return
+    yield Finding(name, OK, f"{found} {told}")
+
+
+def installed_in() -> Path | None:
+    """The folder that our executable is in, as its person knows it: a link of pipx, say."""
+    folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
+    return next((folder for folder in folders if os.path.exists(folder / HELPER)), None)
+
+
+def docker_config(scene: Scene) -> Iterator[Finding]:
+    name = "docker config"
+    if error := scene.failures.get("docker"):
+        yield failed(name, error)
+        return
+    docker, configure = scene.docker, "run `ecr-py configure`"
+    for host in docker.ours:
+        try:
+            scene.settings.registry_for(host)
+        except NotEcr:
+            yield Finding(name, NOTE, f"asks ecr-py for {host}, which is no ECR registry")
+    asked = [row for row in scene.rows if row.in_docker]
+    others = [row.host for row in scene.rows if not row.in_docker]
+    if not asked:
+        yield Finding(name, WRONG, f"{docker.source} does not ask ecr-py", configure)
+    elif others:
+        yield Finding(name, NOTE, f"does not ask ecr-py for {some(others)}", configure)
+    else:
+        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_registries(len(asked))}")
+
+
+def passwords(scene: Scene) -> Iterator[Finding]:
+    """Passwords of ECR's in docker's config: good for hours, and some clients take them first."""
+    name = "auths"
+    for url in stale_auths(scene.docker, scene.settings):
+        what = f"{scene.docker.source} holds a password for {url}"
+        yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
+
+
+# Settings, the AWS config, sessions
+
+
+def settings(scene: Scene) -> Iterator[Finding]:
+    name = "settings"
+    if error := scene.failures.get("settings"):
+        yield failed(name, error)
+    else:
+        file = paths.settings_file(scene.environ)
+        yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
+
+
+def fallback_helper(scene: Scene) -> Iterator[Finding]:
+    helper = scene.settings.fallback
+    if helper and helper != KEYRING:
+        try:
+            yield Finding("fallback", OK, program_of(helper))
+        except EcrPyError as error:
+            yield failed("fallback", error, NOTE)
+
+
+def aws_config(scene: Scene) -> Iterator[Finding]:
+    name = "AWS config"
+    if error := scene.failures.get("aws"):
+        yield failed(name, error)
+        return
+    profiles = scene.aws.profiles
+    incomplete = 0
+    for profile, values in profiles.items():
+        try:
+            identity_of(profile, scene.aws, on_ec2=on_ec2(scene.environ))
+        except AwsConfigError as error:
+            # [default] often holds a region and no more.
+            if accounts_of(values) or profile != "default":
+                incomplete += 1
+                yield failed(name, error, NOTE)
+    if not profiles:
+        yield Finding(name, NOTE, f"there is none at {scene.aws.source}")
+    elif not incomplete:
+        yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
+
+
+def registries(scene: Scene) -> Iterator[Finding]:
+    """Whether somebody answers for each."""
+    name = "registries"
+    if not scene.rows and not scene.failures:
+        mend = LOG_IN_FIRST
+        yield Finding(name, WRONG, "nothing names one", mend)
+        return
+    answered = [row for row in scene.rows if row.wrong is None]
+    for row in scene.rows:
+        if row.wrong is not None:
+            found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
+            yield Finding(name, found.state, f"{row.host}: {found.words}", found.mend)
+    if answered and len(answered) == len(scene.rows):
+        yield Finding(name, OK, f"somebody answers for {_registries(len(answered))}")
+
+
+def sessions(scene: Scene) -> Iterator[Finding]:
+    for session, rows in _by_session(scene.rows):
+        sso = session.sso
+        login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
+        if session.state != ENDED and _wants_login(sso):
+            stops = any(row.kept is None and row.in_docker for row in rows)
+            state = LOG_IN if stops else NOTE
+            yield Finding("session", state, f"the portal has ended {sso.title}", login)
+        elif session.state != ENDED:
+            left = lasting(session.expires - time.time())
+            words = "renewed by itself" if session.renews else f"{left} left"
+            yield Finding("session", OK, f"{sso.title}: {words}")
+        else:
+            stops = any(row.needs_login and row.in_docker for row in rows)
+            yield Finding("session", LOG_IN if stops else NOTE, f"{sso.title} has ended", login)
+
+
+def _wants_login(session: SsoSession) -> bool:
+    """Whether the portal does, asked as the next pull would; not where it cannot be asked."""
+    from docker_credential_ecr_py.sso.portal import accepts
+
+    sessions = Broker(may_log_in=False).sessions()
+
+    def ask() -> None:
+        token = sessions.ensure(session)
+        if not accepts(session, token.access_token):
+            sessions.ensure(session, rejected=token.access_token)
+
+    try:
+        within(_ENDPOINTS, ask, Unreachable(f"{session.start_url} gave no answer"))
+    except LoginNeeded:
+        return True
+    except EcrPyError:
+        pass  # of which the endpoints say more
+    return False
+
+
+def _by_session(rows: Iterable[Row]) -> list[tuple[Session, list[Row]]]:
+    found: dict[str, tuple[Session, list[Row]]] = {}
+    for row in rows:
+        if row.session is not None:
+            found.setdefault(row.session.sso.token_file, (row.session, []))[1].append(row)
+    return list(found.values())
+
+
+# Folders, and the daemon
+
+
+def folders(scene: Scene) -> Iterator[Finding]:
+    log = paths.log_file()
+    ours = {"cache": paths.cache_folder(), "log": log and log.parent}
+    ours["SSO cache"] = paths.sso_cache_folder()
+    wrong = misowned(scene.environ)
+    for name, folder in ours.items():
+        if folder is None:
+            yield _no_folder(name)
+        elif here := [one for one in wrong if one.concerns(folder)]:
+            yield _not_ours(name, here)
+            wrong = [one for one in wrong if one not in here]
+        else:
+            yield _folder(name, folder, private=name != "SSO cache")
+    for one in wrong:
+        yield _not_ours("owner", [one])
+    for file in open_files():
+        name = "backup" if file.suffix == ".bak" else "SSO cache"
+        mend = f"run `chmod 600 {quote(str(file))}`"
+        yield Finding(name, NOTE, f"{file} is open to others", mend)
+
+
+def open_files() -> list[Path]:
+    """Files of ours that others may read: tokens of sessions, and copies that hold passwords.
+
+    No links: what they lead to is none of our business.
+    """
+    found: list[Path] = []
+    with suppress(OSError):
+        found = sorted(paths.sso_cache_folder().glob("*.json"))
+    for file in (paths.docker_config_file(os.environ), paths.aws_config_file(os.environ)):
+        found.append(file.with_name(f"{file.name}.bak"))
+    return [file for file in found if _is_open(file, stat.S_ISREG)]
+
+
+def open_folders() -> list[Path]:
+    """Those of ours that others may enter."""
+    log = paths.log_file()
+    own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
+    return [folder for folder in own if _is_open(folder, stat.S_ISDIR)]
+
+
+def _no_folder(name: str) -> Finding:
+    if why := paths.why_root_keeps_nothing():
+        return Finding(name, NOTE, why, "run it as that user")
+    return Finding(name, NOTE, "there is no home to keep it in")
+
+
+def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
+    words = f"{some([str(one.path) for one in wrong])} belongs to another user"
+    state = WRONG if any(one.harms for one in wrong) else NOTE
+    return Finding(name, state, words, chown_command(wrong))
+
+
+def _folder(name: str, folder: Path, *, private: bool) -> Finding:
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        there = next(above for above in folder.parents if os.path.isdir(above))
+        if problem := problem_of(there):
+            return Finding(name, WRONG, *advice(problem, there))
+        return Finding(name, OK, f"{folder}, which will be made")
+    except OSError as error:
+        return Finding(name, WRONG, f"{folder}: {error.strerror}")
+    if not stat.S_ISDIR(found.st_mode):
+        return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
+    if problem := problem_of(folder):
+        return Finding(name, WRONG, *advice(problem, folder))
+    if private and _is_open(folder, stat.S_ISDIR):
+        return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
+    return Finding(name, OK, str(folder))
+
+
+def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Whether others have rights to a file or a folder of ours. A link is neither."""
+    if os.name != "posix":
+        return False
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid() and bool(found.st_mode & 0o077)
+
+
+def keyring(scene: Scene) -> Iterator[Finding]:
+    """Where something is to be sealed. It may ask the person to unlock it."""
+    if KEYRING not in (scene.settings.store, scene.settings.fallback):
+        return
+    from docker_credential_ecr_py.store.seal import Seal
+
+    try:
+        Seal(None).key()
+    except EcrPyError as error:
+        yield failed("keyring", error, NOTE)
+    else:
+        yield Finding("keyring", OK, "answers")
+        yield from _unfinished_change()
+
+
+def _unfinished_change() -> Iterator[Finding]:
+    from docker_credential_ecr_py.store.key_rotation import is_unfinished
+
+    with suppress(EcrPyError):
+        if is_unfinished():
+            what = "a change of the sealing key was cut off; everything opens still"
+            yield Finding("keyring", NOTE, what, "run `ecr-py key rotate`")
+
+
+def leftovers(scene: Scene) -> Iterator[Finding]:
+    """Credentials that another store left, for all to read who get the disk."""
+    root, store = paths.cache_folder(), scene.settings.store
+    if root is None or store == "file" or "settings" in scene.failures:
+        return
+    files = FileShelf(root)
+    names = files.names(CREDENTIALS)
+    if store == KEYRING:
+        names = [name for name in names if files.read(name, record.CREDENTIAL)]
+    if names:
+        what = f'{counted(len(names), "credential")} of another store than "{store}" in {root}'
+        yield Finding("leftovers", NOTE, what, f"run `ecr-py config set store {store}`")
+
+
+def daemon(scene: Scene) -> Iterator[Finding]:
+    found = find_daemon(scene.environ)
+    if found is None:
+        if scene.settings.store == "memory":
+            what = 'none runs, and store = "memory" keeps nothing without it'
+            yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
+    elif found.status is None:
+        yield Finding("daemon", NOTE, found.problem, RESTART)
+    elif found.status["version"] != __version__:
+        what = f"is {found.status['version']}, and ecr-py {__version__}"
+        yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
+    else:
+        yield Finding("daemon", OK, daemon_line(found))
+        # What it tried in vain, and tries again.
+        for what in sorted({failure["what"] for failure in found.status["failures"]}):
+            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
+
+
+# The network
+
+
+def network(scene: Scene) -> Iterator[Finding]:
+    """The endpoints of the regions in use, through the proxy in force; and AWS's clock."""
+    urls = list(dict.fromkeys(_endpoints(scene)))
+    found = reach_all(urls, seconds=_ENDPOINTS)
+    answered = {url: one for url, one in found.items() if isinstance(one, Reached)}
+    proxies = sorted({proxy_for(url) for url in urls} - {""})
+    by = f", through {', '.join(proxies)}" if proxies else ""
+    for url, one in found.items():
+        if not isinstance(one, Reached):
+            mend = "see HTTPS_PROXY and NO_PROXY" if proxies else "see whether you are online"
+            yield Finding("endpoints", WRONG, one.what, mend)
+        elif one.status == 407:
+            what = f"the proxy wants to know who asks for {url}"
+            yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
+    if answered and len(answered) == len(urls):
+        yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
+    dates = [one.date for one in answered.values() if one.date is not None]
+    if dates:
+        yield clock(time.time() - max(dates))
+
+
+def clock(skew: float) -> Finding:
+    """`skew` is how many seconds we are ahead of AWS."""
+    how = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
+    if abs(skew) > _LARGEST_SKEW:
+        return Finding("clock", WRONG, f"{how}: AWS refuses what we sign", "set the clock")
+    if abs(skew) > _NOTICEABLE_SKEW:
+        return Finding("clock", NOTE, how, "set the clock")
+    return Finding("clock", OK, "as AWS's")
+
+
+def _endpoints(scene: Scene) -> Iterator[str]:
+    for row in scene.rows:
+        if row.selection is None:
+            continue
+        yield endpoint_of(row.registry, scene.environ)
+        suffix = _suffix(row.registry)
+        if sso := row.selection.identity.sso:
+            yield _endpoint("SSO_OIDC", f"oidc.{sso.region}.{suffix}", scene.environ)
+            yield _endpoint("SSO", f"portal.sso.{sso.region}.{suffix}", scene.environ)
+
+
+def endpoint_of(registry: Registry, environ: Mapping[str, str]) -> str:
+    """Where a registry's API is asked, as botocore has it."""
+    service = "ECR_PUBLIC" if registry.public else "ECR"
+    return _endpoint(service, _api_host(registry, _suffix(registry)), environ)
+
+
+def _endpoint(service: str, host: str, environ: Mapping[str, str]) -> str:
+    """The address of a service, or what the environment puts in its place."""
+    named = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL")
+    return named or f"https://{host}/"
+
+
+def _api_host(registry: Registry, suffix: str) -> str:
+    if registry.public:
+        return f"api.ecr-public.{registry.region}.{suffix}"
+    if registry.dual_stack:
+        suffix = "amazonwebservices.com.cn" if registry.partition == "aws-cn" else "aws"
+        return f"ecr{'-fips' * registry.fips}.{registry.region}.api.{suffix}"
+    return f"{'ecr-fips' if registry.fips else 'api.ecr'}.{registry.region}.{suffix}"
+
+
+def _suffix(registry: Registry) -> str:
+    """What the names of the API's hosts end in: as the usual registries of the partition."""
+    usual = {partition: suffix for suffix, partition in reversed(SUFFIXES.items())}
+    return usual.get(registry.partition, "amazonaws.com")
+
+
+def deep(scene: Scene) -> Iterator[Finding]:
+    """A real GetAuthorizationToken for each identity and region, kept nowhere."""
+    rows = {
+        (row.selection.identity, row.registry.region, row.registry.public): row
+        for row in scene.rows
+        if row.selection is not None and row.wrong is None
+    }
+    environ = {**scene.environ, "AWS_ECR_DISABLE_CACHE": "true"}
+
+    def ask(row: Row) -> Finding:
+        try:
+            Broker(environ, may_log_in=False).credential_for(row.host)
+        except CredentialsNotFound:
+            return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
+        except EcrPyError as error:
+            found = failed("token", error)
+            state = found.state if row.in_docker else NOTE
+            return Finding("token", state, f"{row.host}: {found.words}", found.mend)
+        return Finding("token", OK, f"AWS gives one for {row.host}")
+
+    with counting("tokens") as counter:
+        found = asked_at_once(ask, rows.values(), counter)
+    yield from found
+
+
+def _registries(count: int) -> str:
+    return counted(count, "registry", "registries")

@@ -1,0 +1,42 @@
+"""What the command ecr-py runs first: makes the process safe, then imports all else.
+
+Installers write the first lines of ecr-py themselves, so it cannot start Python in isolated mode
+as the helper does. This module imports only what the interpreter has loaded by now.
+"""
+
+import os
+import site
+import sys
+
+
+def main() -> None:
+    """Run ecr-py, and end the process with its exit code."""
+    sys.path[:] = installed_only(sys.path, os.environ.get("PYTHONPATH", ""))
+    from docker_credential_ecr_py.hardening import forbid_dumps
+
+    forbid_dumps()
+    from docker_credential_ecr_py.cli.main import main as command
+
+    command()
+
+
+def installed_only(path: list[str], python_path: str) -> list[str]:
+    """`path` without the folders that PYTHONPATH names, and without the folder of the script.
+
+    A project that somebody works on may have a click.py. The folder that this package was loaded
+    from stays, as the last one, even if PYTHONPATH names it.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    library = os.path.dirname(os.__file__)
+    installed = {library, os.path.join(library, "lib-dynload"), *site.getsitepackages()}
+    installed.add(site.getusersitepackages())
+    foreign = {os.path.abspath(folder) for folder in python_path.split(os.pathsep)}
+    if not python_path:
+        foreign.clear()
+    foreign.add(os.path.dirname(os.path.realpath(sys.argv[0])))
+    kept = [
+        folder
+        for folder in path
+        if folder in installed or os.path.abspath(folder) not in {*foreign, ours}
+    ]
+    return kept if ours in kept else [*kept, ours]

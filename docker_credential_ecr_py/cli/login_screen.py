@@ -1,0 +1,103 @@
+"""The screen of `ecr-py login`: a code that can be read across a desk, a QR code, the time left."""
+
+import math
+import time
+from dataclasses import replace
+
+import segno
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from docker_credential_ecr_py.printable import printable
+from docker_credential_ecr_py.sso.prompt import Prompt
+
+# What else stands on the screen: the title, what to do, the address, the time left, the prompt.
+_OTHER_ROWS = 5
+# Seconds.
+_REDRAW = 0.25
+
+
+class RichScreen:
+    """Says once what to do, and below it, in a line that moves, how much time is left.
+
+    Only that line is drawn again, so that the address can be selected with the mouse.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._plain = console.options.ascii_only
+        self._spinner = Spinner("line" if self._plain else "dots")
+        self._live = Live(
+            self._spinner,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._drawn = 0.0
+
+    def ask(self, prompt: Prompt) -> None:
+        prompt = replace(
+            prompt,
+            session=printable(prompt.session),
+            address=printable(prompt.address),
+            code=printable(prompt.code),
+        )
+        show = self._console.print
+        show(Text(f"Log in to {prompt.session}", style="bold"))
+        if prompt.browser_opens:
+            show("Your browser opens this page; if it does not, open it yourself:")
+        else:
+            show("Open this page, on any device:")
+        # Not folded here: what the terminal wraps by itself can be copied whole.
+        show(Text(prompt.address), soft_wrap=True)
+        if prompt.code:
+            show(self._code(prompt) if prompt.browser_opens else self._code_and_qr(prompt))
+        self._live.start()
+
+    def waiting(self, seconds: float) -> None:
+        now = time.monotonic()
+        if now - self._drawn < _REDRAW:
+            return
+        self._drawn = now
+        minutes, rest = divmod(max(0, math.ceil(seconds)), 60)
+        self._spinner.update(text=f"Waiting, {minutes}:{rest:02} left. Ctrl-C gives up.")
+        self._live.update(self._spinner, refresh=True)
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _code(self, prompt: Prompt) -> Panel:
+        """The code, spaced out where the terminal is wide enough, to be read across a desk."""
+        spaced = " ".join(prompt.code)
+        text = spaced if len(spaced) + 8 <= self._console.width else prompt.code
+        return Panel(Text(text, style="bold"), padding=(1, 3), expand=False)
+
+    def _code_and_qr(self, prompt: Prompt) -> RenderableType:
+        """With the QR code beside it, if all of it stays on the screen; else without."""
+        code, qr = self._code(prompt), _qr(prompt.address)
+        rows = qr.splitlines()
+        wide = self._console.measure(code).maximum + 2 + len(rows[0]) <= self._console.width
+        high = len(rows) + _OTHER_ROWS + len(prompt.address) // self._console.width
+        if self._plain or not wide or high > self._console.height:
+            return code
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(code, Text(qr, style="black on white", no_wrap=True))
+        return grid
+
+
+def _qr(address: str) -> str:
+    """Two modules to a character."""
+    rows = [list(row) for row in segno.make(address, error="l").matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    blocks = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
+    return "\n".join(
+        "".join(blocks[bool(top), bool(bottom)] for top, bottom in zip(upper, lower, strict=True))
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+    )

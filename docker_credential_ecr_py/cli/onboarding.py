@@ -1,0 +1,211 @@
+"""ecr-py login --start-url: from the address of a portal to profiles in the AWS config."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from docker_credential_ecr_py.atomic_file import read_if_there, rewrite
+from docker_credential_ecr_py.cli.output import can_ask
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
+from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
+from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
+from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
+from docker_credential_ecr_py.sso.sessions import Sessions, Way
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_LONGEST_NAME = 64
+
+
+def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -> SsoSession:
+    """The session for a portal: the one that the config has for it, or a new one.
+
+    Raises BadInput for what is no HTTPS address, no region, or a name that is taken.
+    """
+    start_url = _plain(start_url)
+    if not START_URL.fullmatch(start_url):
+        raise BadInput(f"{start_url!r} is not the https:// address of a portal")
+    check_region(region, "sso-oidc", "IAM Identity Center")
+    for known in sso_sessions(aws):
+        if known.name and _plain(known.start_url) == start_url and name in (None, known.name):
+            return known
+    name = name or _name_of(start_url)
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise BadInput(
+            f"{name!r} cannot be the name of a session: {_LONGEST_NAME} letters, digits, . _ -"
+        )
+    if name in aws.sso_sessions:
+        raise BadInput(f"[sso-session {name}] in {aws.source} is another portal's: use --session")
+    return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
+
+
+def check_region(region: str, service: str, name: str) -> None:
+    """Raises BadInput where the service has no such region."""
+    known = regions(service)
+    if region not in known:
+        raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")
+
+
+def onboard(
+    sessions: Sessions,
+    session: SsoSession,
+    way: Way,
+    *,
+    role: str | None,
+    every_role: bool,
+    region: str,
+    dry_run: bool,
+) -> None:
+    """Logs in, lets the person choose accounts and roles, and writes the profiles.
+
+    Raises EcrPyError.
+    """
+    check_region(region, "ecr", "ECR")
+    if not (every_role or role or can_ask()):
+        raise click.UsageError("nobody can choose here: use --all, or --role NAME")
+    token = sessions.alive(session) or sessions.log_in(session, way)
+    offered = assignments(session, token.access_token)
+    if not offered:
+        raise AccessDenied(f"{session.start_url} assigns you no account")
+    chosen = _choose(offered, role=role, every=every_role)
+    config_file = paths.aws_config_file(os.environ)
+    aws = load_aws_config(config_file, paths.aws_credentials_file(os.environ))
+    added = sections(session, chosen, offered, region, aws)
+    if not added:
+        click.echo(f"{config_file} has a profile for each already")
+        return
+    if dry_run:
+        click.echo(f"# would be added to {config_file}", err=True)
+        click.echo(added, nl=False)
+        return
+    append(config_file, added)
+    profiles = ", ".join(re.findall(r"^\[profile (.+)\]$", added, re.MULTILINE))
+    click.echo(f"Added to {config_file}: {profiles or f'[sso-session {session.name}]'}")
+    docker = load_docker_config(paths.docker_config_file(os.environ))
+    if not docker.ours and docker.store != OURSELVES:
+        click.echo("Now `ecr-py configure` has docker ask for them")
+
+
+def sections(
+    session: SsoSession,
+    chosen: list[Assignment],
+    offered: list[Assignment],
+    region: str,
+    aws: AwsConfig,
+) -> str:
+    """The sections that the config lacks, as text: [sso-session], and a [profile] for each."""
+    parts = []
+    if session.name not in aws.sso_sessions:
+        parts.append(
+            f"[sso-session {session.name}]\n"
+            f"sso_start_url = {session.start_url}\n"
+            f"sso_region = {session.region}\n"
+            f"sso_registration_scopes = {','.join(session.scopes)}\n"
+        )
+    taken = set(aws.profiles)
+    for assignment in chosen:
+        if any(_is_for(values, session, assignment) for values in aws.profiles.values()):
+            continue
+        name = _profile_name(assignment, chosen, taken)
+        taken.add(name)
+        parts.append(
+            f"[profile {name}]\n"
+            f"sso_session = {session.name}\n"
+            f"sso_account_id = {assignment.account}\n"
+            f"sso_role_name = {assignment.role}\n"
+            f"region = {region}\n"
+        )
+    return "\n".join(parts)
+
+
+def append(file: Path, added: str) -> None:
+    """Adds to the end of the user's file, which keeps the rest, its mode and its place.
+
+    What was there is left beside it, with ".bak". Raises AwsConfigError.
+    """
+    try:
+        before = read_if_there(file)
+        end = b"\r\n" if before and b"\r\n" in before else b"\n"
+        gap = b"" if not before else end if before.endswith(b"\n") else end * 2
+        rewrite(file, before, (before or b"") + gap + added.encode().replace(b"\n", end))
+    except OSError as error:
+        raise AwsConfigError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list[Assignment]:
+    if every:
+        return offered
+    if role:
+        chosen = [assignment for assignment in offered if assignment.role == role]
+        if not chosen:
+            roles = ", ".join(sorted({assignment.role for assignment in offered}))
+            raise BadInput(f"you have no role {role} in any account; you have {roles}")
+        return chosen
+    if len(offered) == 1:
+        return offered
+    widest = max(len(assignment.account_name) for assignment in offered)
+    for number, assignment in enumerate(offered, 1):
+        name = assignment.account_name.ljust(widest)
+        click.echo(f"{number:3}  {assignment.account}  {name}  {assignment.role}", err=True)
+    while True:
+        answer = click.prompt("Which (numbers, or all)", default="all", err=True)
+        picked = _picked(answer, len(offered))
+        if picked:
+            return [offered[number - 1] for number in picked]
+        click.echo(f"numbers from 1 to {len(offered)}, or all", err=True)
+
+
+def _picked(answer: str, most: int) -> list[int]:
+    if answer.strip().lower() == "all":
+        return list(range(1, most + 1))
+    words = re.split(r"[,\s]+", answer.strip())
+    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= most for word in words):
+        return []
+    return sorted(set(map(int, words)))
+
+
+def _is_for(values: Mapping[str, str], session: SsoSession, assignment: Assignment) -> bool:
+    ours = values.get("sso_session") == session.name or (
+        values.get("sso_start_url") == session.start_url
+    )
+    return ours and (values.get("sso_account_id"), values.get("sso_role_name")) == (
+        assignment.account,
+        assignment.role,
+    )
+
+
+def _profile_name(assignment: Assignment, chosen: list[Assignment], taken: set[str]) -> str:
+    """A free name: the account's; with the role if there are several, and the number if need be.
+
+    Never `default`, which every command uses that names no profile.
+    """
+    name = _plain_name(assignment.account_name.lower()) or assignment.account
+    role = _plain_name(assignment.role) or "role"
+    if sum(other.account == assignment.account for other in chosen) > 1:
+        name = f"{name}-{role}"
+    numbered = f"{name}-{assignment.account}"
+    wanted = [name, numbered, f"{numbered}-{role}"]
+    wanted += [f"{numbered}-{role}-{count}" for count in range(2, len(taken) + 4)]
+    return next(free for free in wanted if free not in taken and free != "default")
+
+
+def _plain_name(text: str) -> str:
+    """What can stand in a section's heading and on a command line as it is."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
+
+
+def _plain(start_url: str) -> str:
+    """What a browser's address line shows of a portal has a `#/` at its end, or a slash."""
+    return start_url.partition("#")[0].rstrip("/")
+
+
+def _name_of(start_url: str) -> str:
+    """`https://example.awsapps.com/start` is example's."""
+    host, _, path = start_url.removeprefix("https://").partition("/")
+    if host.endswith(".awsapps.com"):
+        return host.removesuffix(".awsapps.com")
+    return path.strip("/#").split("/")[-1] or host.split(".")[0]

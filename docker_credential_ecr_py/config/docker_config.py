@@ -1,0 +1,94 @@
+"""Docker's config.json (and podman's auth.json, which has its format): who is asked for whom.
+
+Reading only; cli/docker_edit.py edits it. Source: docker/cli, cli/config/configfile/file.go.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK, read_if_there
+from docker_credential_ecr_py.errors import DockerConfigError
+
+OURSELVES = "ecr-py"
+
+
+@dataclass(frozen=True)
+class DockerConfig:
+    """`helpers` names a helper for each host, `store` the one for all others ("" for none).
+
+    `auths` are the server URLs that have an entry of their own in the file; `with_password` those
+    whose entry holds one, in clear.
+    """
+
+    helpers: Mapping[str, str] = field(default_factory=dict)
+    store: str = ""
+    auths: tuple[str, ...] = ()
+    with_password: tuple[str, ...] = ()
+    source: str = "~/.docker/config.json"
+
+    @property
+    def ours(self) -> list[str]:
+        """The hosts for which docker asks us by name."""
+        return [host for host, helper in self.helpers.items() if helper == OURSELVES]
+
+
+def load_docker_config(path: Path) -> DockerConfig:
+    """What the file says; an absent one says nothing. Raises DockerConfigError."""
+    return parse_docker_config(read_text(path) or "", path)
+
+
+def parse_docker_config(text: str, path: Path) -> DockerConfig:
+    """What the text of the file at `path` says. Raises DockerConfigError."""
+    document = parse_document(text, path)
+    helpers, auths = (_table(document, key, path) for key in ("credHelpers", "auths"))
+    store = "" if document.get("credsStore") is None else document["credsStore"]
+    if not isinstance(store, str):
+        raise DockerConfigError(f"{path}: credsStore takes the name of a helper")
+    for host, helper in helpers.items():
+        if not isinstance(helper, str):
+            raise DockerConfigError(f"{path}: credHelpers: {host} takes the name of a helper")
+    passwords = [
+        url
+        for url, values in auths.items()
+        if isinstance(values, dict) and any(values.get(key) for key in ("auth", "identitytoken"))
+    ]
+    return DockerConfig(helpers, store, tuple(auths), tuple(passwords), str(path))
+
+
+def read_text(path: Path) -> str | None:
+    """The file to the last byte, or None where there is none. Raises DockerConfigError."""
+    try:
+        content = read_if_there(path)
+        return None if content is None else content.decode()
+    except OSError as error:
+        raise DockerConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DockerConfigError(f"{path} is not UTF-8 text") from None
+
+
+def parse_document(text: str, path: Path) -> dict[str, Any]:
+    """The JSON object in the text; an empty one in a blank one. Raises DockerConfigError."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    if not text.strip():
+        return {}
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DockerConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise DockerConfigError(f"{path} is nested too deep") from None
+    except ValueError as error:
+        raise DockerConfigError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise DockerConfigError(f"{path} is not a JSON object")
+    return document
+
+
+def _table(document: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
+    value = document.get(key) or {}
+    if not isinstance(value, dict):
+        raise DockerConfigError(f"{path}: {key} is an object of hosts, and not {value!r:.40}")
+    return value

@@ -1,0 +1,247 @@
+"""Edits docker's config.json as text: what is not ours stays to the byte. Pure; asks nobody.
+
+Every text is one that `check` took.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.config.docker_config import (
+    OURSELVES,
+    DockerConfig,
+    parse_docker_config,
+)
+from docker_credential_ecr_py.errors import DockerConfigError
+
+HELPERS, STORE, AUTHS = "credHelpers", "credsStore", "auths"
+
+_ROOT = ""
+_BLANK = re.compile(r"[ \t\r\n]*")
+_VALUES = json.JSONDecoder()
+_TEXT_VALUE = re.compile(r'(:\s*)"(?:[^"\\]|\\.)*"')
+# What may hold a password, or the URL of a proxy that does.
+_SECRET = (AUTHS, "HttpHeaders", "proxies")
+
+Document = Mapping[str, Any]
+
+
+def check(text: str, file: Path) -> DockerConfig:
+    """What the text of a file says. Raises DockerConfigError where it cannot be edited."""
+    config = parse_docker_config(text, file)
+    names = [member.name for member in _root(text)]
+    for name in (HELPERS, STORE, AUTHS):
+        if names.count(name) > 1:
+            raise DockerConfigError(f"{file}: {name} stands twice: remove one of them")
+    return config
+
+
+def edited(
+    text: str, *, helpers: Mapping[str, str], store: str = "", drop_auths: Iterable[str] = ()
+) -> str:
+    """`text` with an entry in credHelpers each, a credsStore, and without some auths.
+
+    Without a byte-order mark, which docker does not take.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    if helpers:
+        text = _with(text, HELPERS, helpers)
+    if store:
+        text = _with(text, _ROOT, {STORE: store})
+    return _without(text, AUTHS, set(drop_auths))
+
+
+def undone(text: str, before: str | None, after: str) -> str | None:
+    """`text` without what turned `before` into `after`; what has been changed since stays.
+
+    So does a store of others that configure wrote down: by now it may have logins. None where
+    there was no file and nothing is left for one.
+    """
+    was, made, now = (_document(document) for document in (before or "", after, text))
+    for table in (_ROOT, HELPERS, AUTHS):
+        old, new, current = (_table(document, table) for document in (was, made, now))
+        names = {**old, **new}
+        if table == _ROOT:
+            names = {STORE: OURSELVES} if new.get(STORE) == OURSELVES else {}
+        ours = [
+            name
+            for name in names
+            if old.get(name) != new.get(name) and current.get(name) == new.get(name)
+        ]
+        text = _with(text, table, {name: old[name] for name in ours if name in old})
+        text = _without(text, table, {name for name in ours if name not in old})
+    emptied = [
+        table
+        for table in (HELPERS, AUTHS)
+        if table not in was and _document(text).get(table) == {} and _table(made, table)
+    ]
+    text = _without(text, _ROOT, set(emptied))
+    return None if before is None and not _document(text) else text
+
+
+def masked(text: str) -> str:
+    """`text` for people to see: no value that may be a secret is in it."""
+    for member in reversed(_root(text)):
+        if member.name in _SECRET:
+            hidden = _TEXT_VALUE.sub(r'\1"[hidden]"', text[member.value : member.end])
+            text = text[: member.value] + hidden + text[member.end :]
+    return text
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A name and its value; the numbers are places in the text.
+
+    `gap` is the blank before the name, `colon` what stands between name and value.
+    """
+
+    name: str
+    gap: str
+    start: int
+    colon: str
+    value: int
+    end: int
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a document is laid out. `newline` is "" where all of it stands on one line."""
+
+    newline: str = "\n"
+    indent: str = "\t"  # docker's own
+    colon: str = ": "
+
+    def gap(self, depth: int) -> str:
+        return self.newline and self.newline + self.indent * depth
+
+    @property
+    def comma(self) -> str:
+        """A comma on a line that goes on."""
+        return ", " if self.colon.endswith(" ") else ","
+
+    def written(self, value: Any, depth: int) -> str:
+        """A value, at the end of a line that is `depth` deep."""
+        if not isinstance(value, Mapping) or not value:
+            return json.dumps(value)
+        gap = self.gap(depth + 1)
+        comma = f",{gap}" if gap else self.comma
+        members = (self.member(name, inner, depth + 1) for name, inner in value.items())
+        return f"{{{gap}{comma.join(members)}{self.gap(depth)}}}"
+
+    def member(self, name: str, value: Any, depth: int) -> str:
+        return json.dumps(name) + self.colon + self.written(value, depth)
+
+
+def _members(text: str, opening: int) -> tuple[list[_Member], int]:
+    """The members of the object that begins at `opening`, and where its closing brace is."""
+    found: list[_Member] = []
+    at = opening
+    while text[at] != "}":
+        start = _after_blank(text, at + 1)
+        if text[start] == "}":
+            return found, start
+        name, colon = _VALUES.raw_decode(text, start)
+        value = _after_blank(text, text.index(":", colon) + 1)
+        end = _VALUES.raw_decode(text, value)[1]
+        found.append(_Member(name, text[at + 1 : start], start, text[colon:value], value, end))
+        at = _after_blank(text, end)
+    return found, at
+
+
+def _root(text: str) -> list[_Member]:
+    """The members of the document; none of a blank one."""
+    return [] if _is_blank(text) else _members(text, text.index("{"))[0]
+
+
+def _after_blank(text: str, at: int) -> int:
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at
+
+
+def _style(text: str) -> _Style:
+    """How the document's first member is written, else as docker writes."""
+    members = _root(text)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if not members:
+        return _Style(newline)
+    first = members[0]
+    lines = first.gap.split("\n")
+    return _Style(newline if len(lines) > 1 else "", lines[-1], first.colon)
+
+
+def _with(text: str, table: str, values: Mapping[str, Any]) -> str:
+    """`text` with the values in one of its tables: in their places, or at its end."""
+    if not values:
+        return text
+    if _is_blank(text):
+        text = "{}\n"
+    style, opening, depth = _style(text), _opening(text, table), 1 if table else 0
+    if opening is None:
+        return _with(text, _ROOT, {table: values})
+    members, closing = _members(text, opening)
+    places = {member.name: member for member in members}
+    added = [
+        style.member(name, value, depth + 1) for name, value in values.items() if name not in places
+    ]
+    if added and not members:
+        gap, end = style.gap(depth + 1), style.gap(depth)
+        inside = (f",{gap}" if gap else style.comma).join(added)
+        return f"{text[:opening]}{{{gap}{inside}{end}{text[closing:]}"
+    if added:
+        last = members[-1]
+        on_lines = len(members) > 1 or "\n" in last.gap
+        comma = f",{last.gap}" if on_lines else style.comma
+        text = text[: last.end] + "".join(comma + member for member in added) + text[last.end :]
+    for member in reversed(members):
+        if member.name in values:
+            value = style.written(values[member.name], depth + 1)
+            text = text[: member.value] + value + text[member.end :]
+    return text
+
+
+def _without(text: str, table: str, names: set[str]) -> str:
+    """`text` without some members of one of its tables."""
+    opening = _opening(text, table) if names and not _is_blank(text) else None
+    if opening is None:
+        return text
+    members, closing = _members(text, opening)
+    kept = [member for member in members if member.name not in names]
+    if members and not kept:
+        return text[: opening + 1] + text[closing:]
+    cuts = []
+    for place, member in enumerate(members):
+        if member in kept:
+            continue
+        if member.start < kept[0].start:
+            cuts.append((member.start, members[place + 1].start))
+        else:
+            cuts.append((members[place - 1].end, member.end))
+    for start, end in reversed(cuts):
+        text = text[:start] + text[end:]
+    return text
+
+
+def _opening(text: str, table: str) -> int | None:
+    """Where the object of a table begins, or None where there is none."""
+    if table == _ROOT:
+        return text.index("{")
+    found = {member.name: member.value for member in _root(text)}.get(table)
+    return found if found is not None and text[found] == "{" else None
+
+
+def _is_blank(text: str) -> bool:
+    return not text.removeprefix(BYTE_ORDER_MARK).strip()
+
+
+def _document(text: str) -> Document:
+    document: Document = {}
+    return document if _is_blank(text) else json.loads(text.removeprefix(BYTE_ORDER_MARK))
+
+
+def _table(document: Document, table: str) -> Document:
+    found: Document = document if table == _ROOT else document.get(table) or {}
+    return found

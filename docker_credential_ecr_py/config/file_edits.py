@@ -1,0 +1,173 @@
+"""What files were before `ecr-py configure` changed them, kept so that it can be put back.
+
+A record holds both texts, since a file may be edited after us: then only our changes are taken
+out. It may hold what docker's config does, so it lies in a file for its owner alone.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shlex import quote
+
+from docker_credential_ecr_py.atomic_file import (
+    make_private_folder,
+    read_if_there,
+    rewrite,
+    write_whole,
+)
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import open_folder, other_owner
+from docker_credential_ecr_py.store.lock import locked
+
+# Seconds that another may take: it asks nobody.
+_PATIENCE = 10
+
+# The text of now, of before us (None: no file) and by us; returns it without our changes.
+TakeBack = Callable[[str, str | None, str], str | None]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A file as it was before us (None: there was none), and as we left it."""
+
+    original: str | None
+    written: str
+
+    def taken_back(self, now: str, take_back: TakeBack) -> str | None:
+        """The file without us, to the byte where nobody else has edited it since."""
+        return self.original if now == self.written else take_back(now, self.original, self.written)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A file whose text is to become another; None where there is no file yet."""
+
+    file: Path
+    now: str | None
+    text: str
+    take_back: TakeBack
+
+
+def apply(edits: Iterable[Edit]) -> None:
+    """Makes every edit or none, and remembers how to put back what was before us.
+
+    Raises EcrPyError.
+    """
+    with alone(), ExitStack() as undoing:
+        for edit in edits:
+            file, now = edit.file, edit.now
+            record = recall(file)
+            original = record.taken_back(now, edit.take_back) if record and now is not None else now
+            undoing.callback(_keep_again, file, record)
+            _keep(file, Record(original, edit.text))
+            write(file, now, edit.text)
+            undoing.callback(_write_again, file, edit.text, now)
+        undoing.pop_all()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One at a time: of two that change a file at once, one would lose what was before both.
+
+    Raises EcrPyError where another takes too long.
+    """
+    folder = _folder() if keeps_records() else None
+    if folder is not None:
+        with suppress(OSError):
+            make_private_folder(folder)
+    with locked(folder and folder / "lock", wait=_PATIENCE) as lock:
+        if lock is None:
+            raise EcrPyError("another `ecr-py configure` is at work", mend="try again")
+        yield
+
+
+def keeps_records() -> bool:
+    """Whether an edit can be put back. Not if there is no home, nor by root in another user's."""
+    folder = _folder()
+    return folder is not None and other_owner(folder) is None
+
+
+def write(file: Path, now: str | None, text: str | None) -> None:
+    """As atomic_file.rewrite. Raises EcrPyError."""
+    try:
+        rewrite(
+            file, None if now is None else now.encode(), None if text is None else text.encode()
+        )
+    except OSError as error:
+        raise EcrPyError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def recall(file: Path) -> Record | None:
+    """What was kept for a file, or None."""
+    place = _place(file)
+    try:
+        kept = read_if_there(place) if place else None
+        return Record(**json.loads(kept)) if kept else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def forget(file: Path) -> None:
+    if place := _place(file):
+        with suppress(FileNotFoundError), open_folder(place.parent) as folder:
+            folder.remove(place.name)
+
+
+def copies_of(file: Path) -> list[Path]:
+    """Where what a file was before our last edit still lies: beside it, and for `--undo`."""
+    backup = Path(f"{os.path.realpath(file)}.bak")
+    return [copy for copy in (backup, _place(file)) if copy is not None and copy.exists()]
+
+
+def hint_of_copies(file: Path) -> str:
+    """Says where removed passwords still lie, and how to delete them; "" if they lie nowhere."""
+    copies = [str(copy) for copy in copies_of(file)]
+    if not copies:
+        return ""
+    return (
+        f"ecr-py: copies of {file} still hold the passwords, {' and '.join(copies)}: "
+        f"`rm {' '.join(map(quote, copies))}` deletes them, and then --undo knows nothing of "
+        "this file"
+    )
+
+
+def _keep_again(file: Path, record: Record | None) -> None:
+    """As it was before a change that failed."""
+    with suppress(EcrPyError, OSError):
+        _keep(file, record) if record else forget(file)
+
+
+def _write_again(file: Path, now: str, text: str | None) -> None:
+    with suppress(EcrPyError):
+        write(file, now, text)
+
+
+def _keep(file: Path, record: Record) -> None:
+    place = _place(file)
+    if place is None or not keeps_records():
+        return
+    try:
+        make_private_folder(place.parent)
+        write_whole(place, json.dumps(asdict(record)).encode())
+    except OSError as error:
+        raise EcrPyError(
+            f"{place.parent}, where what was is kept for --undo, cannot be written: "
+            f"{error.strerror}"
+        ) from None
+
+
+def _place(file: Path) -> Path | None:
+    """Where a file's record lies; None where there is no place for any."""
+    name = hashlib.sha256(os.fsencode(file.absolute())).hexdigest()[:32]
+    folder = _folder()
+    return folder and folder / f"{name}.json"
+
+
+def _folder() -> Path | None:
+    state = paths.state_folder()
+    return state and state / "undo"

@@ -1,0 +1,206 @@
+"""The user's config.toml: read, checked to the last key, and made into values."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK, read_if_there
+from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
+from docker_credential_ecr_py.registry import Registry, host_of
+
+OURSELVES = "ecr-py"
+# Not another helper's name: we keep those logins ourselves.
+KEYRING = "keyring"
+
+CHOICES = {
+    "prefer": ("environment", "account"),
+    "store": ("file", "keyring", "memory", "none"),
+    "login": ("auto", "never"),
+    "notify": ("auto", "never"),
+}
+_DEFAULTS = (*CHOICES, "login_timeout", "fallback")
+# Seconds that a person may be given to log in.
+LOGIN_TIMEOUT = range(10, 3601)
+REGISTRY = ("profile", "alias")
+_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`profiles` and `aliases` are keyed by host or glob, in the order of the file.
+
+    `fallback` is the name of another helper, as docker's config has it, KEYRING, or "".
+    `login_timeout` is how many seconds a person has to log in.
+    """
+
+    prefer: str = "environment"
+    store: str = "file"
+    login: str = "auto"
+    notify: str = "auto"
+    login_timeout: int = 300
+    fallback: str = ""
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    source: str = "config.toml"
+
+    def registry_for(self, host: str) -> Registry:
+        """The registry that a host is, or stands in front of. Raises NotEcr."""
+        return Registry.of_host(self.aliases.get(host, host))
+
+    def profile_for(self, *hosts: str) -> tuple[str, str]:
+        """The glob that fits one of the hosts best, and its profile; ("", "") where none does.
+
+        Best is the host itself, then the glob with the most characters that are no wildcards.
+        """
+        fitting = [glob for glob in self.profiles if any(fnmatchcase(host, glob) for host in hosts)]
+        if not fitting:
+            return "", ""
+        best = max(fitting, key=lambda glob: (glob in hosts, _literal_characters(glob)))
+        return best, self.profiles[best]
+
+
+def defaults() -> dict[str, Any]:
+    """Each key that may stand under [defaults], and what holds where it does not."""
+    return {key: getattr(Settings, key) for key in _DEFAULTS}
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings in a file; the defaults where there is none. Raises SettingsError."""
+    text = read_text(path)
+    return Settings() if text is None else parse_settings(text, str(path))
+
+
+def read_text(path: Path) -> str | None:
+    """The file to the last byte, or None where there is none. Raises SettingsError."""
+    try:
+        content = read_if_there(path)
+        return None if content is None else content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {_cause(error)}") from None
+
+
+def parse_settings(text: str, name: str) -> Settings:
+    """The settings in a TOML document called `name`. Raises SettingsError."""
+    try:
+        document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{name} is not TOML: {_cause(error)}") from None
+    return _Reader(text, name).settings(document)
+
+
+class _Reader:
+    """Checks a document, and says where a mistake stands."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.lines = text.splitlines()
+        self.name = name
+
+    def settings(self, document: dict[str, Any]) -> Settings:
+        self._known(document, ("defaults", "registries"), "")
+        defaults = self._table(document, "defaults")
+        self._known(defaults, _DEFAULTS, "defaults")
+        timeout = self._seconds(defaults)
+        values = {
+            key: self._text(defaults, key, "defaults") for key in defaults if key != "login_timeout"
+        }
+        for key, choices in CHOICES.items():
+            if values.get(key, choices[0]) not in choices:
+                raise self._wrong(
+                    key, f"{values[key]!r} is not one of {_listed(choices)}", "defaults"
+                )
+        fallback = values.get("fallback", "").removeprefix("docker-credential-")
+        if fallback == OURSELVES:
+            raise self._wrong("fallback", "we cannot be our own fallback", "defaults")
+        if fallback and not _HELPER_NAME.fullmatch(fallback):
+            raise self._wrong(
+                "fallback", f"{fallback!r} is not the name of a credential helper", "defaults"
+            )
+        profiles, aliases = {}, {}
+        for host, table in self._table(document, "registries").items():
+            glob = host.lower()
+            if not _GLOB.fullmatch(glob):
+                raise self._wrong(host, f"{host!r} is not a registry's host, nor a glob for hosts")
+            if glob in profiles or glob in aliases:
+                raise self._wrong(host, "stands twice")
+            if not isinstance(table, dict):
+                raise self._wrong(
+                    host, 'is written [registries."HOST"], with profile or alias under it'
+                )
+            self._known(table, REGISTRY, host)
+            if "profile" in table:
+                profiles[glob] = self._text(table, "profile", host)
+            if "alias" in table:
+                aliases[glob] = self._alias(glob, self._text(table, "alias", host))
+        values["fallback"] = fallback
+        return Settings(
+            **values, login_timeout=timeout, profiles=profiles, aliases=aliases, source=self.name
+        )
+
+    def _alias(self, host: str, target: str) -> str:
+        if _literal_characters(host) != len(host):
+            raise self._wrong("alias", f"{host!r} is a glob; an alias is one host", host)
+        try:
+            return Registry.of_host(host_of(target)).host
+        except (NotEcr, BadServerURL) as error:
+            raise self._wrong("alias", error.what, host) from None
+
+    def _table(self, parent: dict[str, Any], key: str) -> dict[str, Any]:
+        table = parent.get(key, {})
+        if not isinstance(table, dict):
+            raise self._wrong(key, f"is a table, written [{key}]")
+        return dict(table)
+
+    def _text(self, table: dict[str, Any], key: str, where: str) -> str:
+        value = table[key]
+        if not isinstance(value, str) or not value.strip():
+            raise self._wrong(key, f"under [{where}] takes a text in quotes", where)
+        return str(value)
+
+    def _seconds(self, defaults: dict[str, Any]) -> int:
+        value = defaults.get("login_timeout", Settings.login_timeout)
+        if type(value) is not int or value not in LOGIN_TIMEOUT:
+            allowed = f"{LOGIN_TIMEOUT.start} to {LOGIN_TIMEOUT.stop - 1}"
+            raise self._wrong("login_timeout", f"takes a number of seconds, {allowed}", "defaults")
+        return value
+
+    def _known(self, table: dict[str, Any], allowed: Iterable[str], where: str) -> None:
+        for key in table:
+            if key not in allowed:
+                belongs = "; it belongs under [defaults]" if key in _DEFAULTS else ""
+                place = f"under [{where}]" if where else "at the top"
+                raise self._wrong(
+                    key, f"is unknown {place}, where {_listed(allowed)} may stand{belongs}", where
+                )
+
+    def _wrong(self, key: str, what: str, table: str = "") -> SettingsError:
+        line = self._line(key, table)
+        at = f", line {line}" if line else ""
+        return SettingsError(f"{self.name}{at}: {key}: {what}")
+
+    def _line(self, key: str, table: str) -> int:
+        """Where a key stands under a table's heading, or the heading itself; 0 if unseen."""
+        named = re.compile(rf"""\s*(\[.*)?["']?{re.escape(key)}["']?\s*(=|\.|\])""")
+        inside = not table
+        for number, text in enumerate(self.lines, 1):
+            if text.lstrip().startswith("["):
+                inside = not table or table in text
+            if inside and named.match(text):
+                return number
+        return 0
+
+
+def _literal_characters(glob: str) -> int:
+    return len(re.sub(r"\[[^]]*\]|[*?]", "", glob))
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _cause(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,88 @@
+"""Edits config.toml as text: comments, order and layout stay. Pure; asks nobody.
+
+Every text is TOML; a byte-order mark and CRLF stay as they are.
+"""
+
+import re
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Table
+
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+
+FALLBACK = ("defaults", "fallback")
+
+_Tables = MutableMapping[str, Any]
+
+
+def value_at(text: str, path: Sequence[str]) -> Any:
+    """What stands at a path of tables and a key, or None."""
+    place: Any = tomlkit.parse(text.removeprefix(BYTE_ORDER_MARK)).unwrap()
+    for name in path:
+        place = place.get(name) if isinstance(place, dict) else None
+    return place
+
+
+def with_value(text: str, path: Sequence[str], value: Any) -> str:
+    """`text` with a value at a path; the tables on the way are made where they lack."""
+
+    def put(place: _Tables) -> None:
+        *tables, key = path
+        for depth, name in enumerate(tables, 1):
+            if not isinstance(place.get(name), MutableMapping):
+                place[name] = tomlkit.table(is_super_table=depth < len(tables))
+            place = place[name]
+        _put_last(place, key, value)
+
+    return _edited(text, put)
+
+
+def without_value(text: str, path: Sequence[str]) -> str:
+    """`text` without the value at a path, nor the innermost table if nothing is left in it."""
+
+    def drop(place: _Tables) -> None:
+        *tables, name, key = path
+        for outer in tables:
+            place = place[outer]
+        table = place[name]
+        del table[key]
+        if not table and "#" not in table.as_string() + table.trivia.comment:
+            del place[name]
+
+    return text if value_at(text, path) is None else _edited(text, drop)
+
+
+def without_fallback(text: str, before: str | None, after: str) -> str | None:
+    """`text` with the fallback that it had before configure turned `before` into `after`.
+
+    None where there was no file and nothing is left for one.
+    """
+    was, made = (value_at(other, FALLBACK) for other in (before or "", after))
+    if was != made and value_at(text, FALLBACK) == made:
+        text = without_value(text, FALLBACK) if was is None else with_value(text, FALLBACK, was)
+    return None if before is None and not text.strip(f"{BYTE_ORDER_MARK} \t\r\n") else text
+
+
+def _edited(text: str, edit: Callable[[_Tables], None]) -> str:
+    bare = text.removeprefix(BYTE_ORDER_MARK)
+    document = tomlkit.parse(bare)
+    edit(document)
+    made = tomlkit.dumps(document)
+    if "\r\n" in bare:
+        made = re.sub(r"\r?\n", "\r\n", made)
+    return text[: len(text) - len(bare)] + made
+
+
+def _put_last(table: _Tables, key: str, value: Any) -> None:
+    """Sets a key, behind the last one: what stands below belongs to the next table."""
+    below: list[Any] = []
+    if isinstance(table, Table) and table and key not in table:
+        body = table.value.body
+        last = max(place for place, (name, _) in enumerate(body) if name is not None)
+        below = body[last + 1 :]
+        del body[last + 1 :]
+    table[key] = value
+    if below:
+        table.value.body.extend(below)  # type: ignore[attr-defined]

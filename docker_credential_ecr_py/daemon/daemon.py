@@ -1,0 +1,379 @@
+"""The daemon, in the order in which it lives: start, listen, serve, end."""
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shlex import quote
+from types import FrameType
+from typing import Any
+
+from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.atomic_file import make_private_folder
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.docker_config import DockerConfig, load_docker_config
+from docker_credential_ecr_py.config.settings import Settings, load_settings
+from docker_credential_ecr_py.daemon import systemd
+from docker_credential_ecr_py.daemon.boundary import Boundary
+from docker_credential_ecr_py.daemon.discovery import LOCK, hold_lock
+from docker_credential_ecr_py.daemon.logins import Logins
+from docker_credential_ecr_py.daemon.memory import Records
+from docker_credential_ecr_py.daemon.notified_sessions import TOLD, Told
+from docker_credential_ecr_py.daemon.notify import CLICKED, notify
+from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Keeper
+from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
+from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
+from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.hardening import keep_to_ourselves
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.lock import open_lock
+
+_NO_STAMPS: tuple[bytes, ...] = ()
+# The stores whose credentials are in our memory.
+_IN_MEMORY = ("memory", "keyring")
+
+
+class CannotRun(EcrPyError):
+    """Another daemon runs, or there is no place for its socket, or no longer."""
+
+
+class Daemon:
+    """`environ` is the daemon's own; a selection brings the part that decides who asks."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._began = time.time()
+        self._next_look = 0.0
+        self._ending = False
+        self._reload = False
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._selector = selectors.DefaultSelector()
+        self._server = Server(self._selector, self._serve)
+        self._workers = Workers(self._selector)
+        self._watchdog = systemd.Watchdog(environ)
+        self._logins = Logins(self._workers, self._later, self._look_now)
+        cache = paths.cache_folder()
+        root = os.fsencode(cache) if cache else None
+        self._boundary = Boundary(environ, root)
+        self._records = Records(root, self._boundary)
+        self._watched = [
+            paths.settings_file(environ),
+            paths.aws_config_file(environ),
+            paths.aws_credentials_file(environ),
+            paths.docker_config_file(environ),
+        ]
+        self._stamps = _NO_STAMPS
+        self._settings, self._docker = Settings(), DockerConfig()
+        self._named: set[str] = set()
+        folder = record.runtime_folder(paths.as_bytes(environ))
+        self._keeper = Keeper(
+            self._records,
+            self._start,
+            self._tell_person,
+            self._boundary,
+            lambda: self._named,
+            [os.fsencode(file) for file in self._watched],
+            told=Told(Path(os.fsdecode(folder)) / TOLD if folder else None),
+        )
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
+        keep_to_ourselves()
+        _allow_many_files()
+        socket_path = record.socket_path(paths.as_bytes(self._environ))
+        if socket_path is None:
+            raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+        if why := paths.why_root_runs_no_daemon(self._environ):
+            raise CannotRun(why, mend="run it as that user")
+        with _only_one(Path(os.fsdecode(socket_path)).parent):
+            passed = systemd.passed_sockets(self._environ)
+            for listener in passed:
+                self._server.listen(listener)
+            is_bound = not (passed and is_reached_at(socket_path))
+            if is_bound:  # systemd has passed none, or one whose file was deleted
+                self._server.listen(_bound(socket_path))
+            ours = record.stamp(socket_path)
+            self._heed_signals()
+            systemd.notify(self._environ, "READY=1")
+            log.info("daemon started, %s", os.fsdecode(socket_path))
+            try:
+                while not self._ending:
+                    if time.monotonic() >= self._next_look and record.stamp(socket_path) != ours:
+                        # Its folder was removed, or another daemon is in our place.
+                        raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
+                    self._turn()
+            finally:
+                systemd.notify(self._environ, "STOPPING=1")
+                if is_bound and record.stamp(socket_path) == ours:
+                    with suppress(OSError):
+                        os.unlink(socket_path)
+                self._workers.stop()
+                self._server.close()
+                log.info("daemon ended")
+
+    def _turn(self) -> None:
+        """Does what is due, waits for what happens next, and lets each deal with it."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + self._look()
+        timers = [
+            self._server.expire(),
+            self._workers.expire(),
+            self._ring(),
+            self._watchdog.feed(),
+        ]
+        waits = [self._next_look - now, *timers]
+        ready = self._selector.select(min(wait for wait in waits if wait is not None))
+        self._records.new_turn()
+        for key, events in ready:
+            try:
+                key.data(events)
+            except Exception:
+                # Nor may what comes of one client or worker keep it from the others.
+                log.exception("unexpected")
+
+    def _look(self) -> float:
+        """Files, records and sessions, and what is to be done. Seconds until the next look."""
+        try:
+            self._look_at_files()
+            self._records.drop_old(time.time())
+            return self._keeper.turn()
+        except Exception:
+            # A file that nobody has thought of must not keep the daemon from running.
+            log.exception("unexpected")
+            return LONGEST_SLEEP
+
+    def _serve(self, request: bytes, body: bytes, connection: Connection) -> None:
+        verb, _, rest = request.partition(b" ")
+        try:
+            match verb:
+                case b"get":
+                    server_url, _, here = rest.partition(b" ")
+                    connection.answer(self._records.hit(server_url, _unhex(here)))
+                case b"read":
+                    connection.answer(self._records.record(rest))
+                case b"write":
+                    kept = self._keeps_records() and self._records.write(rest, body)
+                    connection.answer(b"ok\n" if kept else b"")
+                case b"remove":
+                    self._records.remove(rest)
+                    connection.answer(b"ok\n")
+                case b"names":
+                    connection.answer(b"\n".join(self._records.names(rest)))
+                case b"login":
+                    here, _, told = rest.partition(b" ")
+                    order = self._boundary.login(_unhex(here), json.loads(_unhex(told)))
+                    if order is None:
+                        connection.answer(b"")  # it logs in by itself
+                    else:
+                        self._logins.join(order, self._boundary.own_environment, connection)
+                case b"status":
+                    connection.answer(json.dumps(self._status()).encode())
+                case b"reload":
+                    self._read_again()
+                    self._look_at_files()
+                    connection.answer(b"ok\n")
+                case _:
+                    connection.answer(b"")
+        except Exception as error:
+            # Whatever a request may do, it ends with its connection.
+            log.info("a request that cannot be served: %s", type(error).__name__)
+            log.debug("where from", exc_info=True)
+            connection.close()
+
+    def _keeps_records(self) -> bool:
+        """Whether the settings have us keep what clients write; they may have changed just now."""
+        if self._settings.store not in _IN_MEMORY:
+            self._look_at_files()
+        return self._settings.store in _IN_MEMORY
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "began": self._began,
+            "store": self._settings.store,
+            **self._keeper.status(),
+        }
+
+    def _look_at_files(self) -> None:
+        """Settings and docker's config, read again where one has changed."""
+        stamps = tuple(record.stamp(os.fsencode(file)) for file in self._watched)
+        if stamps == self._stamps and not self._reload:
+            return
+        began, self._stamps, self._reload = self._stamps is _NO_STAMPS, stamps, False
+        before = self._settings.store
+        with _logged():
+            self._settings = load_settings(paths.settings_file(self._environ))
+        store = self._settings.store
+        # What is given to us for store = "memory" may come before we know of it.
+        if store not in (before, "memory"):
+            self._records.clear()
+        if store == "keyring" and (began or before != store):
+            self._keeper.unseal()
+        with _logged():
+            self._docker = load_docker_config(paths.docker_config_file(self._environ))
+        hosts = (*self._docker.ours, *self._settings.profiles, *self._settings.aliases)
+        self._named = {host for host in hosts if store != "none" and self._is_one(host)}
+
+    def _is_one(self, host: str) -> bool:
+        """A registry that a credential could be kept for; no glob, nor one that needs none."""
+        try:
+            return not self._settings.registry_for(host).public
+        except NotEcr:
+            return False
+
+    def _start(
+        self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]
+    ) -> None:
+        def ended(result: Report) -> None:
+            ends(result)
+            self._look_now()
+
+        self._workers.start(Worker(job, environ, ended))
+
+    def _tell_person(self, ending: Ending) -> None:
+        """Once for each end of a session; a click on it logs in."""
+        command = f"ecr-py login {quote(ending.profile)}" if ending.profile else "ecr-py login"
+        log.info("a session ends soon: %s", command)
+        if self._settings.notify == "never":
+            return
+        minutes = max(0, round((ending.expires - time.time()) / 60))
+        when = f"ends in {minutes} minutes" if minutes else "has ended"
+        title = f"Your AWS session {when}"
+        pipe = notify(ending.environ, title, f"{command} renews it.", "Log in")
+        if pipe is not None:
+            self._selector.register(
+                pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
+            )
+
+    def _heed_click(self, pipe: int, ending: Ending) -> None:
+        said = os.read(pipe, 100)
+        self._selector.unregister(pipe)
+        os.close(pipe)
+        if said.strip() == CLICKED:
+            job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
+            limit = self._settings.login_timeout + 60.0
+            worker = Worker(job, ending.environ, self._logged_in, limit=limit, for_person=True)
+            self._workers.start(worker)
+
+    def _logged_in(self, result: Report) -> None:
+        log.info("login from the notification: %s", result)
+        self._look_now()
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + seconds, what))
+
+    def _ring(self) -> float | None:
+        now = time.monotonic()
+        due = [what for when, what in self._timers if when <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        for what in due:
+            what()
+        return min((when - now for when, _ in self._timers), default=None)
+
+    def _heed_signals(self) -> None:
+        """SIGTERM and SIGINT end us, SIGHUP reads settings again; select wakes up for them."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._selector.register(ours, selectors.EVENT_READ, lambda _: ours.recv(100))
+        self._wakers = (ours, theirs)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        signal.signal(signal.SIGHUP, self._read_again)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+
+    def _read_again(self, number: int = 0, frame: FrameType | None = None) -> None:
+        self._reload = True
+        self._look_now()
+
+    def _look_now(self) -> None:
+        """The keeper's next turn is at once."""
+        self._next_look = 0.0
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """A file of the person's that is not as it should be: what it said before holds on."""
+    try:
+        yield
+    except EcrPyError as error:
+        log.warning("%s", error)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
+    try:
+        make_private_folder(folder)
+        if not record.is_private_folder(os.fsencode(folder)):
+            raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
+        file = _opened_lock(folder / LOCK)
+    except OSError as error:
+        raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
+    try:
+        hold_lock(file)
+        yield
+    finally:
+        os.close(file)
+
+
+def _opened_lock(path: Path) -> int:
+    """Open the lock file, and lock it. Raises CannotRun if another has it, and OSError."""
+    while True:
+        file = open_lock(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # `uninstall` may have removed it between the two: then it locks nobody out.
+            if os.path.samestat(os.fstat(file), path.lstat()):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(file)
+            raise CannotRun(f"{path.parent} cannot be locked: {error.strerror}") from None
+        os.close(file)
+
+
+def _bound(path: bytes) -> socket.socket:
+    """A socket of our own at `path`, which only we may enter. We hold the lock: an old one goes."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        listener.bind(path)
+    except OSError as error:
+        raise CannotRun(f"{os.fsdecode(path)} cannot be made: {error}") from None
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _allow_many_files() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _unhex(text: bytes) -> bytes:
+    """Raises ValueError."""
+    return bytes.fromhex(text.decode("ascii"))

@@ -1,0 +1,194 @@
+"""Asks the daemon over its socket. docs/architecture.md has the protocol.
+
+A hit that no file can answer loads this into a bare interpreter, so it imports nothing but the
+extension module behind `socket`. Whatever goes wrong (no daemon, a slow one, one of another
+version, somebody else's) is no answer: whoever asked goes on without.
+"""
+
+import _socket
+import sys
+import time
+
+from docker_credential_ecr_py.store import record
+
+PROTOCOL = b"ecr-py/1"
+LARGEST_REQUEST = 128 * 1024
+LARGEST_ANSWER = 4 * 1024 * 1024
+# Seconds that a process waits for the daemon: for a hit; for anything else, when it has loaded all
+# that it needs; and for that if a hit was not answered in time. So a hung daemon costs a `get` no
+# more than the first and the third together.
+HIT_LIMIT, LIMIT, LIMIT_AFTER_HIT = 0.2, 0.5, 0.05
+# For a hit, as long as the daemon is ready to run and waits for a processor: see _receive.
+BUSY_LIMIT = 10.0
+_FIRST_LOOK, _LOOK_EVERY = 0.05, 0.2
+# Hundredths of a second of processor time: with so much it could have answered everybody.
+_ENOUGH_TICKS = 10
+_RETRY_PAUSE = 0.005
+# What the daemon answers if it knows that a host has no credentials.
+NOBODY = b"-\n"
+# The first field of an answer to `get`: whether the daemon keeps the credential fresh.
+KEPT_FRESH, RENEW = b"kept", b"renew"
+_LOCAL_PEERCRED = 1  # macOS, sys/un.h
+# Whether this process has asked for a hit and got no answer in time.
+hit_was_late = False
+
+
+class Hit:
+    """What the daemon answers: `document` is docker's, or NOBODY.
+
+    With `renew` the credential is ageing and the daemon leaves it to the client to renew it.
+    """
+
+    def __init__(self, document: bytes, renew: bool) -> None:
+        self.document = document
+        self.renew = renew
+
+
+def hit(path: bytes, server_url: bytes, here: bytes) -> Hit | None:
+    """The daemon's answer for a server URL, or None if it takes more than the daemon.
+
+    `here` is the asking environment, as record.context has it. The daemon says which files the
+    answer depends on, and this process looks at them: the daemon does not open, nor look at, a
+    path that a client gave it.
+    """
+    request = b"get %b %b" % (server_url, here.hex().encode())
+    now = time.monotonic()
+    answer = _ask(path, request, b"", now + HIT_LIMIT, now + BUSY_LIMIT, b"\n")
+    if answer is None:
+        global hit_was_late
+        hit_was_late = True
+        return None
+    state, *conditions = answer.split(b"\0")
+    document = conditions.pop() if conditions else b""
+    start = b'{"ServerURL":"%b","Username":' % server_url
+    whole = document.startswith(start) and document.endswith(b'"}\n')
+    if state not in (KEPT_FRESH, RENEW) or not (whole or document == NOBODY):
+        return None
+    return Hit(document, state == RENEW) if record.holds(conditions) else None
+
+
+def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT) -> bytes | None:
+    """The daemon's whole answer to a request line and what follows it; None if there is none.
+
+    What has arrived counts even if the time is over: on a busy machine it may be this process that
+    had to wait for its turn.
+    """
+    deadline = time.monotonic() + limit
+    return _ask(path, request, body, deadline, deadline, b"")
+
+
+def _ask(
+    path: bytes, request: bytes, body: bytes, deadline: float, last: float, end: bytes
+) -> bytes | None:
+    """As ask. The answer is whole at `end` too, if there is one; for the times see _receive."""
+    connection = connect(path, max(0.001, deadline - time.monotonic()))
+    if connection is None:
+        return None
+    try:
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        connection.sendall(b"%b %b\n%b" % (PROTOCOL, request, body))
+        try:  # noqa: SIM105 -- contextlib is not loaded yet
+            connection.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # macOS, where the daemon has answered and closed already
+        answer = b""
+        while len(answer) <= LARGEST_ANSWER:
+            chunk = _receive(connection, deadline, last)
+            answer += chunk
+            if not chunk or (end and answer.endswith(end)):
+                return answer
+    except OSError:
+        pass
+    finally:
+        connection.close()
+    return None
+
+
+def _receive(connection: "_socket.socket", deadline: float, last: float) -> bytes:
+    """What arrives next, by the deadline; raises OSError if nothing does.
+
+    By `last` while the daemon is ready to run and waits for a processor: on a machine with
+    hundreds of processes it may get its turn late, and to go on without it costs three times as
+    much, which makes it worse. But not one that is stopped, that waits for something else, or that
+    runs and answers nobody.
+    """
+    if last <= deadline:
+        connection.settimeout(max(0.0, deadline - time.monotonic()))
+        return connection.recv(65536)
+    pause, first = _FIRST_LOOK, -1
+    while True:
+        connection.settimeout(pause)
+        try:
+            return connection.recv(65536)
+        except TimeoutError:
+            now = time.monotonic()
+        state, ticks = _turn_of(_peer(connection)[0])
+        first = ticks if first < 0 else first
+        waits = state == b"R" and ticks - first < _ENOUGH_TICKS
+        if now >= (last if waits else deadline):
+            connection.settimeout(0)
+            return connection.recv(65536)
+        pause = max(0.001, deadline - now) if now < deadline else _LOOK_EVERY
+
+
+def _turn_of(process: int) -> tuple[bytes, int]:
+    """A process's state as proc(5) has it, and the processor time that it has had, in ticks."""
+    try:
+        file = record.system.open(b"/proc/%d/stat" % process, record.system.O_RDONLY)
+    except OSError:
+        return b"", 0
+    try:
+        fields = record.system.read(file, 4096).rpartition(b")")[2].split()
+        return fields[0], int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return b"", 0
+    finally:
+        record.system.close(file)
+
+
+def connect(path: bytes, limit: float) -> "_socket.socket | None":
+    """A connection to a daemon that is ours, or None."""
+    if not record.is_private_folder(path.rpartition(b"/")[0]):
+        return None
+    try:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    except (OSError, AttributeError):
+        return None
+    try:
+        connection.settimeout(limit)
+        _connect(connection, path, time.monotonic() + limit)
+        if peer_uid(connection) == record.system.geteuid():
+            return connection
+    except OSError:
+        pass
+    connection.close()
+    return None
+
+
+def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None:
+    """Raises OSError. A Unix socket whose queue is full refuses at once, and has room soon."""
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_RETRY_PAUSE)
+
+
+def peer_uid(connection: "_socket.socket") -> int | None:
+    """The user at the other end, as the kernel says. Raises OSError."""
+    return _peer(connection)[1]
+
+
+def _peer(connection: "_socket.socket") -> tuple[int, int | None]:
+    """Process (0 if the system does not say) and user at the other end. Raises OSError."""
+    if sys.platform == "linux":
+        # struct ucred: pid, uid, gid
+        told = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        process = int.from_bytes(told[:4], sys.byteorder)
+    else:
+        # struct xucred: version, uid, …
+        told, process = connection.getsockopt(0, _LOCAL_PEERCRED, 76), 0
+    return process, int.from_bytes(told[4:8], sys.byteorder) if len(told) >= 8 else None

@@ -1,0 +1,212 @@
+"""Records as files that only their owner can read. record.py has the format."""
+
+import errno
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from docker_credential_ecr_py.atomic_file import write_in
+from docker_credential_ecr_py.folder import Folder, open_folder
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.record_store import CREDENTIALS, SELECTIONS, RecordStore
+from docker_credential_ecr_py.store.writable import advice, problem_of
+
+_FOLDERS = ("selections", "credentials", "locks")
+# What nobody has asked for in a month is not asked for again; a spent token is of no use sooner.
+_KEPT_UNUSED = 30 * 86400
+_KEPT_SPENT = 86400
+_SWEEP_EVERY = 86400
+_SWEPT = ".swept"
+# How write_whole names what it is at, and how many seconds later nobody is at it any more.
+HALF_WRITTEN = b".new"
+_AT_WORK = 60
+# When a selection was last read tells the daemon when it was last used, so that whoever merely
+# looks does not count.
+QUIETLY = getattr(os, "O_NOATIME", 0)
+
+
+class FileStore(RecordStore):
+    def __init__(self, root: Path, environ: Mapping[bytes, bytes]) -> None:
+        files = FileShelf(root)
+        super().__init__(files, environ, files.locks)
+
+
+class FileShelf:
+    """`kinds` are the kinds of credentials that are of use here; others are swept away."""
+
+    def __init__(self, root: Path, kinds: tuple[bytes, ...] = (record.CREDENTIAL,)) -> None:
+        self.root = root
+        self._root = os.fsencode(root)
+        self._kinds = kinds
+        self._failure: OSError | None = None
+
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        if not self._is_sound(_folder_of(name)):
+            return None
+        return record.read(self.path(name), kind, QUIETLY)
+
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        try:
+            self._make_folders()
+            with self._opened(_folder_of(name)) as folder:
+                file = _file_of(name)
+                times = None if used else _times_of(folder, file)
+                write_in(folder, file, record.record_of(fields), times=times)
+        except OSError as error:
+            self._failure = error
+            log.warning("not kept: %s", error)
+        if _folder_of(name) == "credentials":
+            self._sweep(time.time())
+
+    def remove(self, name: bytes) -> None:
+        with suppress(OSError), self._opened(_folder_of(name)) as folder:
+            folder.remove(_file_of(name))
+
+    def names(self, folder: bytes) -> list[bytes]:
+        """The records under SELECTIONS or CREDENTIALS."""
+        with suppress(OSError), self._opened(_folder_of(folder)) as opened:
+            names = map(os.fsencode, opened.names())
+            return [folder + name for name in names if not name.endswith(HALF_WRITTEN)]
+        return []
+
+    def wipe(self) -> None:
+        for folder in (CREDENTIALS, SELECTIONS):
+            for name in self.names(folder):
+                self.remove(name)
+        self.drop_half_written()
+
+    def drop_half_written(self) -> None:
+        """What killed processes left, which may be in clear."""
+        now = time.time()
+        for name in map(_folder_of, (CREDENTIALS, SELECTIONS)):
+            with suppress(OSError), self._opened(name) as folder:
+                for file in folder.names():
+                    if os.fsencode(file).endswith(HALF_WRITTEN):
+                        self._drop_if_useless(folder, file, now)
+
+    def why_not(self) -> tuple[str, str]:
+        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+        try:
+            self._make_folders()
+        except OSError as error:
+            return advice(error, self.root)
+        # What is wrong now comes before what was wrong when we wrote.
+        problem = problem_of(self.root / "credentials") or self._failure
+        return advice(problem, self.root) if problem else ("", "")
+
+    def path(self, name: bytes) -> bytes:
+        return b"%b/%b" % (self._root, name)
+
+    def locks(self) -> Path | None:
+        """The folder for locks, or None where there can be none."""
+        try:
+            self._make_folders()
+        except OSError:
+            return None
+        return self.root / "locks"
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Folder]:
+        """One of our folders, open. Raises OSError unless both it and the root are ours alone.
+
+        What is in it may be read, and removed.
+        """
+        with (
+            open_folder(self.root.parent) as above,
+            above.enter(self.root.name) as root,
+            root.enter(name) as folder,
+        ):
+            if not (root.is_private() and folder.is_private()):
+                raise PermissionError(errno.EPERM, f"{folder.path} is not for us alone")
+            yield folder
+
+    def _is_sound(self, folder: str) -> bool:
+        """Neither a link nor anybody else's: what is in it may be read."""
+        return record.is_private_folder(self._root) and record.is_private_folder(
+            os.path.join(self._root, folder.encode())
+        )
+
+    def _make_folders(self) -> None:
+        """Makes the folders, or mends their mode. Raises OSError where they are not ours."""
+        with (
+            open_folder(self.root.parent, make=True) as above,
+            _made(above, self.root.name) as root,
+        ):
+            for name in _FOLDERS:
+                with _made(root, name):
+                    pass
+
+    def _sweep(self, now: float) -> None:
+        """Drops what is of no use any more, once a day."""
+        with suppress(OSError):
+            with self._opened("locks") as locks:
+                if not _is_sweep_due(locks, now):
+                    return
+            for name in _FOLDERS:
+                with self._opened(name) as folder:
+                    for file in folder.names():
+                        if file != _SWEPT:
+                            self._drop_if_useless(folder, file, now)
+
+    def _drop_if_useless(self, folder: Folder, file: str, now: float) -> None:
+        with suppress(FileNotFoundError):
+            if self._useless(folder, file, now):
+                folder.remove(file)
+
+    def _useless(self, folder: Folder, file: str, now: float) -> bool:
+        found = folder.stat(file)
+        if os.fsencode(file).endswith(HALF_WRITTEN):
+            return now - found.st_mtime > _AT_WORK
+        if os.path.basename(folder.path) != "credentials":
+            return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
+        for kind in self._kinds:
+            fields = record.read(os.fsencode(folder.path_of(file)), kind)
+            if fields and fields[1] == os.fsencode(file):
+                with suppress(ValueError):
+                    return now > int(fields[5]) + _KEPT_SPENT
+        return True
+
+
+@contextmanager
+def _made(folder: Folder, name: str) -> Iterator[Folder]:
+    """A folder in an open one, made if it is missing, and closed to others if it is open.
+
+    Raises OSError where it is another user's.
+    """
+    folder.make(name)
+    with folder.enter(name) as made:
+        if not made.is_ours():
+            raise PermissionError(errno.EPERM, f"{made.path} belongs to another user")
+        if not made.is_private():
+            log.warning("%s was open to others; closed it", made.path)
+            made.close_to_others()
+        yield made
+
+
+def _is_sweep_due(locks: Folder, now: float) -> bool:
+    """Whether the last one was a day ago; if so, this one is noted. Raises OSError."""
+    with suppress(FileNotFoundError):
+        if 0 <= now - locks.stat(_SWEPT).st_mtime < _SWEEP_EVERY:
+            return False
+    locks.touch(_SWEPT)
+    return True
+
+
+def _times_of(folder: Folder, file: str) -> tuple[int, int] | None:
+    """When a file was last read and changed, in nanoseconds; None where there is none."""
+    try:
+        found = folder.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_atime_ns, found.st_mtime_ns
+
+
+def _file_of(name: bytes) -> str:
+    return os.fsdecode(name.partition(b"/")[2])
+
+
+def _folder_of(name: bytes) -> str:
+    return os.fsdecode(name.partition(b"/")[0])

@@ -1,0 +1,178 @@
+"""A store of records: credentials and selections as record.py has them, on any shelf.
+
+A shelf keeps records by name, and knows nothing of what they say: a folder of files, the same
+with the credentials sealed, or the daemon's memory.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.lock import Lock, locked
+from docker_credential_ecr_py.store.store import Remembered
+
+SELECTIONS, CREDENTIALS = b"selections/", b"credentials/"
+
+
+class Shelf(Protocol):
+    """Never raises: what cannot be kept is asked for again."""
+
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        """The fields of a record, as record.read has them."""
+
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        """Where it is not `used`, it keeps the time at which it last was."""
+
+    def remove(self, name: bytes) -> None: ...
+
+    def names(self, folder: bytes) -> list[bytes]:
+        """The records under SELECTIONS or CREDENTIALS."""
+
+    def why_not(self) -> tuple[str, str]:
+        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+
+
+class RecordStore:
+    """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
+
+    def __init__(
+        self, shelf: Shelf, environ: Mapping[bytes, bytes], locks: Callable[[], Path | None]
+    ) -> None:
+        self.shelf = shelf
+        self._here = record.context(environ)
+        self._locks = locks
+        self._has_taken_over = False
+
+    def load(self, key: str) -> Credential | None:
+        name = key.encode()
+        fields = self.shelf.read(record.credential_name(name), record.CREDENTIAL)
+        return credential_of(fields) if fields and fields[1] == name else None
+
+    def take_over(self) -> None:
+        """As Store.take_over, where a store does not read what others write."""
+
+    def save(self, key: str, credential: Credential) -> None:
+        self._prepare_to_write()
+        self.shelf.write(record.credential_name(key.encode()), fields_of(key, credential))
+
+    def remember(self, selection: Remembered, *, used: bool = True) -> None:
+        name, fields = self._record_of(selection)
+        self._prepare_to_write()
+        if used or self.shelf.read(name, record.SELECTION) != fields:
+            self.shelf.write(name, fields, used=used)
+
+    def remembers(self, selection: Remembered) -> bool:
+        name, fields = self._record_of(selection)
+        return self.shelf.read(name, record.SELECTION) == fields
+
+    def why_not(self) -> tuple[str, str]:
+        return self.shelf.why_not()
+
+    def forget(self, host: str) -> set[str]:
+        start = SELECTIONS + host.encode() + b"~"
+        return {key for _, key in self._forget(lambda name, fields: name.startswith(start))}
+
+    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+        return self._forget(lambda name, fields: file in fields[5::2])
+
+    def forget_all(self) -> set[str]:
+        self._prepare_to_write()
+        kept = set(self.shelf.names(CREDENTIALS))
+        found = self._forget(lambda name, fields: True)
+        for name in kept:
+            self.shelf.remove(name)
+        return {host for host, key in found if record.credential_name(key.encode()) in kept}
+
+    def discard(self, key: str) -> None:
+        self.shelf.remove(record.credential_name(key.encode()))
+
+    def remembered(self) -> Iterator[Remembered]:
+        for name in sorted(self.shelf.names(SELECTIONS)):
+            host = name.removeprefix(SELECTIONS).partition(b"~")[0]
+            if name != record.selection_name(host, self._here):
+                continue
+            fields = record.selection_for(host, self._here, self.shelf.read, record.holds)
+            selection = fields and selection_of(fields)
+            if selection:
+                yield selection
+
+    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+        folder = self._locks()
+        return locked(folder / key if folder else None, wait=wait)
+
+    def _record_of(self, selection: Remembered) -> tuple[bytes, list[bytes]]:
+        """The name and the fields of a selection's record."""
+        host = selection.host.encode()
+        fields = [
+            record.SELECTION,
+            host,
+            self._here,
+            selection.key.encode(),
+            json.dumps(dict(selection.details)).encode(),
+        ]
+        for path, stamp in selection.conditions.items():
+            fields += [path, stamp]
+        return record.selection_name(host, self._here), fields
+
+    def _prepare_to_write(self) -> None:
+        if not self._has_taken_over:
+            self._has_taken_over = True
+            self.take_over()
+
+    def _forget(self, unwanted: Callable[[bytes, list[bytes]], bool]) -> set[tuple[str, str]]:
+        self._prepare_to_write()
+        found = set()
+        for name in self.shelf.names(SELECTIONS):
+            fields = self.shelf.read(name, record.SELECTION) or []
+            if not unwanted(name, fields):
+                continue
+            if fields and fields[3]:
+                found.add((os.fsdecode(fields[1]), os.fsdecode(fields[3])))
+            self.shelf.remove(name)
+        return found
+
+
+def fields_of(key: str, credential: Credential) -> list[bytes]:
+    times = (credential.issued, credential.renew_at, credential.spent_at, credential.expires)
+    return [
+        record.CREDENTIAL,
+        key.encode(),
+        *(b"%d" % moment for moment in times),
+        json.dumps(credential.username).encode(),
+        json.dumps(credential.secret).encode(),
+    ]
+
+
+def credential_of(fields: list[bytes]) -> Credential | None:
+    """The credential that a record's fields say, or None where they say none."""
+    try:
+        issued, renew_at, spent_at, expires = map(int, fields[2:6])
+        username, secret = (_string(text) for text in fields[6:8])
+    except (ValueError, RecursionError):
+        return None
+    return Credential(username, secret, issued, renew_at, spent_at, expires)
+
+
+def selection_of(fields: list[bytes]) -> Remembered | None:
+    """The selection that a record's fields say, or None where they say none."""
+    if not record.is_key(fields[3]):
+        return None
+    conditions = dict(zip(fields[5::2], fields[6::2], strict=False))
+    try:
+        details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return Remembered(os.fsdecode(fields[1]), os.fsdecode(fields[3]), conditions, details)
+
+
+def _string(text: bytes) -> str:
+    """A JSON string. Raises ValueError."""
+    value = json.loads(text)
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    return value

@@ -1,0 +1,157 @@
+"""`store = "keyring"`: selections as files, credentials sealed in files.
+
+A sealed record has the fields of a credential, its times in clear and one sealed field in the
+place of username and secret. What is in clear is bound to what is sealed, so an entry that was
+moved, renamed or prolonged does not open. The daemon gets each credential that was opened, and
+answers from its memory; the key it never has.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileShelf
+from docker_credential_ecr_py.store.lock import Lock
+from docker_credential_ecr_py.store.memory_backend import MemoryShelf
+from docker_credential_ecr_py.store.record_store import CREDENTIALS, RecordStore
+from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
+
+SEALED = b"ecr-py sealed 1"
+_TIMES_END = 6
+
+
+class SealedStore(RecordStore):
+    """`says` tells the person why a credential is not kept; once."""
+
+    def __init__(
+        self, root: Path, environ: Mapping[bytes, bytes], says: Callable[[EcrPyError], None]
+    ) -> None:
+        files = FileShelf(root, (SEALED,))
+        self._sealed = SealedShelf(files, Seal(root / "locks"), MemoryShelf(environ), says)
+        super().__init__(self._sealed, environ, files.locks)
+
+    def take_over(self) -> None:
+        self._sealed.seal_what_is_clear()
+
+    def open_all(self) -> None:
+        """As SealedShelf.open_all."""
+        self._sealed.open_all()
+
+    def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
+        self._sealed.have_key()
+        return super().lock(key, wait=wait)
+
+
+class SealedShelf:
+    def __init__(
+        self,
+        files: FileShelf,
+        seal: Seal,
+        memory: MemoryShelf,
+        says: Callable[[EcrPyError], None],
+    ) -> None:
+        self._files = files
+        self._seal = seal
+        self._memory = memory
+        self._says = says
+        self._said = False
+
+    def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
+        if kind != record.CREDENTIAL:
+            return self._files.read(name, kind)
+        if (told := self._memory.read(name, kind)) and record.holds(told[8:]):
+            return told[:8]
+        sealed = self._files.read(name, SEALED)
+        if sealed is None:
+            return self._files.read(name, kind)  # another store left it, and it is good still
+        if len(sealed) <= _TIMES_END:
+            return None
+        try:
+            text = self._seal.open(_about(sealed), sealed[_TIMES_END])
+        except KeyringUnavailable as error:
+            self._say(error)
+            return None
+        if text is None:
+            return None
+        fields = [record.CREDENTIAL, *sealed[1:_TIMES_END], *text.split(b"\0")]
+        self._tell_daemon(name, fields)
+        return fields
+
+    def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
+        if fields[0] != record.CREDENTIAL:
+            self._files.write(name, fields, used=used)
+            return
+        sealed = [SEALED, *fields[1:_TIMES_END]]
+        try:
+            text = self._seal.close(_about(sealed), b"\0".join(fields[_TIMES_END:8]))
+        except KeyringUnavailable as error:
+            self._say(error)
+            self.remove(name)
+            return
+        self._files.write(name, [*sealed, text])
+        self._tell_daemon(name, fields)
+
+    def remove(self, name: bytes) -> None:
+        self._files.remove(name)
+        self._memory.remove(name)
+
+    def names(self, folder: bytes) -> list[bytes]:
+        return self._files.names(folder)
+
+    def why_not(self) -> tuple[str, str]:
+        return self._files.why_not()
+
+    def open_all(self) -> None:
+        """Reads each credential, so that the daemon has them. Raises KeyringUnavailable."""
+        names = self.names(CREDENTIALS)
+        if names:
+            self._seal.key()
+        for name in names:
+            self.read(name, record.CREDENTIAL)
+
+    def seal_what_is_clear(self) -> None:
+        """Takes over what another store left, or wipes it: nothing readable stays."""
+        for name in self.names(CREDENTIALS):
+            if self._files.read(name, SEALED):
+                continue
+            if fields := self._files.read(name, record.CREDENTIAL):
+                self.write(name, fields)
+            if not self._files.read(name, SEALED):  # damaged, or the disk is full
+                self._files.remove(name)
+        self._files.drop_half_written()
+
+    def sealed_names(self) -> list[bytes]:
+        return [name for name in self.names(CREDENTIALS) if self._files.read(name, SEALED)]
+
+    def reseal(self) -> int:
+        """Seal each credential anew, under the key that the seal has now; one that cannot be
+        opened is removed. How many there are. Raises KeyringUnavailable.
+        """
+        resealed = 0
+        for name in self.sealed_names():
+            if fields := self.read(name, record.CREDENTIAL):
+                self.write(name, fields)
+                resealed += 1
+            else:
+                self.remove(name)
+        return resealed
+
+    def have_key(self) -> None:
+        """Whoever is to lock fetches the key first: opening a keyring takes its time."""
+        with suppress(KeyringUnavailable):
+            self._seal.key(make=True)
+
+    def _tell_daemon(self, name: bytes, fields: list[bytes]) -> None:
+        path = self._files.path(name)
+        self._memory.write(name, [*fields[:8], path, record.stamp(path)])
+
+    def _say(self, error: EcrPyError) -> None:
+        if not self._said:
+            self._says(error)
+        self._said = True
+
+
+def _about(sealed: list[bytes]) -> bytes:
+    return b"\0".join(sealed[:_TIMES_END])
