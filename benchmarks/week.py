@@ -20,7 +20,7 @@ from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.memory import Records
-from docker_credential_ecr_py.daemon.scheduler import Ending, Keeper
+from docker_credential_ecr_py.daemon.scheduler import Ending, Scheduler
 from docker_credential_ecr_py.daemon.worker_pool import Report
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.registry import Registry
@@ -85,7 +85,7 @@ class _Life:
         self.root = os.fsencode(paths.cache_folder() or "")
         boundary = Boundary(environ, self.root)
         self.records = Records(self.root, boundary)
-        self.keeper = Keeper(
+        self.scheduler = Scheduler(
             self.records, self._work, self._told, boundary, lambda: set(), [], clock=_now
         )
         self.hosts = [registry(account, region) for account in ACCOUNTS for region in REGIONS]
@@ -100,7 +100,7 @@ class _Life:
                 if moment.hour >= LOGIN_AT:
                     self._get(self.random.choice(self.hosts))
                 self.records.new_turn()
-                self.keeper.turn()
+                self.scheduler.turn()
                 self.week.turns += 1
             self.tick(MINUTE)
         # Awake from eight to eleven: two tokens a day, however cleverly one goes about it.
@@ -120,7 +120,7 @@ class _Life:
             for host in self.hosts:
                 self._broker(self.environ).credential_for(host)
         self.records.new_turn()
-        self.keeper.turn()
+        self.scheduler.turn()
 
     def _get(self, host: str) -> None:
         """What the helper does: the records answer, or AWS is asked while somebody waits."""
@@ -135,7 +135,7 @@ class _Life:
         try:
             self._broker(environ).renew(job["host"], ahead=job["ahead"])
         except EcrPyError as error:
-            ends({"result": error.as_note()})
+            ends({"result": error.to_dict()})
         else:
             ends({"result": None})
 

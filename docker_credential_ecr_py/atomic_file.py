@@ -27,7 +27,7 @@ def write_whole(
     content: bytes,
     *,
     mode: int = 0o600,
-    outlasts_power: bool = False,
+    durable: bool = False,
     for_owner_of_folder: bool = False,
 ) -> None:
     """Makes `content` the file at `path`: a reader sees the old or the new, never half.
@@ -38,7 +38,7 @@ def write_whole(
     """
     with open_folder(path.parent) as folder:
         owner = folder.owner_if_not_root() if for_owner_of_folder else None
-        write_in(folder, path.name, content, mode=mode, owner=owner, outlasts_power=outlasts_power)
+        write_in(folder, path.name, content, mode=mode, owner=owner, durable=durable)
 
 
 def write_in(
@@ -49,7 +49,7 @@ def write_in(
     mode: int = 0o600,
     owner: tuple[int, int] | None = None,
     times: tuple[int, int] | None = None,
-    outlasts_power: bool = False,
+    durable: bool = False,
 ) -> None:
     """As write_whole, in a folder that is open.
 
@@ -67,7 +67,7 @@ def write_in(
                 os.fchmod(file, _given_away(file, owner, mode))
             if times is not None:
                 os.utime(file if os.utime in os.supports_fd else folder.path_of(beside), ns=times)
-            if outlasts_power:
+            if durable:
                 os.fsync(file)
         folder.replace(beside, name)
     except BaseException:
@@ -152,8 +152,8 @@ def _rewrite_in(folder: Folder, name: str, before: bytes | None, after: bytes | 
         folder.remove(name)
         return
     if before is not None:
-        write_in(folder, f"{name}.bak", before, mode=_BACKUP_MODE, owner=owner, outlasts_power=True)
-    write_in(folder, name, after, mode=mode, owner=owner, outlasts_power=True)
+        write_in(folder, f"{name}.bak", before, mode=_BACKUP_MODE, owner=owner, durable=True)
+    write_in(folder, name, after, mode=mode, owner=owner, durable=True)
 
 
 def _read_in(folder: Folder, name: str) -> tuple[bytes, os.stat_result] | None:

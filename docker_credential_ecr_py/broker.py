@@ -38,14 +38,14 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
-from docker_credential_ecr_py.sso.sessions import Sessions, Way
+from docker_credential_ecr_py.sso.sessions import LoginMethod, Sessions
 from docker_credential_ecr_py.sso.token_cache import SsoFiles
-from docker_credential_ecr_py.sso.user import Browser, Person
+from docker_credential_ecr_py.sso.user import Browser, User
 from docker_credential_ecr_py.store import record
-from docker_credential_ecr_py.store.file_backend import FileShelf, FileStore
+from docker_credential_ecr_py.store.file_backend import FileBackend, FileStore
 from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.memory_backend import MemoryStore
-from docker_credential_ecr_py.store.store import NoStore, Remembered, Store
+from docker_credential_ecr_py.store.store import NoStore, Store, StoredSelection
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.logins import Logins
@@ -84,7 +84,7 @@ def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> C
 
 
 @dataclass(frozen=True)
-class Asked:
+class RegistryRequest:
     """A registry as the client named it (`host`), and the one that it means."""
 
     host: str
@@ -124,9 +124,9 @@ class Broker:
             log.info("%s", why)
         match self.settings.store:
             case "memory":
-                return MemoryStore(environ, FileShelf(root) if root else None)
+                return MemoryStore(environ, FileBackend(root) if root else None)
             case "none" if root is not None:
-                return NoStore(FileShelf(root))
+                return NoStore(FileBackend(root))
             case "keyring" if root is not None:
                 from docker_credential_ecr_py.store.sealed_backend import SealedStore
 
@@ -145,12 +145,12 @@ class Broker:
         return Logins(paths.logins_folder(), Seal(root and root / "locks"))
 
     @cached_property
-    def person(self) -> Person:
+    def user(self) -> User:
         wanted = self._environ.get("ECR_PY_LOGIN") or self.settings.login
         if wanted not in CHOICES["login"]:
             allowed = ", ".join(CHOICES["login"])
             raise SettingsError(f"ECR_PY_LOGIN: {wanted!r} is not one of {allowed}")
-        return Person(self._environ, may_be_asked=self._may_log_in and wanted != "never")
+        return User(self._environ, may_be_asked=self._may_log_in and wanted != "never")
 
     def credential_for(self, server_url: str) -> Credential:
         """The credential that opens a registry, from the store or from AWS.
@@ -164,7 +164,7 @@ class Broker:
         except WrongPartition:
             raise
         except NotEcr:
-            self._remember_nobody(host_of(server_url))
+            self._save_not_found(host_of(server_url))
             raise
         if not self._profile and (kept := self._kept_by_login(asked)):
             return kept
@@ -193,14 +193,14 @@ class Broker:
             if lock is None:
                 return
             if kept is None or not kept.usable(now) or kept.ageing(now + ahead):
-                what, advice = self.store.why_not()
+                what, advice = self.store.write_problem()
                 if what:
-                    raise NotKept(what, mend=advice, registry=asked.host)
+                    raise NotKept(what, hint=advice, registry=asked.host)
                 fetched = self._fetch(asked, selection, key, lock, keeps=True)
                 if self.store.load(key) != fetched:
                     lock.pause(_PAUSE_IF_NOT_KEPT)
                     raise self._not_kept("a credential was fetched, but", asked)
-        remembered = self._remember(
+        selections = self._remember(
             asked,
             key,
             conditions,
@@ -208,20 +208,20 @@ class Broker:
             rule=selection.rule,
             used=False,
         )
-        if remembered is not None and not self.store.remembers(remembered):
+        if selections is not None and not self.store.has_selection(selections):
             raise self._not_kept("the choice of a profile", asked)
 
-    def _not_kept(self, what: str, asked: Asked) -> NotKept:
-        why, advice = self.store.why_not()
+    def _not_kept(self, what: str, asked: RegistryRequest) -> NotKept:
+        why, advice = self.store.write_problem()
         text = f"{what} could not be kept" + (f": {why}" if why else "")
-        return NotKept(text, mend=advice, registry=asked.host)
+        return NotKept(text, hint=advice, registry=asked.host)
 
     def unseal(self) -> None:
         """Gives the daemon what the keyring sealed. Raises KeyringUnavailable."""
         from docker_credential_ecr_py.store.sealed_backend import SealedStore
 
         if isinstance(self.store, SealedStore):
-            self.store.take_over()
+            self.store.take_over_leftovers()
             self.store.open_all()
 
     def keep(self, server_url: str, username: str, secret: str) -> None:
@@ -233,7 +233,7 @@ class Broker:
         if username != USERNAME:
             raise BadInput(
                 f"ECR knows the user {USERNAME} alone, not {username!r}",
-                mend=f"run `docker login --username {USERNAME} --password-stdin {asked.host}`",
+                hint=f"run `docker login --username {USERNAME} --password-stdin {asked.host}`",
                 registry=asked.host,
             )
         self.store.forget(asked.host)
@@ -268,9 +268,9 @@ class Broker:
         cached = self.cached()
         return {f"https://{chosen.host}": credential.username for chosen, credential in cached}
 
-    def cached(self) -> Iterator[tuple[Remembered, Credential]]:
+    def cached(self) -> Iterator[tuple[StoredSelection, Credential]]:
         """Selections that hold here, each with its credential, where that still is good."""
-        for selection in self.store.remembered():
+        for selection in self.store.selections():
             if selection.key and (credential := self._load_usable(selection.key)):
                 yield selection, credential
 
@@ -321,7 +321,7 @@ class Broker:
         Returns what was removed, for people. Raises UnwritableSsoCache.
         """
         token_path = os.fsencode(paths.sso_cache_folder() / session.token_file)
-        forgotten = self.store.forget_what_came_from(token_path)
+        forgotten = self.store.forget_by_file(token_path)
         for _, key in forgotten:
             self.store.discard(key)
         hosts = sorted({host for host, _ in forgotten})
@@ -339,17 +339,17 @@ class Broker:
                 raise
         return removed
 
-    def _asked(self, server_url: str) -> Asked:
+    def _asked(self, server_url: str) -> RegistryRequest:
         """Raises NotEcr, and BadServerURL."""
         host = host_of(server_url)
-        return Asked(host, self.settings.registry_for(host))
+        return RegistryRequest(host, self.settings.registry_for(host))
 
-    def _credential_for(self, asked: Asked) -> Credential:
+    def _credential_for(self, asked: RegistryRequest) -> Credential:
         selection, conditions = self._select(asked)
         key = self._key(asked.registry, selection)
         ruled: Selection | None = selection
         if self._profile:
-            ruled, conditions = self._as_ruled(asked, key)
+            ruled, conditions = self._selected_by_rules(asked, key)
         try:
             credential = self._shared(asked, selection, key, keeps=ruled is not None)
         except EcrPyError as error:
@@ -359,7 +359,9 @@ class Broker:
             self._remember(asked, key, conditions, profile=ruled.profile, rule=ruled.rule)
         return credential
 
-    def _as_ruled(self, asked: Asked, key: str) -> tuple[Selection | None, dict[bytes, bytes]]:
+    def _selected_by_rules(
+        self, asked: RegistryRequest, key: str
+    ) -> tuple[Selection | None, dict[bytes, bytes]]:
         """What the rules select, if it leads to the credential of the profile that was named.
 
         Nothing else would: `logout` and `cache` find what is kept by its selections.
@@ -371,7 +373,7 @@ class Broker:
         return None, {}
 
     def _select(
-        self, asked: Asked, profile: str | None = None
+        self, asked: RegistryRequest, profile: str | None = None
     ) -> tuple[Selection, dict[bytes, bytes]]:
         """The selection, and the stamps of the files that it was made from (taken before)."""
         config_file = paths.aws_config_file(self._environ)
@@ -392,7 +394,9 @@ class Broker:
             conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = record.PRESENT
         return selection, conditions
 
-    def _shared(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
+    def _shared(
+        self, asked: RegistryRequest, selection: Selection, key: str, *, keeps: bool
+    ) -> Credential:
         """The identity's credential for the region: the store's, or one fetch for all who wait.
 
         If AWS fails, a token that is in the last minutes of its life will do: registries take it.
@@ -410,7 +414,9 @@ class Broker:
             log.warning("%s; answered with a token that is good for %d seconds more", error, left)
             return kept
 
-    def _newest(self, asked: Asked, selection: Selection, key: str, *, keeps: bool) -> Credential:
+    def _newest(
+        self, asked: RegistryRequest, selection: Selection, key: str, *, keeps: bool
+    ) -> Credential:
         if kept := self._usable(key, selection):
             return kept
         wait = _LONGEST_FETCH + self.settings.login_timeout
@@ -419,11 +425,11 @@ class Broker:
                 raise Unreachable("another process has been asking AWS for too long")
             if kept := self._usable(key, selection):
                 return kept
-            if lock.failure_within(_RETRY_PAUSE) and (kept := self._still_valid(key, selection)):
+            if lock.recent_failure(_RETRY_PAUSE) and (kept := self._still_valid(key, selection)):
                 return kept
-            failure = lock.failure_of_the_last()
+            failure = lock.previous_failure()
             # Whoever failed for want of a person may have had none; we may have one.
-            if failure and not (isinstance(failure, _WANT_OF_A_PERSON) and self.person.is_there):
+            if failure and not (isinstance(failure, _WANT_OF_A_PERSON) and self.user.is_there):
                 raise failure
             return self._fetch(asked, selection, key, lock, keeps=keeps)
 
@@ -450,15 +456,15 @@ class Broker:
         return sso is None or os.path.exists(paths.sso_cache_folder() / sso.token_file)
 
     def _fetch(
-        self, asked: Asked, selection: Selection, key: str, lock: Lock, *, keeps: bool
+        self, asked: RegistryRequest, selection: Selection, key: str, lock: Lock, *, keeps: bool
     ) -> Credential:
         try:
             credential = self._ask_aws(asked.registry, selection, self._ask)
         except EcrPyError as error:
             error.about(registry=asked.host, profile=selection.profile)
-            lock.leave(error)
+            lock.record_failure(error)
             raise
-        lock.leave(None)
+        lock.record_failure(None)
         if keeps:
             self.store.save(key, credential)
         won = selection.steps[-1]
@@ -501,12 +507,12 @@ class Broker:
             if held is not None and held.waited_since is not None:
                 with suppress(MfaCodeNeeded):
                     return ask(registry, selection, "")
-            code = self.person.mfa_code(identity.mfa_serial, seconds)
+            code = self.user.mfa_code(identity.mfa_serial, seconds)
             return ask(registry, selection, code)
 
-    def way_to_log_in(
+    def login_method(
         self, screen: "Screen", browser: Browser | None, *, device: bool = False
-    ) -> Way:
+    ) -> LoginMethod:
         """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
         from docker_credential_ecr_py.sso.login import Login
         from docker_credential_ecr_py.sso.shared import SharedLogin
@@ -514,13 +520,13 @@ class Broker:
         login = Login(screen, browser, self.settings.login_timeout, device)
         return SharedLogin(login, self._environ)
 
-    def _login(self) -> Way | None:
+    def _login(self) -> LoginMethod | None:
         """The way to log in where a person is there to do it, else None."""
-        if not self.person.is_there:
+        if not self.user.is_there:
             return None
         from docker_credential_ecr_py.sso.prompt import PlainScreen
 
-        return self.way_to_log_in(PlainScreen(), self.person.browser)
+        return self.login_method(PlainScreen(), self.user.browser)
 
     def _say_that_others_log_in(self) -> None:
         self._say("waiting for the login that another process has asked for")
@@ -530,14 +536,14 @@ class Broker:
         from docker_credential_ecr_py.sso.prompt import PlainScreen
 
         log.info("%s", what)
-        if self.person.is_there:
+        if self.user.is_there:
             PlainScreen().say(str(what).removeprefix("ecr-py: "))
 
     def _show_aside(self, error: EcrPyError) -> None:
         """Shows a person at the terminal what may be neither in the answer nor in the log."""
         from docker_credential_ecr_py.sso.prompt import PlainScreen
 
-        if error.aside and self.person.is_there:
+        if error.aside and self.user.is_there:
             PlainScreen().say(error.aside)
 
     def _key(self, registry: Registry, selection: Selection) -> str:
@@ -555,14 +561,14 @@ class Broker:
 
     def _remember(
         self,
-        asked: Asked,
+        asked: RegistryRequest,
         key: str,
         conditions: Mapping[bytes, bytes],
         *,
         profile: str,
         rule: str,
         used: bool = True,
-    ) -> Remembered | None:
+    ) -> StoredSelection | None:
         """What is now remembered, if it can be."""
         if any(_depends_on_folder(self._environ.get(name, "")) for name in _FILES):
             return None  # in another folder it would be somebody else's
@@ -572,14 +578,18 @@ class Broker:
             "profile": profile,
             "rule": rule,
         }
-        return self._keep_selection(Remembered(asked.host, key, conditions, details), used=used)
+        return self._keep_selection(
+            StoredSelection(asked.host, key, conditions, details), used=used
+        )
 
-    def _remember_nobody(self, host: str) -> None:
+    def _save_not_found(self, host: str) -> None:
         """So that `credsStore` costs other registries no more than a hit."""
         if not self.settings.fallback:
-            self._keep_selection(Remembered(host, "", _stamps(self._settings_file), {}))
+            self._keep_selection(StoredSelection(host, "", _stamps(self._settings_file), {}))
 
-    def _keep_selection(self, selection: Remembered, *, used: bool = True) -> Remembered | None:
+    def _keep_selection(
+        self, selection: StoredSelection, *, used: bool = True
+    ) -> StoredSelection | None:
         """Remembers it, unless the variables that it depends on may hold a secret.
 
         They are written to disk in clear, whatever the store is. None if it may not be kept.
@@ -588,17 +598,17 @@ class Broker:
         values = [self._environ[name] for name in names if name in self._environ]
         if any(redact(value) != value for value in values):
             return None
-        self.store.remember(selection, used=used)
+        self.store.save_selection(selection, used=used)
         return selection
 
-    def _kept_by_login(self, asked: Asked) -> Credential | None:
+    def _kept_by_login(self, asked: RegistryRequest) -> Credential | None:
         key = _key_of_login(asked.host)
         kept = self._load_usable(key)
         if kept is not None:
             self._remember_login(asked, key)
         return kept
 
-    def _remember_login(self, asked: Asked, key: str) -> None:
+    def _remember_login(self, asked: RegistryRequest, key: str) -> None:
         # Another store is to be asked anew.
         self._remember(asked, key, _stamps(self._settings_file), profile="", rule="login")
 

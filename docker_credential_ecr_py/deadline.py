@@ -7,7 +7,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def within(seconds: float, work: Callable[[], _T], too_late: Exception) -> _T:
+def call_with_deadline(seconds: float, work: Callable[[], _T], too_late: Exception) -> _T:
     """What `work` returns or raises; raises `too_late` after so many seconds.
 
     It runs in a thread that may be left behind, because neither a name lookup, nor a

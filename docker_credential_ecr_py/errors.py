@@ -25,7 +25,7 @@ class EcrPyError(Exception):
         self,
         what: str,
         *,
-        mend: str = "",
+        hint: str = "",
         registry: str = "",
         profile: str = "",
         aside: str = "",
@@ -33,7 +33,7 @@ class EcrPyError(Exception):
         self.aside = aside
         self.what = one_line(redact(what))
         super().__init__(self.what)
-        self.mend = mend
+        self.hint = hint
         self.registry = registry
         self.profile = profile
 
@@ -46,12 +46,12 @@ class EcrPyError(Exception):
         about = [f"registry {self.registry}"] if self.registry else []
         about += [f"profile {self.profile}"] if self.profile else []
         where = f" ({', '.join(about)})" if about else ""
-        mend = f": {self.mend}" if self.mend else ""
-        return one_line(f"ecr-py: {self.what}{where}{mend}")
+        hint = f": {self.hint}" if self.hint else ""
+        return one_line(f"ecr-py: {self.what}{where}{hint}")
 
-    def as_note(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """What another process needs to raise it again, by `revived`."""
-        return {"kind": type(self).__name__, "what": self.what, "mend": self.mend}
+        return {"kind": type(self).__name__, "what": self.what, "hint": self.hint}
 
 
 class ProtocolError(EcrPyError):
@@ -171,8 +171,8 @@ def some(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
-def revived(note: Mapping[str, str]) -> EcrPyError:
+def error_from_dict(note: Mapping[str, str]) -> EcrPyError:
     """The error that another process noted with `as_note`."""
     kind = globals().get(note.get("kind", ""), EcrPyError)
     known = isinstance(kind, type) and issubclass(kind, EcrPyError)
-    return (kind if known else EcrPyError)(note.get("what", ""), mend=note.get("mend", ""))
+    return (kind if known else EcrPyError)(note.get("what", ""), hint=note.get("hint", ""))

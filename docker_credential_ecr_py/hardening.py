@@ -23,7 +23,7 @@ def forbid_dumps() -> None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
-def keep_to_ourselves() -> None:
+def forbid_dumps_of_children() -> None:
     """As forbid_dumps, for all that this process starts as well: none of it may leave a dump."""
     forbid_dumps()
     if sys.platform != "win32":

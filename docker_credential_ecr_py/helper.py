@@ -92,7 +92,7 @@ def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> 
     hit = daemon_client.hit(path, server_url, record.context(environ))
     if not hit:
         return
-    if hit.document == daemon_client.NOBODY:
+    if hit.document == daemon_client.NO_CREDENTIALS:
         _end(_NOT_FOUND, 1)
     if hit.renew:
         _start_renewal(host)

@@ -109,7 +109,7 @@ class Logins:
         if (owner := other_owner(self._folder)) is not None:
             raise EcrPyError(
                 f"root keeps no login in {self._folder}, a place of user {user_name(owner)}",
-                mend="run `docker login` as that user",
+                hint="run `docker login` as that user",
             )
 
     def _paths(self) -> list[Path]:
@@ -174,7 +174,7 @@ class Logins:
         except (ValueError, TypeError):
             raise Unsealable(
                 f"the login in {path} does not open: its key is gone from the keyring",
-                mend="run `docker login` for it again",
+                hint="run `docker login` for it again",
             ) from None
 
 

@@ -158,7 +158,7 @@ class Protocol:
             if not self._broker.settings.fallback:
                 raise BadInput(
                     f"{host_of(url)} is no ECR registry, and no other helper is set for it",
-                    mend=f'set fallback = "keyring", or another helper, under [defaults] in '
+                    hint=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None
             return self._elsewhere("store", document)

@@ -109,7 +109,7 @@ class Registry:
             usual = cls.of_account(account, region).host
             raise WrongPartition(
                 f"{host} is not a registry: {suffix} has no region {region}",
-                mend=f"the registry of account {account} in {region} is {usual}",
+                hint=f"the registry of account {account} in {region} is {usual}",
             )
         return cls(
             host,

@@ -9,10 +9,10 @@ from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.logins import Logins
 from docker_credential_ecr_py.store import key_rotation
-from docker_credential_ecr_py.store.file_backend import FileShelf
-from docker_credential_ecr_py.store.memory_backend import MemoryShelf
+from docker_credential_ecr_py.store.file_backend import FileBackend
+from docker_credential_ecr_py.store.memory_backend import MemoryBackend
 from docker_credential_ecr_py.store.seal import Seal
-from docker_credential_ecr_py.store.sealed_backend import SEALED, SealedShelf
+from docker_credential_ecr_py.store.sealed_backend import SEALED, SealedBackend
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Sealed:
         root = paths.cache_folder()
         self._seal = Seal(root and root / "locks")
         self.logins = Logins(paths.logins_folder(), self._seal)
-        self._credentials: SealedShelf | None = None
+        self._credentials: SealedBackend | None = None
         if root is not None:
-            files = FileShelf(root, (SEALED,))
-            memory = MemoryShelf(paths.as_bytes(environ))
-            self._credentials = SealedShelf(files, self._seal, memory, _log)
+            files = FileBackend(root, (SEALED,))
+            memory = MemoryBackend(paths.as_bytes(environ))
+            self._credentials = SealedBackend(files, self._seal, memory, _log)
 
     def counts(self) -> Counts:
         names = self._credentials.sealed_names() if self._credentials else []

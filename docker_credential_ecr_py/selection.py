@@ -247,7 +247,7 @@ def identity_of(
         there = f"there are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
         raise AwsConfigError(
             f"{named_by} names profile {name}, and there is none in {aws.source}{near}",
-            mend="" if near else there,
+            hint="" if near else there,
         )
     if "role_arn" in values and name not in above:
         return _role(name, values, aws, on_ec2=on_ec2, above=above)
@@ -382,9 +382,9 @@ def _nobody(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
-    looked_at = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    searched = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
     return NoProfile(
-        f"no AWS profile in {aws.source} is for account {registry.account} ({looked_at}), "
+        f"no AWS profile in {aws.source} is for account {registry.account} ({searched}), "
         "and the environment has no AWS credentials",
-        mend=LOG_IN_FIRST,
+        hint=LOG_IN_FIRST,
     )

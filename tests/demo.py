@@ -26,7 +26,7 @@ from tests.home import (
 from tests.standin.aws import Aws
 
 FRANKFURT = registry(DEV, "eu-central-1")
-NOBODY = "123456789012"
+UNKNOWN_ACCOUNT = "123456789012"
 NOT_FOUND = "credentials not found in native keychain"
 LOGIN = ("RegisterClient", "StartDeviceAuthorization", "CreateToken")
 
@@ -122,7 +122,9 @@ def show(demo: Demo) -> None:
     expect(answer.line == NOT_FOUND, "the words that docker knows")
     expect(not answer.stderr, "nothing on standard error")
     demo.refused(
-        "An account that no profile is for.", registry(NOBODY), says="ecr-py login --start-url"
+        "An account that no profile is for.",
+        registry(UNKNOWN_ACCOUNT),
+        says="ecr-py login --start-url",
     )
 
     demo.aws.end_session()

@@ -22,9 +22,9 @@ from botocore.config import Config
 from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.atomic_file import read_if_there
-from docker_credential_ecr_py.aws.session import Session, answer_error, network_error, tail
+from docker_credential_ecr_py.aws.session import Session, answer_error, first_line, network_error
 from docker_credential_ecr_py.credential import USERNAME, Credential
-from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     AwsConfigError,
@@ -75,7 +75,7 @@ def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Crede
 def in_time(calls: Callable[[], _T]) -> _T:
     """What calls to AWS return or raise; raises Unreachable after OVERALL seconds."""
     too_late = Unreachable(f"AWS gave no answer within {OVERALL} seconds")
-    return within(OVERALL, calls, too_late)
+    return call_with_deadline(OVERALL, calls, too_late)
 
 
 def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> Any:
@@ -122,14 +122,14 @@ def _expired_at_once(ahead: float, selection: Selection) -> EcrPyError:
     return ClockSkew(
         f"the credentials of this {selection.identity.kind} had expired, by the clock of this "
         "machine, when they were handed out",
-        mend="see whether the clock is right",
+        hint="see whether the clock is right",
     )
 
 
 def _clock_skew(ahead: float, why: str) -> ClockSkew:
     late = "behind" if ahead > 0 else "ahead of"
     by = f"{_lasting(abs(ahead))} {late} AWS's" if abs(ahead) >= 60 else "not the same as AWS's"
-    return ClockSkew(f"the clock of this machine is {by} ({why})", mend="set the clock")
+    return ClockSkew(f"the clock of this machine is {by} ({why})", hint="set the clock")
 
 
 def _lasting(seconds: float) -> str:
@@ -176,14 +176,14 @@ def decode(data: Any, *, now: float) -> Credential:
     if expires.timestamp() <= now:
         raise BadAnswer(
             f"the authorization token that ECR answered expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
-            mend="see whether the clock of this machine is right",
+            hint="see whether the clock of this machine is right",
         )
     return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
 
 
 def _session(registry: Registry, selection: Selection) -> Session:
     session = Session(profile=selection.profile or None)
-    session.settle_providers(selection.profile or "default")
+    session.use_tolerant_config_readers(selection.profile or "default")
     if not session.get_config_variable("region"):
         session.set_config_variable("region", registry.region)
     chain = session.get_component("credential_provider")
@@ -249,7 +249,7 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
             raise MfaCodeNeeded(
                 f"a code of the MFA device {selection.identity.mfa_serial} is needed, and nobody "
                 "may be asked here",
-                mend=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
+                hint=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
             )
         return mfa_code
 
@@ -270,11 +270,13 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     text = str(error)
     match error:
         case aws_errors.MetadataRetrievalError():
-            return Unreachable(f"the container or instance credentials cannot be had: {tail(text)}")
+            return Unreachable(
+                f"the container or instance credentials cannot be had: {first_line(text)}"
+            )
         case aws_errors.CredentialRetrievalError(kwargs={"provider": "custom-process"}):
             return _process_error(error)
         case aws_errors.CredentialRetrievalError():
-            return NoProfile(f"no credentials: {tail(text)}")
+            return NoProfile(f"no credentials: {first_line(text)}")
         case (
             JSONDecodeError()
             | UnicodeDecodeError()
@@ -284,7 +286,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         ) if _is_process(selection):
             return _process_error(error)
         case aws_errors.NoCredentialsError() | aws_errors.PartialCredentialsError():
-            return NoProfile("no AWS credentials", mend=_refused_keys(selection)[1])
+            return NoProfile("no AWS credentials", hint=_refused_keys(selection)[1])
         case (
             aws_errors.ProfileNotFound()
             | aws_errors.ConfigParseError()
@@ -293,7 +295,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.InfiniteLoopConfigError()
             | aws_errors.ConfigNotFound()
         ):
-            return AwsConfigError(f"botocore refuses the AWS config: {tail(text)}")
+            return AwsConfigError(f"botocore refuses the AWS config: {first_line(text)}")
     return network_error(error)
 
 
@@ -311,16 +313,16 @@ def _process_error(error: Exception) -> EcrPyError:
     run_it = "run the command of credential_process by hand to see why"
     match error:
         case OSError():
-            why, mend = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
+            why, hint = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
         case ValueError() | AttributeError():
-            why, mend = "did not answer with a JSON object", run_it
+            why, hint = "did not answer with a JSON object", run_it
         case _ if lacking := _LACKING_KEY.fullmatch(said):
             return NoProfile(f"the answer of the credential_process lacks {lacking[1]}")
         case _:
-            why, mend = "failed", run_it
+            why, hint = "failed", run_it
     words = "".join(sign if sign.isprintable() else " " for sign in said)
-    aside = f"the credential_process said: {tail(words)}" if words.strip() else ""
-    return NoProfile(f"the credential_process {why}", mend=mend, aside=aside)
+    aside = f"the credential_process said: {first_line(words)}" if words.strip() else ""
+    return NoProfile(f"the credential_process {why}", hint=hint, aside=aside)
 
 
 def _translate_answer(
@@ -340,13 +342,13 @@ def _translate_answer(
         account, role = selection.identity.name.split(" ")[-2:]
         return AccessDenied(
             f"role {role} of account {account} is not assigned to you at IAM Identity Center",
-            mend="ask for it, or correct sso_role_name in the profile",
+            hint="ask for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
         return login_needed(selection.identity.sso)
     if code == "AccessDenied" and "MultiFactorAuthentication" in message:
         return AccessDenied(
-            "AWS did not accept the MFA code", mend="wait for the next one, and try again"
+            "AWS did not accept the MFA code", hint="wait for the next one, and try again"
         )
     if code in ("AccessDenied", "AccessDeniedException"):
         action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
@@ -356,8 +358,8 @@ def _translate_answer(
         # What comes after "because" is the part that tells one refusal from another.
         reason = message.partition(" because ")[2]
         return AccessDenied(
-            f"{_principal(message)} may not {action}{reason and f': {tail(reason)}'}",
-            mend="" if reason else "ask who manages the account for that permission",
+            f"{_principal(message)} may not {action}{reason and f': {first_line(reason)}'}",
+            hint="" if reason else "ask who manages the account for that permission",
         )
     if code in (
         "UnrecognizedClientException",
@@ -369,8 +371,8 @@ def _translate_answer(
         "IncompleteSignature",
         "InvalidIdentityToken",
     ):
-        what, mend = _refused_keys(selection)
-        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", mend=mend)
+        what, hint = _refused_keys(selection)
+        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", hint=hint)
     return answer_error(error)
 
 

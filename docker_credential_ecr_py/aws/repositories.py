@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import botocore.exceptions as aws_errors
 
 from docker_credential_ecr_py.aws.ecr import client_for, in_time, translate
-from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     AlreadyThere,
@@ -257,7 +257,7 @@ class Repositories:
             beside = "" if policy == "create" else ", to which that action is to be added"
             repository = f" --repository {name}" if name else ""
             command = f"ecr-py policy {policy}{repository} --registry {self.host}"
-            ours.mend = f"`{command}` prints a policy{beside}"
+            ours.hint = f"`{command}` prints a policy{beside}"
         return ours
 
 
@@ -313,4 +313,6 @@ def repository_names(registry: Registry, selection: Selection, *, seconds: float
         answer = client_for(registry, selection).describe_repositories(maxResults=_PAGE)
         return [repository["repositoryName"] for repository in answer["repositories"]]
 
-    return within(seconds, ask, Unreachable(f"AWS gave no answer within {seconds:g} seconds"))
+    return call_with_deadline(
+        seconds, ask, Unreachable(f"AWS gave no answer within {seconds:g} seconds")
+    )

@@ -68,7 +68,7 @@ class Session(botocore.session.Session):
                 config["profiles"].setdefault(name, {}).update(values)
             return config
 
-    def settle_providers(self, profile: str) -> None:
+    def use_tolerant_config_readers(self, profile: str) -> None:
         """Lets those that read files for themselves read them as we do.
 
         And leaves sessions to sso/, which knows a lock and a cache that cannot be written.
@@ -84,7 +84,7 @@ class Session(botocore.session.Session):
                 self.create_client,
                 profile,
                 token_provider=SSOTokenProvider(
-                    self, profile_name=profile, time_fetcher=_when_none_is_due
+                    self, profile_name=profile, time_fetcher=_time_before_any_refresh
                 ),
             ),
         ):
@@ -92,7 +92,7 @@ class Session(botocore.session.Session):
             chain.remove(provider.METHOD)
 
 
-def _when_none_is_due() -> datetime:
+def _time_before_any_refresh() -> datetime:
     """By this clock botocore refreshes no token that lives: it would a quarter of an hour early."""
     return datetime.now(UTC) - timedelta(minutes=15)
 
@@ -134,7 +134,7 @@ def _nested(value: str) -> str | dict[str, str]:
 
 def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
     """What stood between us and `what`, or what it answered that is no answer."""
-    text = tail(str(error))
+    text = first_line(str(error))
     match error:
         case aws_errors.ClientError():
             return answer_error(error, what)
@@ -143,20 +143,20 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
             return Unreachable(
                 f"{what} cannot be reached; the address of the proxy has characters that it cannot "
                 f"have ({type(error).__name__})",
-                mend="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
+                hint="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
             )
         case aws_errors.ProxyConnectionError():
-            cause = tail(str(error.kwargs.get("error", error)))
+            cause = first_line(str(error.kwargs.get("error", error)))
             return Unreachable(
                 f"the proxy did not let us through to {what}: {cause}",
-                mend="see HTTPS_PROXY and NO_PROXY",
+                hint="see HTTPS_PROXY and NO_PROXY",
             )
         case aws_errors.SSLError() if bundle := _missing_bundle():
             return Unreachable(f"AWS_CA_BUNDLE names {bundle}, and there is no such file")
         case aws_errors.SSLError():
             return Unreachable(
                 f"the TLS certificate of {what} is not trusted here: {text}",
-                mend="set AWS_CA_BUNDLE to the certificates of your proxy",
+                hint="set AWS_CA_BUNDLE to the certificates of your proxy",
             )
         case aws_errors.ConnectTimeoutError() | aws_errors.ReadTimeoutError():
             return Unreachable(f"{what} gave no answer in time: {text}")
@@ -167,7 +167,7 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
         case aws_errors.BotoCoreError():
             return BadAnswer(f"{type(error).__name__}: {text}")
         case ValueError() if text.startswith("Invalid endpoint"):
-            return AwsConfigError(text, mend="see AWS_ENDPOINT_URL and endpoint_url")
+            return AwsConfigError(text, hint="see AWS_ENDPOINT_URL and endpoint_url")
         case OSError() if error.filename:
             return AwsConfigError(f"{error.filename} cannot be read: {error.strerror}")
     return BadAnswer(f"{what} gave an answer that cannot be read ({type(error).__name__})")
@@ -176,14 +176,14 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
 def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError:
     """An error that AWS answered, where the caller has nothing better to say."""
     about = error.response.get("Error", {})
-    code, message = str(about.get("Code", "")), tail(str(about.get("Message", "")))
+    code, message = str(about.get("Code", "")), first_line(str(about.get("Message", "")))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     again = "try again in a minute"
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
-        return Throttled(f"{what} asks to call less often", mend=again)
+        return Throttled(f"{what} asks to call less often", hint=again)
     if isinstance(status, int) and status >= 500:
         return Unreachable(
-            f"{what} answered {error.operation_name} with {status} {message}", mend=again
+            f"{what} answered {error.operation_name} with {status} {message}", hint=again
         )
     return BadAnswer(f"{what} answered {error.operation_name} with {code}: {message}")
 
@@ -200,7 +200,7 @@ def _missing_bundle() -> str:
     return bundle if bundle and not os.path.exists(bundle) else ""
 
 
-def tail(text: str) -> str:
+def first_line(text: str) -> str:
     """Enough of somebody else's words to go on, in one line."""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"

@@ -21,15 +21,15 @@ from docker_credential_ecr_py.cli.commands.status import ENDED, Row, Session, da
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
-from docker_credential_ecr_py.cli.parallel import asked_at_once
-from docker_credential_ecr_py.cli.probe import Reached, proxy_for, reach_all
+from docker_credential_ecr_py.cli.parallel import call_parallel
+from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.docker_config import DockerConfig
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, Settings
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
-from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -47,7 +47,7 @@ from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.store import record
-from docker_credential_ecr_py.store.file_backend import FileShelf
+from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
@@ -66,7 +66,7 @@ class Finding:
     name: str
     state: str
     words: str
-    mend: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Scene:
 
 def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
     needs_person = isinstance(error, LoginNeeded | MfaCodeNeeded)
-    return Finding(name, LOG_IN if needs_person else state, error.what, error.mend)
+    return Finding(name, LOG_IN if needs_person else state, error.what, error.hint)
 
 
 # The executable and docker
@@ -95,8 +95,8 @@ def executable(scene: Scene) -> Iterator[Finding]:
     found = found_by_shell(HELPER, scene.environ.get("PATH"))
     if found is None:
         here = installed_in()
-        mend = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
-        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", mend)
+        hint = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
+        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", hint)
         return
     if not os.path.isabs(found):
         what = f"{found} is found by a relative folder in the PATH, which docker refuses"
@@ -198,14 +198,14 @@ def registries(scene: Scene) -> Iterator[Finding]:
     """Whether somebody answers for each."""
     name = "registries"
     if not scene.rows and not scene.failures:
-        mend = LOG_IN_FIRST
-        yield Finding(name, WRONG, "nothing names one", mend)
+        hint = LOG_IN_FIRST
+        yield Finding(name, WRONG, "nothing names one", hint)
         return
     answered = [row for row in scene.rows if row.wrong is None]
     for row in scene.rows:
         if row.wrong is not None:
             found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
-            yield Finding(name, found.state, f"{row.host}: {found.words}", found.mend)
+            yield Finding(name, found.state, f"{row.host}: {found.words}", found.hint)
     if answered and len(answered) == len(scene.rows):
         yield Finding(name, OK, f"somebody answers for {_registries(len(answered))}")
 
@@ -239,7 +239,7 @@ def _wants_login(session: SsoSession) -> bool:
             sessions.ensure(session, rejected=token.access_token)
 
     try:
-        within(_ENDPOINTS, ask, Unreachable(f"{session.start_url} gave no answer"))
+        call_with_deadline(_ENDPOINTS, ask, Unreachable(f"{session.start_url} gave no answer"))
     except LoginNeeded:
         return True
     except EcrPyError:
@@ -275,8 +275,8 @@ def folders(scene: Scene) -> Iterator[Finding]:
         yield _not_ours("owner", [one])
     for file in open_files():
         name = "backup" if file.suffix == ".bak" else "SSO cache"
-        mend = f"run `chmod 600 {quote(str(file))}`"
-        yield Finding(name, NOTE, f"{file} is open to others", mend)
+        hint = f"run `chmod 600 {quote(str(file))}`"
+        yield Finding(name, NOTE, f"{file} is open to others", hint)
 
 
 def open_files() -> list[Path]:
@@ -370,7 +370,7 @@ def leftovers(scene: Scene) -> Iterator[Finding]:
     root, store = paths.cache_folder(), scene.settings.store
     if root is None or store == "file" or "settings" in scene.failures:
         return
-    files = FileShelf(root)
+    files = FileBackend(root)
     names = files.names(CREDENTIALS)
     if store == KEYRING:
         names = [name for name in names if files.read(name, record.CREDENTIAL)]
@@ -403,14 +403,14 @@ def daemon(scene: Scene) -> Iterator[Finding]:
 def network(scene: Scene) -> Iterator[Finding]:
     """The endpoints of the regions in use, through the proxy in force; and AWS's clock."""
     urls = list(dict.fromkeys(_endpoints(scene)))
-    found = reach_all(urls, seconds=_ENDPOINTS)
-    answered = {url: one for url, one in found.items() if isinstance(one, Reached)}
+    found = probe_all(urls, seconds=_ENDPOINTS)
+    answered = {url: one for url, one in found.items() if isinstance(one, ProbeResult)}
     proxies = sorted({proxy_for(url) for url in urls} - {""})
     by = f", through {', '.join(proxies)}" if proxies else ""
     for url, one in found.items():
-        if not isinstance(one, Reached):
-            mend = "see HTTPS_PROXY and NO_PROXY" if proxies else "see whether you are online"
-            yield Finding("endpoints", WRONG, one.what, mend)
+        if not isinstance(one, ProbeResult):
+            hint = "see HTTPS_PROXY and NO_PROXY" if proxies else "see whether you are online"
+            yield Finding("endpoints", WRONG, one.what, hint)
         elif one.status == 407:
             what = f"the proxy wants to know who asks for {url}"
             yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
@@ -486,11 +486,11 @@ def deep(scene: Scene) -> Iterator[Finding]:
         except EcrPyError as error:
             found = failed("token", error)
             state = found.state if row.in_docker else NOTE
-            return Finding("token", state, f"{row.host}: {found.words}", found.mend)
+            return Finding("token", state, f"{row.host}: {found.words}", found.hint)
         return Finding("token", OK, f"AWS gives one for {row.host}")
 
     with counting("tokens") as counter:
-        found = asked_at_once(ask, rows.values(), counter)
+        found = call_parallel(ask, rows.values(), counter)
     yield from found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__
-from docker_credential_ecr_py.cli.output import Group, ending_in_one_line
+from docker_credential_ecr_py.cli.output import Group, report_errors
 from docker_credential_ecr_py.cli.streams import printable_output
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.log import start_log
@@ -41,7 +41,7 @@ class _Commands(Group):
 
     # Where no command runs yet, too: while it is imported, or help is shown.
 
-    @ending_in_one_line
+    @report_errors
     def make_context(
         self,
         info_name: str | None,
@@ -51,7 +51,7 @@ class _Commands(Group):
     ) -> click.Context:
         return super().make_context(info_name, args, parent, **extra)
 
-    @ending_in_one_line
+    @report_errors
     def invoke(self, ctx: click.Context) -> Any:
         return super().invoke(ctx)
 

@@ -15,7 +15,7 @@ from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker
 from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
-from docker_credential_ecr_py.sso.sessions import Sessions, Way
+from docker_credential_ecr_py.sso.sessions import LoginMethod, Sessions
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST_NAME = 64
@@ -53,7 +53,7 @@ def check_region(region: str, service: str, name: str) -> None:
 def onboard(
     sessions: Sessions,
     session: SsoSession,
-    way: Way,
+    method: LoginMethod,
     *,
     role: str | None,
     every_role: bool,
@@ -67,7 +67,7 @@ def onboard(
     check_region(region, "ecr", "ECR")
     if not (every_role or role or can_ask()):
         raise click.UsageError("nobody can choose here: use --all, or --role NAME")
-    token = sessions.alive(session) or sessions.log_in(session, way)
+    token = sessions.alive(session) or sessions.log_in(session, method)
     offered = assignments(session, token.access_token)
     if not offered:
         raise AccessDenied(f"{session.start_url} assigns you no account")

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import partial, wraps
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
@@ -37,8 +37,24 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class Command(click.Command):
+    """Refuses, with exit 2, an optional argument or option that is given and empty.
+
+    Most often a variable is not set, and leaving the argument out would mean something else.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _check_given(ctx)
+        return super().invoke(ctx)
+
+
+command = partial(click.command, cls=Command)
+
+
 class Group(click.Group):
-    """Commands under a name, with the nearest for one that is none."""
+    """Commands under a name. For a name that does not exist, the error names the nearest."""
+
+    command_class = Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,22 +70,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-def failing_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """A command whose EcrPyErrors are one line on standard error, and exit 1 or 3.
-
-    So is what may be left out and is given empty, with exit 2: by a variable that is not set, most
-    often, and then it is not to mean what leaving it out does.
-    """
-
-    @wraps(command)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        _check_given(click.get_current_context())
-        return command(*args, **kwargs)
-
-    return ending_in_one_line(run)
-
-
-def ending_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
+def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
     """What ends in one line on standard error, whatever stops it: an EcrPyError, Ctrl-C, a disk."""
 
     @wraps(command)
@@ -84,12 +85,12 @@ def ending_in_one_line(command: Callable[_P, _T]) -> Callable[_P, _T]:
             click.echo("ecr-py: given up", err=True)
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
-            _say_no_more()
+            _discard_output()
             raise SystemExit(FAILED) from None
         except OSError as error:
             if error.errno not in _NOT_WRITTEN or error.filename is not None:
                 raise
-            _say_no_more()
+            _discard_output()
             with suppress(OSError):  # it may be standard error itself
                 click.echo(f"ecr-py: the output cannot be written: {error.strerror}", err=True)
             raise SystemExit(FAILED) from None
@@ -117,10 +118,10 @@ def report(line: str) -> None:
     try:
         click.echo(line)
     except BrokenPipeError:
-        _say_no_more()
+        _discard_output()
 
 
-def _say_no_more() -> None:
+def _discard_output() -> None:
     """What is left to flush, and what is said from here on, goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 _A = TypeVar("_A")
 
 
-def asked_at_once(
+def call_parallel(
     ask: Callable[[_T], _A], things: Iterable[_T], counter: Callable[[int], None]
 ) -> list[_A]:
     """The answer for each, in their order; raises what `ask` raises.

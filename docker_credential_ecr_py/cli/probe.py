@@ -21,22 +21,22 @@ _LIMIT = 5
 
 
 @dataclass(frozen=True)
-class Reached:
+class ProbeResult:
     """An answer, whatever it says. `date` is the server's clock, in seconds since the epoch."""
 
     status: int
     date: float | None
 
 
-def reach(url: str, headers: Mapping[str, str] = {}) -> Reached:
+def probe(url: str, headers: Mapping[str, str] = {}) -> ProbeResult:
     """Asks for `url`. Raises Unreachable where nothing answered."""
     try:
         request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - as configured
         with _opener().open(request, timeout=_LIMIT) as answer:
-            return Reached(answer.status, _date(answer.headers.get("Date", "")))
+            return ProbeResult(answer.status, _date(answer.headers.get("Date", "")))
     except urllib.error.HTTPError as error:
         with error:
-            return Reached(error.code, _date(error.headers.get("Date", "")))
+            return ProbeResult(error.code, _date(error.headers.get("Date", "")))
     except OSError as error:
         cause = str(getattr(error, "reason", None) or error)
     except (ValueError, InvalidURL):
@@ -47,18 +47,18 @@ def reach(url: str, headers: Mapping[str, str] = {}) -> Reached:
     raise Unreachable(f"{url} cannot be reached: {redact(cause)}")
 
 
-def reach_all(urls: Iterable[str], *, seconds: float) -> dict[str, Reached | Unreachable]:
+def probe_all(urls: Iterable[str], *, seconds: float) -> dict[str, ProbeResult | Unreachable]:
     """What became of each, all asked at once; what has no answer after `seconds` is left behind.
 
     A look-up of a name cannot be stopped otherwise.
     """
-    found: dict[str, Reached | Unreachable] = {
+    found: dict[str, ProbeResult | Unreachable] = {
         url: Unreachable(f"{url} gave no answer within {seconds:g} seconds") for url in urls
     }
 
     def ask(url: str) -> None:
         try:
-            found[url] = reach(url)
+            found[url] = probe(url)
         except Unreachable as error:
             found[url] = error
 

@@ -38,7 +38,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Meant:
+class Target:
     """A registry, what its clients call it, and the profile that asks ("": the rules say)."""
 
     registry: Registry
@@ -98,7 +98,7 @@ def named_registry(
             registry = broker.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL) as error:
             hosts = [known.host for known in known_registries(broker, aws)]
-            raise BadInput(f"{error.what}{nearest(name, hosts)}", mend=error.mend) from None
+            raise BadInput(f"{error.what}{nearest(name, hosts)}", hint=error.hint) from None
         if region and region != registry.region:
             raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
         return registry
@@ -130,29 +130,31 @@ def named_registry(
     if not registries:
         raise BadInput(
             f"no profile in {aws.source} names an account and a region",
-            mend=LOG_IN_FIRST
+            hint=LOG_IN_FIRST
             if not aws.profiles
             else "name a registry by its host, or give a profile aws_account_id and region",
         )
     profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
     raise BadInput(
         f"which of {len(registries)} registries?",
-        mend=f"name one of {some(list(dict.fromkeys(profiles)))}, or set AWS_PROFILE",
+        hint=f"name one of {some(list(dict.fromkeys(profiles)))}, or set AWS_PROFILE",
     )
 
 
-def meant(broker: Broker, name: str = "", *, profile: str = "", region: str = "") -> Meant:
+def resolve_one_target(
+    broker: Broker, name: str = "", *, profile: str = "", region: str = ""
+) -> Target:
     """What `name` and the options mean. Raises as named_registry."""
     aws = load_config()
     registry = named_registry(broker, name, profile=profile, region=region)
     host = host_of(name) if _is_host(name, aws) else registry.host
     # Whoever names a registry by a profile means that one of all that are for the account.
-    return Meant(registry, host, profile or (name if name in aws.profiles else ""))
+    return Target(registry, host, profile or (name if name in aws.profiles else ""))
 
 
-def the_one_meant(
+def resolve_target(
     broker: Broker, names: Iterable[str], hosts: Iterable[str] = (), *, profile: str, region: str
-) -> Meant:
+) -> Target:
     """What all of `names`, and of `hosts` in front of repositories, mean: "" where none is named.
 
     Raises BadInput for several, and where it is unsaid whose a repository without a host is; else
@@ -162,10 +164,10 @@ def the_one_meant(
     if not names and "" in hosts and any(hosts):
         raise BadInput(
             f"{next(filter(None, hosts))} stands before one name, and nothing before another",
-            mend="write HOST/NAME for each, or add --registry",
+            hint="write HOST/NAME for each, or add --registry",
         )
     every = list(dict.fromkeys([*filter(None, hosts), *names])) or [""]
-    found = [meant(broker, name, profile=profile, region=region) for name in every]
+    found = [resolve_one_target(broker, name, profile=profile, region=region) for name in every]
     if len({one.registry.host for one in found}) > 1:
         raise BadInput(f"one registry at a time, and not {' and '.join(every)}")
     return next((one for one in found if one.profile), found[0])
@@ -178,11 +180,11 @@ def open_registry(
 
     Raises BadInput as the_one_meant, and for ECR Public; else as Broker.ask_as_selected.
     """
-    found = the_one_meant(Broker(), [registry], hosts, profile=profile, region=region)
+    found = resolve_target(Broker(), [registry], hosts, profile=profile, region=region)
     if found.registry.public:
         raise BadInput(
             "ECR Public has an API of its own, which ecr-py does not speak",
-            mend="use `aws ecr-public --region us-east-1`",
+            hint="use `aws ecr-public --region us-east-1`",
             registry=found.host,
         )
     from docker_credential_ecr_py.aws.repositories import connect
@@ -222,10 +224,10 @@ def _is_host(name: str, aws: AwsConfig) -> bool:
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     values = aws.profiles.get(name)
     if values is None:
-        mend = "" if aws.profiles else LOG_IN_FIRST
+        hint = "" if aws.profiles else LOG_IN_FIRST
         what = f"AWS_PROFILE={name}: that" if name == os.environ.get("AWS_PROFILE") else name
         raise BadInput(
-            f"{what} is no profile in {aws.source}{nearest(name, aws.profiles)}", mend=mend
+            f"{what} is no profile in {aws.source}{nearest(name, aws.profiles)}", hint=hint
         )
     accounts = accounts_of(values)
     if len(accounts) != 1:

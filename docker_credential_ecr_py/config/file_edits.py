@@ -82,7 +82,7 @@ def alone() -> Iterator[None]:
             make_private_folder(folder)
     with locked(folder and folder / "lock", wait=_PATIENCE) as lock:
         if lock is None:
-            raise EcrPyError("another `ecr-py configure` is at work", mend="try again")
+            raise EcrPyError("another `ecr-py configure` is at work", hint="try again")
         yield
 
 

@@ -24,13 +24,13 @@ from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.discovery import LOCK, hold_lock
 from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.memory import Records
-from docker_credential_ecr_py.daemon.notified_sessions import TOLD, Told
+from docker_credential_ecr_py.daemon.notified_sessions import TOLD, NotifiedSessions
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
-from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Keeper
+from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Scheduler
 from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
 from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
 from docker_credential_ecr_py.errors import EcrPyError, NotEcr
-from docker_credential_ecr_py.hardening import keep_to_ourselves
+from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import open_lock
@@ -58,7 +58,7 @@ class Daemon:
         self._server = Server(self._selector, self._serve)
         self._workers = Workers(self._selector)
         self._watchdog = systemd.Watchdog(environ)
-        self._logins = Logins(self._workers, self._later, self._look_now)
+        self._logins = Logins(self._workers, self._later, self._wake_scheduler)
         cache = paths.cache_folder()
         root = os.fsencode(cache) if cache else None
         self._boundary = Boundary(environ, root)
@@ -73,25 +73,25 @@ class Daemon:
         self._settings, self._docker = Settings(), DockerConfig()
         self._named: set[str] = set()
         folder = record.runtime_folder(paths.as_bytes(environ))
-        self._keeper = Keeper(
+        self._scheduler = Scheduler(
             self._records,
             self._start,
             self._tell_person,
             self._boundary,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
-            told=Told(Path(os.fsdecode(folder)) / TOLD if folder else None),
+            told=NotifiedSessions(Path(os.fsdecode(folder)) / TOLD if folder else None),
         )
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
-        keep_to_ourselves()
+        forbid_dumps_of_children()
         _allow_many_files()
         socket_path = record.socket_path(paths.as_bytes(self._environ))
         if socket_path is None:
             raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
         if why := paths.why_root_runs_no_daemon(self._environ):
-            raise CannotRun(why, mend="run it as that user")
+            raise CannotRun(why, hint="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
             passed = systemd.passed_sockets(self._environ)
             for listener in passed:
@@ -126,7 +126,7 @@ class Daemon:
         timers = [
             self._server.expire(),
             self._workers.expire(),
-            self._ring(),
+            self._run_timers(),
             self._watchdog.feed(),
         ]
         waits = [self._next_look - now, *timers]
@@ -144,7 +144,7 @@ class Daemon:
         try:
             self._look_at_files()
             self._records.drop_old(time.time())
-            return self._keeper.turn()
+            return self._scheduler.turn()
         except Exception:
             # A file that nobody has thought of must not keep the daemon from running.
             log.exception("unexpected")
@@ -200,7 +200,7 @@ class Daemon:
             "pid": os.getpid(),
             "began": self._began,
             "store": self._settings.store,
-            **self._keeper.status(),
+            **self._scheduler.status(),
         }
 
     def _look_at_files(self) -> None:
@@ -217,13 +217,13 @@ class Daemon:
         if store not in (before, "memory"):
             self._records.clear()
         if store == "keyring" and (began or before != store):
-            self._keeper.unseal()
+            self._scheduler.unseal()
         with _logged():
             self._docker = load_docker_config(paths.docker_config_file(self._environ))
         hosts = (*self._docker.ours, *self._settings.profiles, *self._settings.aliases)
-        self._named = {host for host in hosts if store != "none" and self._is_one(host)}
+        self._named = {host for host in hosts if store != "none" and self._is_ecr_registry(host)}
 
-    def _is_one(self, host: str) -> bool:
+    def _is_ecr_registry(self, host: str) -> bool:
         """A registry that a credential could be kept for; no glob, nor one that needs none."""
         try:
             return not self._settings.registry_for(host).public
@@ -235,7 +235,7 @@ class Daemon:
     ) -> None:
         def ended(result: Report) -> None:
             ends(result)
-            self._look_now()
+            self._wake_scheduler()
 
         self._workers.start(Worker(job, environ, ended))
 
@@ -266,12 +266,12 @@ class Daemon:
 
     def _logged_in(self, result: Report) -> None:
         log.info("login from the notification: %s", result)
-        self._look_now()
+        self._wake_scheduler()
 
     def _later(self, seconds: float, what: Callable[[], None]) -> None:
         self._timers.append((time.monotonic() + seconds, what))
 
-    def _ring(self) -> float | None:
+    def _run_timers(self) -> float | None:
         now = time.monotonic()
         due = [what for when, what in self._timers if when <= now]
         self._timers = [timer for timer in self._timers if timer[0] > now]
@@ -296,9 +296,9 @@ class Daemon:
 
     def _read_again(self, number: int = 0, frame: FrameType | None = None) -> None:
         self._reload = True
-        self._look_now()
+        self._wake_scheduler()
 
-    def _look_now(self) -> None:
+    def _wake_scheduler(self) -> None:
         """The keeper's next turn is at once."""
         self._next_look = 0.0
 
@@ -340,7 +340,7 @@ def _opened_lock(path: Path) -> int:
                 return file
         except BlockingIOError:
             os.close(file)
-            raise CannotRun("a daemon runs already", mend="see `ecr-py daemon status`") from None
+            raise CannotRun("a daemon runs already", hint="see `ecr-py daemon status`") from None
         except FileNotFoundError:
             pass
         except OSError as error:

@@ -99,11 +99,11 @@ def end_daemon(environ: Mapping[str, str]) -> bool:
     if pid is None:
         return False
     if pid == 0:
-        raise EcrPyError("the daemon runs in another container", mend="stop it there")
+        raise EcrPyError("the daemon runs in another container", hint="stop it there")
     for number, limit in ((signal.SIGTERM, END), (_KILL, KILLED)):
         if not _send(pid, number, environ) or _wait_for_end(pid, environ, limit):
             return True
-    raise EcrPyError(f"the daemon (pid {pid}) does not end", mend=f"run `kill -KILL {pid}`")
+    raise EcrPyError(f"the daemon (pid {pid}) does not end", hint=f"run `kill -KILL {pid}`")
 
 
 def lock_holder(environ: Mapping[str, str]) -> int | None:

@@ -77,7 +77,7 @@ class Logins:
     def _ended(self, session: str, result: Report) -> None:
         login = self._running.pop(session)
         if "died" in result:
-            result = {"result": EcrPyError(f"the login broke off: {result['died']}").as_note()}
+            result = {"result": EcrPyError(f"the login broke off: {result['died']}").to_dict()}
         for client in login.waiting:
             client.gone = lambda: None
             client.answer(json.dumps(result).encode() + b"\n")

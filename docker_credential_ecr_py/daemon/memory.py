@@ -9,7 +9,7 @@ from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.hardening import give_back_memory
 from docker_credential_ecr_py.store import daemon_client, record
-from docker_credential_ecr_py.store.file_backend import HALF_WRITTEN, QUIETLY
+from docker_credential_ecr_py.store.file_backend import NO_ATIME, TEMP_SUFFIX
 from docker_credential_ecr_py.store.record_store import CREDENTIALS, SELECTIONS
 
 # A client may write as much as it likes: what was used least recently goes.
@@ -68,7 +68,7 @@ class Records:
         self._use(record.credential_name(found.key))
         renew = found.ageing and self._client_renews(name, found.key, here)
         state = daemon_client.RENEW if renew else daemon_client.KEPT_FRESH
-        return b"\0".join([state, *conditions, found.answer or daemon_client.NOBODY])
+        return b"\0".join([state, *conditions, found.answer or daemon_client.NO_CREDENTIALS])
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         fields = self._memory.get(name)
@@ -132,7 +132,7 @@ class Records:
             for file in os.scandir(folder):
                 name = SELECTIONS + file.name
                 # Others may be at it: what is listed may have its name, or be gone, by now.
-                if name.endswith(HALF_WRITTEN):
+                if name.endswith(TEMP_SUFFIX):
                     continue
                 with suppress(FileNotFoundError):
                     seen = file.stat(follow_symlinks=False)
@@ -143,7 +143,7 @@ class Records:
     def selection(self, name: bytes) -> list[bytes] | None:
         """A selection's fields, whether or not it still holds."""
         fields = self._memory.get(name)
-        return fields or self._from_disk(name, record.SELECTION, QUIETLY)
+        return fields or self._from_disk(name, record.SELECTION, NO_ATIME)
 
     def times(self, key: bytes, sealed: bytes) -> tuple[int, int, int, int] | None:
         """When a credential was issued, ages, is spent and ends; sealed ones say so in clear."""
@@ -152,7 +152,7 @@ class Records:
         if fields is not None and not self.holds(fields[8:]):
             fields = None
         for kind in (record.CREDENTIAL, sealed):
-            fields = fields or self._from_disk(name, kind, QUIETLY)
+            fields = fields or self._from_disk(name, kind, NO_ATIME)
         return _times(fields) if fields else None
 
     def drop_old(self, now: float) -> None:

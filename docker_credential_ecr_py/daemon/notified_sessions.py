@@ -15,7 +15,7 @@ from docker_credential_ecr_py.log import log
 TOLD = "told.json"
 
 
-class Told:
+class NotifiedSessions:
     """`file` holds token files, each with the end that was told, in seconds since the epoch.
 
     If it cannot be read or written, what was told is known until the daemon ends.

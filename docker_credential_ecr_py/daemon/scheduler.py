@@ -16,16 +16,16 @@ from typing import Any
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.machine import machine_salt, network_stamp
 from docker_credential_ecr_py.daemon.memory import UNUSED, Records
-from docker_credential_ecr_py.daemon.notified_sessions import Told
+from docker_credential_ecr_py.daemon.notified_sessions import NotifiedSessions
 from docker_credential_ecr_py.daemon.outages import Outage, Outages
 from docker_credential_ecr_py.daemon.worker_pool import Report
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, Unreachable, revived
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, Unreachable, error_from_dict
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.sso.token_cache import Token, read_token
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.record_store import selection_of
 from docker_credential_ecr_py.store.sealed_backend import SEALED
-from docker_credential_ecr_py.store.store import Remembered
+from docker_credential_ecr_py.store.store import StoredSelection
 
 # Seconds.
 LONGEST_SLEEP = 60.0
@@ -91,7 +91,7 @@ class _Known:
     """
 
     name: str
-    selection: Remembered
+    selection: StoredSelection
     context: bytes
     used: float
     environ: Mapping[str, str] | None
@@ -127,7 +127,7 @@ class _Known:
 
 
 @dataclass
-class Keeper:
+class Scheduler:
     """`named` are the hosts that settings and docker's config name; `watched` their files."""
 
     records: Records
@@ -137,7 +137,7 @@ class Keeper:
     named: Callable[[], Iterable[str]]
     watched: list[bytes]
     clock: Callable[[], float] = time.time
-    told: Told = field(default_factory=lambda: Told(None))
+    told: NotifiedSessions = field(default_factory=lambda: NotifiedSessions(None))
     salt: bytes = field(default_factory=machine_salt)
     network: Callable[[], bytes] = network_stamp
     _outages: Outages = field(default_factory=Outages)
@@ -222,7 +222,9 @@ class Keeper:
                 found.append(self._as_known(os.fsdecode(name), selection, fields[2], used))
         return found
 
-    def _as_known(self, name: str, selection: Remembered, context: bytes, used: float) -> _Known:
+    def _as_known(
+        self, name: str, selection: StoredSelection, context: bytes, used: float
+    ) -> _Known:
         environ = self.boundary.environment(context)
         conditions = selection.conditions
         own = environ is not None and all(map(self.boundary.owns, conditions))
@@ -375,13 +377,13 @@ class Keeper:
         return zlib.crc32(self.salt + name.encode(errors="surrogateescape")) / 2**32
 
     def _unknown(self, host: str) -> _Known:
-        selection = Remembered(host, "", {}, {})
+        selection = StoredSelection(host, "", {}, {})
         return _Known(host, selection, b"", 0.0, self.boundary.own_environment, {})
 
 
 def _token(path: bytes) -> Token | None:
     """Without waiting for one that is being written: the next look is soon enough."""
-    return read_token(Path(os.fsdecode(path)), more_looks=0)
+    return read_token(Path(os.fsdecode(path)), retries=0)
 
 
 def _places(what: str, one: _Known | None) -> frozenset[str]:
@@ -398,4 +400,4 @@ def _error_in(report: Report) -> EcrPyError | None:
     if "died" in report:
         return EcrPyError(f"a worker died: {report['died']}")
     note = report["result"]
-    return revived(note) if isinstance(note, dict) else None
+    return error_from_dict(note) if isinstance(note, dict) else None

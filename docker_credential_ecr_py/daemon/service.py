@@ -168,7 +168,7 @@ def _check_values(values: Mapping[str, str]) -> None:
             what = "a byte that is not UTF-8" if is_byte else f"the character U+{ord(wrong):04X}"
             raise CannotInstall(
                 f"{name} holds {what}, which the file of a service cannot hold",
-                mend="change it, and install again",
+                hint="change it, and install again",
             )
 
 
@@ -194,7 +194,7 @@ def check_systemd() -> None:
     except CannotInstall as error:
         raise CannotInstall(
             f"systemd runs no services for you here ({error.what})",
-            mend="run `ecr-py daemon start`, from ~/.profile to have it always",
+            hint="run `ecr-py daemon start`, from ~/.profile to have it always",
         ) from None
 
 

@@ -23,7 +23,7 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
-from docker_credential_ecr_py.hardening import keep_to_ourselves
+from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.selection import SsoSession
@@ -38,17 +38,17 @@ _LIMIT = 10
 
 
 def main() -> None:
-    keep_to_ourselves()
+    forbid_dumps_of_children()
     start_log(paths.log_file(), os.environ)
     job = json.loads(sys.argv[1])
     try:
         _JOBS[job.pop("do")](**job)
     except EcrPyError as error:
         log.warning("%s", error)
-        report({"result": error.as_note()})
+        report({"result": error.to_dict()})
     except Exception as error:
         log.exception("unexpected")
-        report({"result": EcrPyError(f"unexpected {type(error).__name__}").as_note()})
+        report({"result": EcrPyError(f"unexpected {type(error).__name__}").to_dict()})
     else:
         report({"result": None})
     # A thread that hangs in a name lookup would keep the interpreter from ending.
@@ -91,7 +91,7 @@ def log_in(host: str, limit: float) -> None:
         os.environ.update(_display())
     broker = Broker()
     session = broker.select(host).identity.sso
-    browser = broker.person.browser
+    browser = broker.user.browser
     if browser is None:
         raise LoginNeeded("the daemon knows no way to a browser")
     if session is not None:

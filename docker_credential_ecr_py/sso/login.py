@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from docker_credential_ecr_py.aws.session import tail
+from docker_credential_ecr_py.aws.session import first_line
 from docker_credential_ecr_py.errors import BadAnswer, EcrPyError, LoginExpired, LoginRefused
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.oidc import (
@@ -74,7 +74,7 @@ class Login:
                 redirect.finish("The portal did not accept the login")
                 if isinstance(error, UnknownRegistration):
                     _register(session, oidc, files, CODE_GRANT)
-                    raise EcrPyError(error.what, mend="log in once more") from None
+                    raise EcrPyError(error.what, hint="log in once more") from None
                 raise
             redirect.finish()
             return token
@@ -159,7 +159,7 @@ def _authorize_address(
 def _check_address(address: str, endpoint: str) -> None:
     """Raises BadAnswer: what a browser must not open is not shown to the person either."""
     if not may_be_opened(address, endpoint):
-        shown = tail(repr(address).partition("?")[0])
+        shown = first_line(repr(address).partition("?")[0])
         raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// page")
 
 

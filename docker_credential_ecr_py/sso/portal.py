@@ -14,8 +14,8 @@ import botocore.exceptions as aws_errors
 from docker_credential_ecr_py.aws.session import (
     MALFORMED,
     AnonymousSession,
+    first_line,
     network_error,
-    tail,
     unsigned_client,
 )
 from docker_credential_ecr_py.errors import BadAnswer
@@ -106,7 +106,7 @@ def _pages(
 def _checked(name: object, rule: re.Pattern[str], what: str) -> str:
     """Raises BadAnswer for a name that is not one by AWS's rules."""
     if not isinstance(name, str) or not rule.fullmatch(name):
-        raise BadAnswer(f"the portal names {tail(repr(name))}, which cannot be an AWS {what}")
+        raise BadAnswer(f"the portal names {first_line(repr(name))}, which cannot be an AWS {what}")
     return name
 
 

@@ -34,7 +34,7 @@ class LeftToDaemon(KeyboardInterrupt):
     """The person has left a login that the daemon goes on with, for others who wait for it."""
 
 
-class Way(Protocol):
+class LoginMethod(Protocol):
     """A way to log in: login.Login, or shared.SharedLogin."""
 
     def run(self, session: SsoSession, files: SsoFiles) -> Token:
@@ -53,7 +53,7 @@ class Sessions:
         files: SsoFiles,
         lock_folder: Path | None,
         *,
-        login: Callable[[], Way | None],
+        login: Callable[[], LoginMethod | None],
         limit: float,
         clock: Callable[[], float] = time.time,
         waits: Callable[[], None] = lambda: None,
@@ -81,7 +81,7 @@ class Sessions:
             token = self.files.token(session)
             if token is not None and self._good(token, rejected):
                 return token
-            failure = lock.failure_of_the_last()
+            failure = lock.previous_failure()
             if failure and not (isinstance(failure, LoginNeeded) and self._login()):
                 raise failure
             refusal = _refusal(lock)
@@ -91,9 +91,9 @@ class Sessions:
                 raise _refused(session, error.what) from None
             except EcrPyError as error:
                 if refusal is None:
-                    lock.leave(error)
+                    lock.record_failure(error)
                 raise
-            lock.leave(None)
+            lock.record_failure(None)
             return token
 
     def refresh(self, session: SsoSession) -> None:
@@ -123,7 +123,7 @@ class Sessions:
         token = self.files.token(session)
         return token if token is not None and self._alive(token) else None
 
-    def log_in(self, session: SsoSession, login: Way, *, force: bool = False) -> Token:
+    def log_in(self, session: SsoSession, login: LoginMethod, *, force: bool = False) -> Token:
         """A new token by a login; the one there is, if it is alive, unless `force`.
 
         A person asks for it: what was refused before is forgotten. Raises as Login.run.
@@ -133,7 +133,7 @@ class Sessions:
                 raise login_needed(session)
             if not force and (alive := self.alive(session)):
                 return alive
-            lock.leave(None)
+            lock.record_failure(None)
             return self._by_login(session, login, lock)
 
     def drop(self, session: SsoSession) -> tuple[bool, Token | None]:
@@ -177,16 +177,16 @@ class Sessions:
         log.info("%s: a person is asked to log in", session.start_url)
         return self._by_login(session, login, lock)
 
-    def _by_login(self, session: SsoSession, login: Way, lock: Lock) -> Token:
+    def _by_login(self, session: SsoSession, login: LoginMethod, lock: Lock) -> Token:
         try:
             token = login.run(session, self.files)
         except LoginRefused as error:
-            lock.leave(_refused(session, error.what))
+            lock.record_failure(_refused(session, error.what))
             raise
         except LeftToDaemon:
             raise
         except KeyboardInterrupt:
-            lock.leave(_refused(session, "the login was given up"))
+            lock.record_failure(_refused(session, "the login was given up"))
             raise
         self.files.keep_token(session, token)
         return token
@@ -241,17 +241,17 @@ class Sessions:
 
 
 def login_needed(session: SsoSession) -> LoginNeeded:
-    return LoginNeeded("the SSO session has ended or never began", mend=f"run {_command(session)}")
+    return LoginNeeded("the SSO session has ended or never began", hint=f"run {_command(session)}")
 
 
 def _refusal(lock: Lock) -> LoginRefused | None:
     """The refusal that still counts."""
-    failure = lock.failure_within(_REFUSED_FOR)
+    failure = lock.recent_failure(_REFUSED_FOR)
     return failure if isinstance(failure, LoginRefused) else None
 
 
 def _refused(session: SsoSession, what: str) -> LoginRefused:
-    return LoginRefused(what, mend=f"run {_command(session)}, or try again in a minute")
+    return LoginRefused(what, hint=f"run {_command(session)}, or try again in a minute")
 
 
 def _command(session: SsoSession) -> str:

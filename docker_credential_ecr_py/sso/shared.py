@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.errors import LoginExpired, Unreachable, revived
+from docker_credential_ecr_py.errors import LoginExpired, Unreachable, error_from_dict
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.prompt import Prompt
@@ -67,7 +67,7 @@ class SharedLogin:
                         self._show(Prompt(**prompt), opened, opens=report["opens"])
                     elif "result" in report:
                         if error := report["result"]:
-                            raise revived(dict(error))
+                            raise error_from_dict(dict(error))
                         return files.token(session)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # a daemon that talks nonsense is none

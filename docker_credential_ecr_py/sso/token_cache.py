@@ -23,7 +23,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
 # An expiry this near is as good as past: the work that the token is for must fit in.
 REGISTRATION_MARGIN = 15 * 60
-_MORE_LOOKS, _BETWEEN_LOOKS = 4, 0.05
+_RETRIES, _RETRY_PAUSE = 4, 0.05
 
 
 class UnwritableSsoCache(EcrPyError):
@@ -169,20 +169,20 @@ class SsoFiles:
 
 
 def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
-    mend = f"remove {path}" if os.path.isdir(path) else advice(error, path.parent)[1]
-    return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", mend=mend)
+    hint = f"remove {path}" if os.path.isdir(path) else advice(error, path.parent)[1]
+    return UnwritableSsoCache(f"{path} cannot be written: {error.strerror}", hint=hint)
 
 
-def read_token(path: Path, *, more_looks: int = _MORE_LOOKS) -> Token | None:
+def read_token(path: Path, *, retries: int = _RETRIES) -> Token | None:
     """The token in a file, live or not; None where there is none that can be read.
 
     botocore writes in place: what is not whole yet is looked at again.
     """
     found = _read(path)
-    for _ in range(more_looks):
+    for _ in range(retries):
         if found or not os.path.isfile(path):
             break
-        time.sleep(_BETWEEN_LOOKS)
+        time.sleep(_RETRY_PAUSE)
         found = _read(path)
     try:
         return Token(

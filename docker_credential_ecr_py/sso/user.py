@@ -22,7 +22,7 @@ _PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
 
-class Person:
+class User:
     """Whoever sits at this machine, if somebody does and may be asked."""
 
     def __init__(self, environ: Mapping[str, str], *, may_be_asked: bool) -> None:

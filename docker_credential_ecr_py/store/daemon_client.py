@@ -25,7 +25,7 @@ _FIRST_LOOK, _LOOK_EVERY = 0.05, 0.2
 _ENOUGH_TICKS = 10
 _RETRY_PAUSE = 0.005
 # What the daemon answers if it knows that a host has no credentials.
-NOBODY = b"-\n"
+NO_CREDENTIALS = b"-\n"
 # The first field of an answer to `get`: whether the daemon keeps the credential fresh.
 KEPT_FRESH, RENEW = b"kept", b"renew"
 _LOCAL_PEERCRED = 1  # macOS, sys/un.h
@@ -62,7 +62,7 @@ def hit(path: bytes, server_url: bytes, here: bytes) -> Hit | None:
     document = conditions.pop() if conditions else b""
     start = b'{"ServerURL":"%b","Username":' % server_url
     whole = document.startswith(start) and document.endswith(b'"}\n')
-    if state not in (KEPT_FRESH, RENEW) or not (whole or document == NOBODY):
+    if state not in (KEPT_FRESH, RENEW) or not (whole or document == NO_CREDENTIALS):
         return None
     return Hit(document, state == RENEW) if record.holds(conditions) else None
 

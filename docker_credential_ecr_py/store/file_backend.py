@@ -21,20 +21,20 @@ _KEPT_SPENT = 86400
 _SWEEP_EVERY = 86400
 _SWEPT = ".swept"
 # How write_whole names what it is at, and how many seconds later nobody is at it any more.
-HALF_WRITTEN = b".new"
+TEMP_SUFFIX = b".new"
 _AT_WORK = 60
 # When a selection was last read tells the daemon when it was last used, so that whoever merely
 # looks does not count.
-QUIETLY = getattr(os, "O_NOATIME", 0)
+NO_ATIME = getattr(os, "O_NOATIME", 0)
 
 
 class FileStore(RecordStore):
     def __init__(self, root: Path, environ: Mapping[bytes, bytes]) -> None:
-        files = FileShelf(root)
+        files = FileBackend(root)
         super().__init__(files, environ, files.locks)
 
 
-class FileShelf:
+class FileBackend:
     """`kinds` are the kinds of credentials that are of use here; others are swept away."""
 
     def __init__(self, root: Path, kinds: tuple[bytes, ...] = (record.CREDENTIAL,)) -> None:
@@ -46,7 +46,7 @@ class FileShelf:
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         if not self._is_sound(_folder_of(name)):
             return None
-        return record.read(self.path(name), kind, QUIETLY)
+        return record.read(self.path(name), kind, NO_ATIME)
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
         try:
@@ -69,7 +69,7 @@ class FileShelf:
         """The records under SELECTIONS or CREDENTIALS."""
         with suppress(OSError), self._opened(_folder_of(folder)) as opened:
             names = map(os.fsencode, opened.names())
-            return [folder + name for name in names if not name.endswith(HALF_WRITTEN)]
+            return [folder + name for name in names if not name.endswith(TEMP_SUFFIX)]
         return []
 
     def wipe(self) -> None:
@@ -84,10 +84,10 @@ class FileShelf:
         for name in map(_folder_of, (CREDENTIALS, SELECTIONS)):
             with suppress(OSError), self._opened(name) as folder:
                 for file in folder.names():
-                    if os.fsencode(file).endswith(HALF_WRITTEN):
+                    if os.fsencode(file).endswith(TEMP_SUFFIX):
                         self._drop_if_useless(folder, file, now)
 
-    def why_not(self) -> tuple[str, str]:
+    def write_problem(self) -> tuple[str, str]:
         """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
         try:
             self._make_folders()
@@ -158,7 +158,7 @@ class FileShelf:
 
     def _useless(self, folder: Folder, file: str, now: float) -> bool:
         found = folder.stat(file)
-        if os.fsencode(file).endswith(HALF_WRITTEN):
+        if os.fsencode(file).endswith(TEMP_SUFFIX):
             return now - found.st_mtime > _AT_WORK
         if os.path.basename(folder.path) != "credentials":
             return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from docker_credential_ecr_py.errors import EcrPyError, revived
+from docker_credential_ecr_py.errors import EcrPyError, error_from_dict
 
 if sys.platform == "win32":
     import msvcrt
@@ -48,14 +48,14 @@ class Lock:
     file: int | None = None
     waited_since: float | None = None
 
-    def failure_of_the_last(self) -> EcrPyError | None:
+    def previous_failure(self) -> EcrPyError | None:
         """Why the holder that we waited for failed; None if it did not, or there was none."""
         if self.waited_since is None:
             return None
         at, error = self._note()
         return error if self.waited_since <= at <= time.time() else None
 
-    def failure_within(self, seconds: float) -> EcrPyError | None:
+    def recent_failure(self, seconds: float) -> EcrPyError | None:
         """Why the last holder failed, if that was at most so many seconds ago.
 
         None for a note of the future: the clock was set back.
@@ -69,18 +69,18 @@ class Lock:
             return 0.0, None
         try:
             note = json.loads(os.pread(self.file, 8192, 0))
-            return float(note["at"]), revived(note["error"])
+            return float(note["at"]), error_from_dict(note["error"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
             return 0.0, None
 
-    def leave(self, error: EcrPyError | None) -> None:
+    def record_failure(self, error: EcrPyError | None) -> None:
         """Tells those who wait why this holder failed, or that it did not."""
         if self.file is None:
             return
         with suppress(OSError):
             os.ftruncate(self.file, 0)
             if error is not None:
-                note = {"at": time.time(), "error": error.as_note()}
+                note = {"at": time.time(), "error": error.to_dict()}
                 os.pwrite(self.file, json.dumps(note).encode(), 0)
 
     def pause(self, seconds: float) -> None:

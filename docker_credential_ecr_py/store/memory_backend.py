@@ -7,28 +7,28 @@ from pathlib import Path
 from docker_credential_ecr_py.atomic_file import make_private_folder
 from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.store import daemon_client, record
-from docker_credential_ecr_py.store.file_backend import FileShelf
+from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS, SELECTIONS, RecordStore
 
 
 class MemoryStore(RecordStore):
     """`files` is what another store may have left, or None."""
 
-    def __init__(self, environ: Mapping[bytes, bytes], files: FileShelf | None) -> None:
-        self._memory = MemoryShelf(environ, files)
+    def __init__(self, environ: Mapping[bytes, bytes], files: FileBackend | None) -> None:
+        self._memory = MemoryBackend(environ, files)
         super().__init__(self._memory, environ, self._memory.locks)
 
-    def take_over(self) -> None:
-        self._memory.take_over()
+    def take_over_leftovers(self) -> None:
+        self._memory.take_over_leftovers()
 
 
-class MemoryShelf:
+class MemoryBackend:
     """The daemon's memory. Where there is no daemon nothing is kept.
 
     What another store left in `files` is read until it is taken over.
     """
 
-    def __init__(self, environ: Mapping[bytes, bytes], files: FileShelf | None = None) -> None:
+    def __init__(self, environ: Mapping[bytes, bytes], files: FileBackend | None = None) -> None:
         self._folder = record.runtime_folder(environ)
         self._path = record.socket_path(environ)
         self._files = files
@@ -49,7 +49,7 @@ class MemoryShelf:
     def names(self, folder: bytes) -> list[bytes]:
         return (self._ask(b"names " + folder) or b"").splitlines()
 
-    def why_not(self) -> tuple[str, str]:
+    def write_problem(self) -> tuple[str, str]:
         if self._ask(b"names locks/") is None:
             return "no daemon answers", "run `ecr-py daemon start`"
         return "", ""
@@ -69,7 +69,7 @@ class MemoryShelf:
             return None
         return locks if record.is_private_folder(os.fsencode(locks)) else None
 
-    def take_over(self) -> None:
+    def take_over_leftovers(self) -> None:
         """Nothing stays on disk; what is in clear is given to the daemon first."""
         files = self._files
         if files is None:

@@ -14,12 +14,12 @@ from typing import Protocol
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import Lock, locked
-from docker_credential_ecr_py.store.store import Remembered
+from docker_credential_ecr_py.store.store import StoredSelection
 
 SELECTIONS, CREDENTIALS = b"selections/", b"credentials/"
 
 
-class Shelf(Protocol):
+class Backend(Protocol):
     """Never raises: what cannot be kept is asked for again."""
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
@@ -33,7 +33,7 @@ class Shelf(Protocol):
     def names(self, folder: bytes) -> list[bytes]:
         """The records under SELECTIONS or CREDENTIALS."""
 
-    def why_not(self) -> tuple[str, str]:
+    def write_problem(self) -> tuple[str, str]:
         """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
 
 
@@ -41,62 +41,62 @@ class RecordStore:
     """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
 
     def __init__(
-        self, shelf: Shelf, environ: Mapping[bytes, bytes], locks: Callable[[], Path | None]
+        self, backend: Backend, environ: Mapping[bytes, bytes], locks: Callable[[], Path | None]
     ) -> None:
-        self.shelf = shelf
+        self.backend = backend
         self._here = record.context(environ)
         self._locks = locks
         self._has_taken_over = False
 
     def load(self, key: str) -> Credential | None:
         name = key.encode()
-        fields = self.shelf.read(record.credential_name(name), record.CREDENTIAL)
+        fields = self.backend.read(record.credential_name(name), record.CREDENTIAL)
         return credential_of(fields) if fields and fields[1] == name else None
 
-    def take_over(self) -> None:
+    def take_over_leftovers(self) -> None:
         """As Store.take_over, where a store does not read what others write."""
 
     def save(self, key: str, credential: Credential) -> None:
         self._prepare_to_write()
-        self.shelf.write(record.credential_name(key.encode()), fields_of(key, credential))
+        self.backend.write(record.credential_name(key.encode()), fields_of(key, credential))
 
-    def remember(self, selection: Remembered, *, used: bool = True) -> None:
+    def save_selection(self, selection: StoredSelection, *, used: bool = True) -> None:
         name, fields = self._record_of(selection)
         self._prepare_to_write()
-        if used or self.shelf.read(name, record.SELECTION) != fields:
-            self.shelf.write(name, fields, used=used)
+        if used or self.backend.read(name, record.SELECTION) != fields:
+            self.backend.write(name, fields, used=used)
 
-    def remembers(self, selection: Remembered) -> bool:
+    def has_selection(self, selection: StoredSelection) -> bool:
         name, fields = self._record_of(selection)
-        return self.shelf.read(name, record.SELECTION) == fields
+        return self.backend.read(name, record.SELECTION) == fields
 
-    def why_not(self) -> tuple[str, str]:
-        return self.shelf.why_not()
+    def write_problem(self) -> tuple[str, str]:
+        return self.backend.write_problem()
 
     def forget(self, host: str) -> set[str]:
         start = SELECTIONS + host.encode() + b"~"
         return {key for _, key in self._forget(lambda name, fields: name.startswith(start))}
 
-    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+    def forget_by_file(self, file: bytes) -> set[tuple[str, str]]:
         return self._forget(lambda name, fields: file in fields[5::2])
 
     def forget_all(self) -> set[str]:
         self._prepare_to_write()
-        kept = set(self.shelf.names(CREDENTIALS))
+        kept = set(self.backend.names(CREDENTIALS))
         found = self._forget(lambda name, fields: True)
         for name in kept:
-            self.shelf.remove(name)
+            self.backend.remove(name)
         return {host for host, key in found if record.credential_name(key.encode()) in kept}
 
     def discard(self, key: str) -> None:
-        self.shelf.remove(record.credential_name(key.encode()))
+        self.backend.remove(record.credential_name(key.encode()))
 
-    def remembered(self) -> Iterator[Remembered]:
-        for name in sorted(self.shelf.names(SELECTIONS)):
+    def selections(self) -> Iterator[StoredSelection]:
+        for name in sorted(self.backend.names(SELECTIONS)):
             host = name.removeprefix(SELECTIONS).partition(b"~")[0]
             if name != record.selection_name(host, self._here):
                 continue
-            fields = record.selection_for(host, self._here, self.shelf.read, record.holds)
+            fields = record.selection_for(host, self._here, self.backend.read, record.holds)
             selection = fields and selection_of(fields)
             if selection:
                 yield selection
@@ -105,7 +105,7 @@ class RecordStore:
         folder = self._locks()
         return locked(folder / key if folder else None, wait=wait)
 
-    def _record_of(self, selection: Remembered) -> tuple[bytes, list[bytes]]:
+    def _record_of(self, selection: StoredSelection) -> tuple[bytes, list[bytes]]:
         """The name and the fields of a selection's record."""
         host = selection.host.encode()
         fields = [
@@ -122,18 +122,18 @@ class RecordStore:
     def _prepare_to_write(self) -> None:
         if not self._has_taken_over:
             self._has_taken_over = True
-            self.take_over()
+            self.take_over_leftovers()
 
     def _forget(self, unwanted: Callable[[bytes, list[bytes]], bool]) -> set[tuple[str, str]]:
         self._prepare_to_write()
         found = set()
-        for name in self.shelf.names(SELECTIONS):
-            fields = self.shelf.read(name, record.SELECTION) or []
+        for name in self.backend.names(SELECTIONS):
+            fields = self.backend.read(name, record.SELECTION) or []
             if not unwanted(name, fields):
                 continue
             if fields and fields[3]:
                 found.add((os.fsdecode(fields[1]), os.fsdecode(fields[3])))
-            self.shelf.remove(name)
+            self.backend.remove(name)
         return found
 
 
@@ -158,7 +158,7 @@ def credential_of(fields: list[bytes]) -> Credential | None:
     return Credential(username, secret, issued, renew_at, spent_at, expires)
 
 
-def selection_of(fields: list[bytes]) -> Remembered | None:
+def selection_of(fields: list[bytes]) -> StoredSelection | None:
     """The selection that a record's fields say, or None where they say none."""
     if not record.is_key(fields[3]):
         return None
@@ -167,7 +167,7 @@ def selection_of(fields: list[bytes]) -> Remembered | None:
         details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}
     except (ValueError, AttributeError, RecursionError):
         return None
-    return Remembered(os.fsdecode(fields[1]), os.fsdecode(fields[3]), conditions, details)
+    return StoredSelection(os.fsdecode(fields[1]), os.fsdecode(fields[3]), conditions, details)
 
 
 def _string(text: bytes) -> str:

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from docker_credential_ecr_py.atomic_file import make_private_folder
-from docker_credential_ecr_py.deadline import within
+from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.programs import drop_relative_folders
@@ -98,7 +98,7 @@ class Seal:
             if lock is None:
                 raise KeyringUnavailable(
                     "another process has been changing the sealing key for too long",
-                    mend="try again",
+                    hint="try again",
                 )
             self._key, self._others = None, None
             yield
@@ -158,7 +158,7 @@ class Seal:
             key = self._asked(make=make)
         except KeyringUnavailable as error:
             holds = _PAUSE if isinstance(error, _NoAnswer) else _SHARED
-            _leave(lock, {"at": time.time(), "holds": holds, "error": error.as_note()})
+            _leave(lock, {"at": time.time(), "holds": holds, "error": error.to_dict()})
             raise
         _leave(lock, {"at": time.time(), "holds": _SHARED})
         return key
@@ -204,7 +204,7 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
     too_late = _NoAnswer(f"the keyring gave no answer in {LIMIT} seconds")
     # Some backends print, and standard output is the protocol's.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        return within(LIMIT, lambda: _called(keyring, work), too_late)
+        return call_with_deadline(LIMIT, lambda: _called(keyring, work), too_late)
 
 
 def key_in(backend: Any, name: str) -> bytes:
@@ -264,7 +264,7 @@ def _fit(backend: Any) -> Any:
             return one
     raise KeyringUnavailable(
         "there is no keyring here",
-        mend="unlock one, or have `ecr-py config` set another store, or another fallback",
+        hint="unlock one, or have `ecr-py config` set another store, or another fallback",
     )
 
 
@@ -307,7 +307,7 @@ def _answers(note: dict[str, Any]) -> bool:
         return False
     error = note.get("error")
     if isinstance(error, dict):
-        raise KeyringUnavailable(str(error.get("what", "")), mend=str(error.get("mend", "")))
+        raise KeyringUnavailable(str(error.get("what", "")), hint=str(error.get("hint", "")))
     return True
 
 

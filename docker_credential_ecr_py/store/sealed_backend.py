@@ -12,9 +12,9 @@ from pathlib import Path
 
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.store import record
-from docker_credential_ecr_py.store.file_backend import FileShelf
+from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.lock import Lock
-from docker_credential_ecr_py.store.memory_backend import MemoryShelf
+from docker_credential_ecr_py.store.memory_backend import MemoryBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS, RecordStore
 from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
 
@@ -28,11 +28,11 @@ class SealedStore(RecordStore):
     def __init__(
         self, root: Path, environ: Mapping[bytes, bytes], says: Callable[[EcrPyError], None]
     ) -> None:
-        files = FileShelf(root, (SEALED,))
-        self._sealed = SealedShelf(files, Seal(root / "locks"), MemoryShelf(environ), says)
+        files = FileBackend(root, (SEALED,))
+        self._sealed = SealedBackend(files, Seal(root / "locks"), MemoryBackend(environ), says)
         super().__init__(self._sealed, environ, files.locks)
 
-    def take_over(self) -> None:
+    def take_over_leftovers(self) -> None:
         self._sealed.seal_what_is_clear()
 
     def open_all(self) -> None:
@@ -44,12 +44,12 @@ class SealedStore(RecordStore):
         return super().lock(key, wait=wait)
 
 
-class SealedShelf:
+class SealedBackend:
     def __init__(
         self,
-        files: FileShelf,
+        files: FileBackend,
         seal: Seal,
-        memory: MemoryShelf,
+        memory: MemoryBackend,
         says: Callable[[EcrPyError], None],
     ) -> None:
         self._files = files
@@ -100,8 +100,8 @@ class SealedShelf:
     def names(self, folder: bytes) -> list[bytes]:
         return self._files.names(folder)
 
-    def why_not(self) -> tuple[str, str]:
-        return self._files.why_not()
+    def write_problem(self) -> tuple[str, str]:
+        return self._files.write_problem()
 
     def open_all(self) -> None:
         """Reads each credential, so that the daemon has them. Raises KeyringUnavailable."""

@@ -10,7 +10,7 @@ from docker_credential_ecr_py.store.lock import Lock
 
 
 @dataclass(frozen=True)
-class Remembered:
+class StoredSelection:
     """Which credential answers for a host: `key` names it, or is "" where none ever does.
 
     `conditions` are paths and stamps, as record.holds takes them; `details` is for people.
@@ -29,19 +29,19 @@ class Store(Protocol):
 
     def save(self, key: str, credential: Credential) -> None: ...
 
-    def remember(self, selection: Remembered, *, used: bool = True) -> None:
+    def save_selection(self, selection: StoredSelection, *, used: bool = True) -> None:
         """`used` where a client asked; a renewal keeps what nobody asks for no longer alive."""
 
-    def remembers(self, selection: Remembered) -> bool:
+    def has_selection(self, selection: StoredSelection) -> bool:
         """Whether it is kept just so."""
 
-    def why_not(self) -> tuple[str, str]:
+    def write_problem(self) -> tuple[str, str]:
         """Why nothing can be kept now, and what to do; ("", "") if nothing speaks against it."""
 
     def forget(self, host: str) -> set[str]:
         """Drops the selections for a host, whoever asked; returns the keys that they named."""
 
-    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
+    def forget_by_file(self, file: bytes) -> set[tuple[str, str]]:
         """Likewise those that hold by a file: pairs of a host and the key that it named."""
 
     def forget_all(self) -> set[str]:
@@ -49,13 +49,13 @@ class Store(Protocol):
 
     def discard(self, key: str) -> None: ...
 
-    def remembered(self) -> Iterator[Remembered]:
+    def selections(self) -> Iterator[StoredSelection]:
         """The selections that hold in this environment."""
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         """As lock.locked."""
 
-    def take_over(self) -> None:
+    def take_over_leftovers(self) -> None:
         """Moves here what another store left on disk, or removes it.
 
         Every write does so first; no read does, for a setting may be tried out.
@@ -78,35 +78,35 @@ class NoStore:
         return None
 
     def save(self, key: str, credential: Credential) -> None:
-        self.take_over()
+        self.take_over_leftovers()
 
-    def remember(self, selection: Remembered, *, used: bool = True) -> None:
-        self.take_over()
+    def save_selection(self, selection: StoredSelection, *, used: bool = True) -> None:
+        self.take_over_leftovers()
 
-    def remembers(self, selection: Remembered) -> bool:
+    def has_selection(self, selection: StoredSelection) -> bool:
         return False
 
-    def why_not(self) -> tuple[str, str]:
+    def write_problem(self) -> tuple[str, str]:
         return "nothing is to be kept", "run `ecr-py config unset store`"
 
     def forget(self, host: str) -> set[str]:
-        self.take_over()
+        self.take_over_leftovers()
         return set()
 
-    def forget_what_came_from(self, file: bytes) -> set[tuple[str, str]]:
-        self.take_over()
+    def forget_by_file(self, file: bytes) -> set[tuple[str, str]]:
+        self.take_over_leftovers()
         return set()
 
     def forget_all(self) -> set[str]:
-        self.take_over()
+        self.take_over_leftovers()
         return set()
 
     def discard(self, key: str) -> None: ...
 
-    def remembered(self) -> Iterator[Remembered]:
+    def selections(self) -> Iterator[StoredSelection]:
         return iter(())
 
-    def take_over(self) -> None:
+    def take_over_leftovers(self) -> None:
         if self._leftovers is not None:
             self._leftovers.wipe()
 

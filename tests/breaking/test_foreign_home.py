@@ -347,7 +347,7 @@ def damage(home: Home, *paths: Path) -> None:
             os.chown(inside, 0, 0, follow_symlinks=False)
 
 
-def mend(home: Home, person: Person) -> list[str]:
+def hint(home: Home, person: Person) -> list[str]:
     """Runs what doctor says, as root. The lines that it had to say."""
     done = as_user(home, ECR_PY, "doctor")
     assert done.code == 1, done
@@ -371,7 +371,7 @@ def test_doctor_names_what_root_left_and_the_command_that_mends_it(
         home.path / ".docker" / "config.json",
     )
     (home.path / ".docker" / "config.json").chmod(0o600)
-    wrong = mend(home, person)
+    wrong = hint(home, person)
     named = " ".join(wrong)
     for path in (token, home.path / ".cache", home.path / ".local"):
         assert str(path) in named
@@ -386,7 +386,7 @@ def test_doctor_names_files_in_folders_that_are_right(home: Home, person: Person
     gets(home)
     [record] = (home.cache / "credentials").iterdir()
     damage(home, record)
-    [line] = mend(home, person)
+    [line] = hint(home, person)
     assert line.startswith("wrong   cache")
     assert str(record) in line
     assert as_user(home, ECR_PY, "doctor").code == 0

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.breaking.entries import HALF_LIFE, let_pass
-from tests.daemon.resident import ECR_PY, NOBODY, Resident, Residents, short_folder, use_store
+from tests.daemon.resident import (
+    ECR_PY,
+    NOBODY,
+    Resident,
+    Residents,
+    short_folder,
+    use_store,
+)
 from tests.home import DEV, Home, registry
 from tests.login.person import eventually
 from tests.programs import need, readable_python

@@ -77,7 +77,7 @@ def check_report(home: Home, pid: int, what: str) -> None:
     assert f"daemon  (pid {pid}) {what}: {HINT}" in ecr_py(home, "status").stdout
     assert json.loads(ecr_py(home, "status", "--json").stdout)["daemon"].startswith(f"(pid {pid})")
     found = doctor_says(home)
-    assert (found["state"], found["words"], found["mend"]) == ("note", said, HINT)
+    assert (found["state"], found["words"], found["hint"]) == ("note", said, HINT)
 
 
 def check_end(home: Home, resident: Resident, done: Done) -> None:

@@ -85,13 +85,13 @@ def test_under_wsl_over_ssh_there_is_none(windows: str) -> None:
 def test_nobody_is_there_in_ci(value: str, ci: bool) -> None:
     """Whatever desktop there is."""
     environ = {"CI": value, "DISPLAY": ":0"}
-    assert sso_person.Person(environ, may_be_asked=True).is_there != ci
-    assert not sso_person.Person(environ, may_be_asked=False).is_there
+    assert sso_person.User(environ, may_be_asked=True).is_there != ci
+    assert not sso_person.User(environ, may_be_asked=False).is_there
 
 
 @contextmanager
 def opened_by(person: Person, address: str) -> Iterator[None]:
-    browser = sso_person.Person(person.home.environment, may_be_asked=True).browser
+    browser = sso_person.User(person.home.environment, may_be_asked=True).browser
     assert browser is not None
     with browser(address):
         yield

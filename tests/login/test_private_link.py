@@ -329,7 +329,13 @@ def by_nobody(*command: str) -> str:
     python = "/usr/bin/python3"  # ours may be in a folder that is closed to others
     run = [python if one == sys.executable else one for one in command]
     done = subprocess.run(
-        [need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *run],
+        [
+            need("setpriv"),
+            f"--reuid={NOBODY}",
+            f"--regid={NOBODY}",
+            "--clear-groups",
+            *run,
+        ],
         capture_output=True,
         text=True,
         cwd="/",

@@ -90,7 +90,7 @@ def test_a_line_for_each(well: Person) -> None:
 def test_not_on_the_path_that_docker_has(well: Person) -> None:
     finding = not_ok(findings(well, code=1, PATH="/usr/bin:/bin"))
     assert finding.name == "executable"
-    assert f"ln -s {HELPER}" in finding.mend
+    assert f"ln -s {HELPER}" in finding.hint
 
 
 def test_another_version_before_ours(well: Person) -> None:
@@ -113,7 +113,7 @@ def test_one_that_does_not_run(well: Person) -> None:
 
 def test_docker_does_not_ask_us(well: Person) -> None:
     docker(well, {"credsStore": "desktop"})
-    assert not_ok(findings(well, code=1)).mend == "run `ecr-py configure`"
+    assert not_ok(findings(well, code=1)).hint == "run `ecr-py configure`"
     docker(well, {"credHelpers": {HOST: "ecr-py"}})
     assert registry(STAGE) in not_ok(findings(well)).words
     docker(well, {"credsStore": "ecr-py"})
@@ -161,7 +161,7 @@ def test_what_it_says_of_a_password_mends_it(well: Person) -> None:
     helpers = CONFIG["credHelpers"] | {elsewhere: "ecr-py"}
     file = docker(well, {"credHelpers": helpers, "auths": {elsewhere: {"auth": "eDp5"}}})
     [finding] = findings(well, code=1)["auths"]
-    assert finding.mend == "run `ecr-py configure --remove-auths`"
+    assert finding.hint == "run `ecr-py configure --remove-auths`"
     assert well.types("configure", "--remove-auths").code == 0
     assert json.loads(file.read_text())["auths"] == {}
     assert "auths" not in findings(well, code=1)
@@ -194,7 +194,7 @@ def test_a_profile_that_is_not_complete(well: Person) -> None:
 def test_nothing_at_all(person: Person) -> None:
     person.home.aws_config.unlink()
     found = findings(person, code=1)
-    assert "ecr-py login --start-url" in found["registries"][0].mend
+    assert "ecr-py login --start-url" in found["registries"][0].hint
 
 
 # Sessions and tokens
@@ -204,7 +204,7 @@ def test_a_session_that_has_ended_is_exit_3(well: Person) -> None:
     well.ends_session()
     finding = not_ok(findings(well, code=3))
     assert (finding.name, finding.state) == ("session", "log in")
-    assert finding.mend == "run `ecr-py login dev`"
+    assert finding.hint == "run `ecr-py login dev`"
 
 
 def test_a_session_that_the_portal_has_ended_is_exit_3(well: Person, aws: Aws) -> None:
@@ -326,7 +326,7 @@ def test_a_copy_with_passwords_that_is_open_is_closed(well: Person) -> None:
     backup.write_text("{}")
     backup.chmod(0o644)
     finding = not_ok(findings(well))
-    assert (finding.name, finding.mend) == ("backup", f"run `chmod 600 {backup}`")
+    assert (finding.name, finding.hint) == ("backup", f"run `chmod 600 {backup}`")
     assert "closed" in well.types("doctor", "--fix").stderr
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 

@@ -219,12 +219,12 @@ def test_aws_is_not_asked_again_at_once(world: World) -> None:
     assert [world.get() for _ in range(3)] == [first] * 3
     assert len(world.asked) == 2
     broker = world.broker()
-    (key,) = (selection.key for selection in broker.store.remembered())
+    (key,) = (selection.key for selection in broker.store.selections())
     with broker.store.lock(key, wait=0) as lock:
         assert lock is not None
-        assert lock.failure_within(60)
+        assert lock.recent_failure(60)
         assert lock.file is not None
-        note = json.dumps({"at": time.time() - 61, "error": Unreachable("x").as_note()})
+        note = json.dumps({"at": time.time() - 61, "error": Unreachable("x").to_dict()})
         os.pwrite(lock.file, note.encode().ljust(500), 0)
     world.fails = None
     assert world.get() != first
@@ -261,7 +261,7 @@ def test_no_renewal_while_another_is_at_it(world: World) -> None:
     world.get()
     world.now += 7 * HOUR
     broker = world.broker()
-    (key,) = (selection.key for selection in broker.store.remembered())
+    (key,) = (selection.key for selection in broker.store.selections())
     with broker.store.lock(key, wait=0):
         world.broker().renew(registry(DEV))
     assert len(world.asked) == 1
@@ -318,14 +318,14 @@ def test_without_a_store(world: World) -> None:
 def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
     with pytest.raises(NotEcr):
         world.get("docker.io")
-    (remembered,) = world.broker().store.remembered()
+    (remembered,) = world.broker().store.selections()
     assert (remembered.host, remembered.key) == ("docker.io", "")
     assert world.broker().answerable() == {}
     world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
-    assert list(world.broker().store.remembered()) == []
+    assert list(world.broker().store.selections()) == []
     with pytest.raises(NotEcr):
         world.get("quay.io")
-    assert list(world.broker().store.remembered()) == []
+    assert list(world.broker().store.selections()) == []
 
 
 def test_public_images_need_no_credentials(world: World) -> None:

@@ -73,7 +73,7 @@ def test_a_document_and_whether_it_is_to_be_renewed() -> None:
 def test_a_host_without_credentials() -> None:
     found = hit(b"kept\0-\n")
     assert found
-    assert found.document == daemon_client.NOBODY
+    assert found.document == daemon_client.NO_CREDENTIALS
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.store import record
-from docker_credential_ecr_py.store.file_backend import FileShelf, FileStore
-from docker_credential_ecr_py.store.store import NoStore, Remembered, Store
+from docker_credential_ecr_py.store.file_backend import FileBackend, FileStore
+from docker_credential_ecr_py.store.store import NoStore, Store, StoredSelection
 from tests.breaking.entries import write_sealed
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -36,8 +36,8 @@ def store(root: Path) -> FileStore:
     return FileStore(root, DEV)
 
 
-def remembered(host: str = HOST, key: str = "key") -> Remembered:
-    return Remembered(host, key, {b"/": record.PRESENT}, {"profile": "dev"})
+def remembered(host: str = HOST, key: str = "key") -> StoredSelection:
+    return StoredSelection(host, key, {b"/": record.PRESENT}, {"profile": "dev"})
 
 
 @in_one_folder
@@ -54,14 +54,14 @@ def test_a_selection_comes_back_as_it_was(
     store: FileStore, details: dict[str, str], conditions: int
 ) -> None:
     paths = [f"/nowhere/{n}\u00e9".encode() for n in range(conditions)]
-    selection = Remembered(HOST, "key", dict.fromkeys(paths, record.ABSENT), details)
-    store.remember(selection)
-    assert list(store.remembered()) == [selection]
+    selection = StoredSelection(HOST, "key", dict.fromkeys(paths, record.ABSENT), details)
+    store.save_selection(selection)
+    assert list(store.selections()) == [selection]
 
 
 def test_what_the_store_keeps_is_what_a_hit_reads(root: Path, store: FileStore) -> None:
     store.save("key", replace(CREDENTIAL, spent_at=2**40))
-    store.remember(remembered())
+    store.save_selection(remembered())
     hit = record.find(os.fsencode(root), HOST.encode(), DEV)
     assert hit is not None
     assert json.loads(hit.answer)["Secret"] == "password"
@@ -69,31 +69,31 @@ def test_what_the_store_keeps_is_what_a_hit_reads(root: Path, store: FileStore) 
 
 
 def test_a_selection_is_for_one_environment(root: Path, store: FileStore) -> None:
-    store.remember(remembered())
-    assert list(FileStore(root, STAGE).remembered()) == []
+    store.save_selection(remembered())
+    assert list(FileStore(root, STAGE).selections()) == []
 
 
 def test_a_selection_that_no_longer_holds_is_not_told(store: FileStore) -> None:
-    store.remember(Remembered(HOST, "key", {b"/nowhere": record.PRESENT}, {}))
-    assert list(store.remembered()) == []
+    store.save_selection(StoredSelection(HOST, "key", {b"/nowhere": record.PRESENT}, {}))
+    assert list(store.selections()) == []
 
 
 def test_forget_is_for_every_environment_and_one_host(root: Path, store: FileStore) -> None:
     other = FileStore(root, STAGE)
-    store.remember(remembered())
-    other.remember(remembered(key="stages"))
-    store.remember(remembered(OTHER, "others"))
+    store.save_selection(remembered())
+    other.save_selection(remembered(key="stages"))
+    store.save_selection(remembered(OTHER, "others"))
     assert store.forget(HOST) == {"key", "stages"}
-    assert [selection.host for selection in store.remembered()] == [OTHER]
-    assert list(other.remembered()) == []
+    assert [selection.host for selection in store.selections()] == [OTHER]
+    assert list(other.selections()) == []
     assert store.forget(HOST) == set()
 
 
 def test_forget_reads_no_glob(store: FileStore) -> None:
-    store.remember(remembered())
+    store.save_selection(remembered())
     assert store.forget("*") == set()
     assert store.forget("") == set()
-    assert len(list(store.remembered())) == 1
+    assert len(list(store.selections())) == 1
 
 
 def test_discard(store: FileStore) -> None:
@@ -105,7 +105,7 @@ def test_discard(store: FileStore) -> None:
 
 def test_only_the_owner_may_read(root: Path, store: FileStore) -> None:
     store.save("key", CREDENTIAL)
-    store.remember(remembered())
+    store.save_selection(remembered())
     with store.lock("key", wait=0):
         pass
     for path in [root, *root.rglob("*")]:
@@ -124,11 +124,11 @@ def test_where_nothing_can_be_kept_nothing_is_raised(tmp_path: Path) -> None:
     blocked.touch()
     store = FileStore(blocked / "store", DEV)
     store.save("key", CREDENTIAL)
-    store.remember(remembered())
+    store.save_selection(remembered())
     store.discard("key")
     assert store.load("key") is None
     assert store.forget(HOST) == set()
-    assert list(store.remembered()) == []
+    assert list(store.selections()) == []
     with store.lock("key", wait=0) as lock:
         assert lock is not None
 
@@ -158,7 +158,7 @@ def test_the_sweep_drops_what_is_of_no_use(root: Path, store: FileStore) -> None
 
 
 def test_the_sweep_leaves_a_selection_that_is_old_and_in_use(root: Path, store: FileStore) -> None:
-    store.remember(remembered())
+    store.save_selection(remembered())
     (path,) = (root / "selections").iterdir()
     used = path.stat().st_mtime
     os.utime(path, (used, used - 40 * 86400))
@@ -169,15 +169,15 @@ def test_the_sweep_leaves_a_selection_that_is_old_and_in_use(root: Path, store: 
 
 def test_what_is_half_written_is_no_record_and_goes_later(root: Path, store: FileStore) -> None:
     store.save("key", CREDENTIAL)
-    shelf = FileShelf(root)
+    backend = FileBackend(root)
     half = root / "credentials" / "key.0123.new"
     half.touch(mode=0o600)
-    for act in (shelf.drop_half_written, shelf.wipe):
+    for act in (backend.drop_half_written, backend.wipe):
         act()
         assert half.exists()
-    assert shelf.names(b"credentials/") == []
+    assert backend.names(b"credentials/") == []
     age(half, 3600)
-    shelf.wipe()
+    backend.wipe()
     assert not half.exists()
 
 
@@ -198,7 +198,7 @@ def test_noise_with_the_right_fingerprint_raises_nothing(
     root: Path, store: FileStore, data: st.DataObject
 ) -> None:
     store.save("key", CREDENTIAL)
-    store.remember(remembered())
+    store.save_selection(remembered())
     field = st.binary(max_size=10) | st.sampled_from([b"9" * 5000, b"[" * 50_000, b"\xff", b"null"])
     for folder in ("credentials", "selections"):
         (path,) = (root / folder).iterdir()
@@ -208,26 +208,26 @@ def test_noise_with_the_right_fingerprint_raises_nothing(
         write_sealed(path, fields[: data.draw(st.integers(1, len(fields)))])
     loaded = store.load("key")
     assert loaded is None or isinstance(loaded.username + loaded.secret, str)
-    for selection in store.remembered():
+    for selection in store.selections():
         assert isinstance(selection.key, str)
     store.forget(HOST)
     store.discard("key")
 
 
 def test_a_name_that_is_no_text(root: Path, store: FileStore) -> None:
-    store.remember(remembered())
+    store.save_selection(remembered())
     with open(os.fsencode(root) + b"/selections/\xff~\xff", "wb"):
         pass
-    assert len(list(store.remembered())) == 1
+    assert len(list(store.selections())) == 1
     assert store.forget(HOST) == {"key"}
 
 
 def test_none_keeps_nothing() -> None:
     store: Store = NoStore()
     store.save("key", CREDENTIAL)
-    store.remember(remembered())
+    store.save_selection(remembered())
     assert store.load("key") is None
-    assert list(store.remembered()) == []
+    assert list(store.selections()) == []
     assert store.forget(HOST) == set()
     with store.lock("key", wait=0) as lock:
         assert lock is not None

@@ -13,8 +13,8 @@ import pytest
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.memory import Records
-from docker_credential_ecr_py.daemon.notified_sessions import Told
-from docker_credential_ecr_py.daemon.scheduler import MOST_REGISTRIES, Ending, Keeper
+from docker_credential_ecr_py.daemon.notified_sessions import NotifiedSessions
+from docker_credential_ecr_py.daemon.scheduler import MOST_REGISTRIES, Ending, Scheduler
 from docker_credential_ecr_py.daemon.worker_pool import Report
 from docker_credential_ecr_py.errors import AccessDenied, LoginNeeded, Unreachable
 from docker_credential_ecr_py.registry import Registry
@@ -22,7 +22,7 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import Registration, SsoFiles, Token
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileStore
-from docker_credential_ecr_py.store.store import Remembered
+from docker_credential_ecr_py.store.store import StoredSelection
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 OTHER = "123456789012.dkr.ecr.eu-west-2.amazonaws.com"
@@ -56,7 +56,7 @@ class World:
 
     def starts(self, salt: bytes = b"machine") -> None:
         """The daemon starts, or starts again."""
-        self.keeper = Keeper(
+        self.scheduler = Scheduler(
             self.records,
             lambda job, environ, ends: self.started.append((job, environ, ends)),
             self.told.append,
@@ -64,7 +64,7 @@ class World:
             lambda: self.named,
             [os.fsencode(self.settings)],
             clock=lambda: self.now,
-            told=Told(self.root / "told.json"),
+            told=NotifiedSessions(self.root / "told.json"),
             salt=salt,
             network=lambda: self.network,
         )
@@ -76,13 +76,13 @@ class World:
         path = os.fsencode(self.files.folder / token_file)
         stamps = {path: record.PRESENT} if token_file else {}
         details = {"profile": "dev", "region": Registry.parse(host).region}
-        self.store.remember(Remembered(host, key, stamps, details))
+        self.store.save_selection(StoredSelection(host, key, stamps, details))
 
     def turns(self, end: Report | None = None) -> list[Report]:
         """What a turn starts. `end` is how each job ends at once."""
         self.started.clear()
         self.records.new_turn()
-        self.keeper.turn()
+        self.scheduler.turn()
         jobs = list(self.started)
         for _, _, ends in jobs:
             if end is not None:
@@ -173,7 +173,7 @@ def test_what_docker_login_gave_cannot_be_renewed(world: World) -> None:
 def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
-    failed = {"result": Unreachable("AWS is away").as_note()}
+    failed = {"result": Unreachable("AWS is away").to_dict()}
     assert len(world.turns(failed)) == 1
     pauses = []
     for _ in range(4):
@@ -183,26 +183,26 @@ def test_a_failure_is_tried_again_later_and_later(world: World) -> None:
         pauses.append(world.now - began)
     assert pauses == sorted(pauses)
     assert pauses[-1] > 3 * pauses[0]
-    [shown] = world.keeper.status()["failures"]
+    [shown] = world.scheduler.status()["failures"]
     assert "AWS is away" in shown["what"]
 
 
 def test_what_has_failed_for_months_is_still_tried_each_hour(world: World) -> None:
     """2**1024, so many tries later, is too large for a float."""
     world.named = {OTHER}
-    failed = {"result": Unreachable("AWS is away").as_note()}
+    failed = {"result": Unreachable("AWS is away").to_dict()}
     for _ in range(1100):
         assert len(world.turns(failed)) == 1
         world.now += 1.5 * HOUR
 
 
-AWAY: Report = {"result": Unreachable("AWS is away").as_note()}
+AWAY: Report = {"result": Unreachable("AWS is away").to_dict()}
 
 
 def fails_for_hours(world: World, error: Report = AWAY) -> None:
     """What is due has failed until the pauses are at their longest."""
     for _ in range(20):
-        assert len(world.turns(error)) == len(world.keeper.status()["failures"])
+        assert len(world.turns(error)) == len(world.scheduler.status()["failures"])
         world.now += 1.5 * HOUR
     world.turns(error)
     world.now += 60
@@ -225,7 +225,7 @@ def test_another_network_ends_the_pauses_of_an_outage(world: World) -> None:
     assert len(world.turns(AWAY)) == 1
     world.now += 60
     assert len(world.turns(DONE)) == 1
-    assert world.keeper.status()["failures"] == []
+    assert world.scheduler.status()["failures"] == []
 
 
 def test_a_network_that_goes_and_comes_back_is_tried_once_each_time(world: World) -> None:
@@ -242,7 +242,7 @@ def test_a_network_that_goes_and_comes_back_is_tried_once_each_time(world: World
 
 def test_another_network_is_no_reason_to_ask_a_portal_again_that_refused(world: World) -> None:
     world.named = {OTHER}
-    fails_for_hours(world, {"result": AccessDenied("no").as_note()})
+    fails_for_hours(world, {"result": AccessDenied("no").to_dict()})
     world.network = b"office"
     assert world.turns() == []
 
@@ -318,7 +318,7 @@ def test_renewals_are_spread_in_another_way_on_another_machine(world: World) -> 
 def test_a_file_that_changed_is_reason_to_try_at_once(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
-    assert world.turns({"result": LoginNeeded("log in").as_note()})
+    assert world.turns({"result": LoginNeeded("log in").to_dict()})
     world.now += 60
     assert world.turns() == []
     world.settings.write_text("changed")
@@ -336,7 +336,7 @@ def test_a_clock_that_jumps_leads_to_one_renewal(world: World, jump: float) -> N
 def test_a_clock_set_back_does_not_prolong_a_pause(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
-    assert world.turns({"result": Unreachable("away").as_note()})
+    assert world.turns({"result": Unreachable("away").to_dict()})
     world.now -= DAY
     assert len(world.turns()) == 1
 
@@ -377,7 +377,7 @@ def test_a_session_that_needs_a_person_is_told_once(world: World) -> None:
 def test_a_refused_refresh_is_told_too(world: World) -> None:
     world.session(ends_in=HOUR, refresh=True)
     world.now += 0.8 * HOUR
-    refused = {"result": LoginNeeded("the portal wants a person").as_note()}
+    refused = {"result": LoginNeeded("the portal wants a person").to_dict()}
     world.turns(refused)
     world.turns(refused)
     assert len(world.told) == 1
@@ -418,7 +418,7 @@ def test_what_was_told_is_known_where_it_cannot_be_written(world: World) -> None
 
 
 def test_what_was_told_of_sessions_that_are_gone_is_forgotten(world: World) -> None:
-    told = Told(world.root / "told.json")
+    told = NotifiedSessions(world.root / "told.json")
     gone = os.fsencode(world.root / "gone")
     told.add(gone, 1.0)
     (here := world.root / "here").touch()
@@ -463,7 +463,7 @@ def test_another_environment_is_not_renewed_for(world: World) -> None:
     world.keeps()
     world.now += 7 * HOUR
     assert world.turns() == []
-    [shown] = world.keeper.status()["registries"]
+    [shown] = world.scheduler.status()["registries"]
     assert shown["differs"] == ["AWS_CONFIG_FILE"]
 
 
@@ -473,7 +473,9 @@ def test_no_path_of_others_is_looked_at(world: World, monkeypatch: pytest.Monkey
     world.store = FileStore(world.root / "cache", here)
     fresh = Credential.from_aws("AWS", "p", now=world.now, expires=world.now + 12 * HOUR)
     world.store.save("key", fresh)
-    world.store.remember(Remembered(HOST, "key", {b"/net/elsewhere/x": record.PRESENT}, {}))
+    world.store.save_selection(
+        StoredSelection(HOST, "key", {b"/net/elsewhere/x": record.PRESENT}, {})
+    )
     seen: list[bytes] = []
     looked = record.stamp
 
@@ -484,7 +486,7 @@ def test_no_path_of_others_is_looked_at(world: World, monkeypatch: pytest.Monkey
     monkeypatch.setattr(record, "stamp", stamp)
     # It cannot be known whether the choice still holds: it is made anew.
     assert [job["do"] for job in world.turns()] == ["renew"]
-    world.keeper.status()
+    world.scheduler.status()
     assert seen
     assert [path for path in seen if path.startswith(b"/net")] == []
 
@@ -499,7 +501,7 @@ def test_as_many_registries_are_kept_alive_as_there_may_be(world: World) -> None
         if file.name.startswith((HOST, hosts[0])):
             os.utime(file, (old, old))
     world.named = {HOST}
-    shown = {one["registry"] for one in world.keeper.status()["registries"]}
+    shown = {one["registry"] for one in world.scheduler.status()["registries"]}
     assert len(shown) == MOST_REGISTRIES
     assert HOST in shown
     assert hosts[0] not in shown
@@ -508,8 +510,8 @@ def test_as_many_registries_are_kept_alive_as_there_may_be(world: World) -> None
 def test_details_of_others_are_shown_only_as_far_as_they_are_expected(world: World) -> None:
     world.keeps()
     details = {"registry": "x", "profile": "\x1b[2J", "region": "r" * 1000, "rule": "account"}
-    world.store.remember(Remembered(HOST, "key", {}, details))
-    [shown] = world.keeper.status()["registries"]
+    world.store.save_selection(StoredSelection(HOST, "key", {}, details))
+    [shown] = world.scheduler.status()["registries"]
     assert shown["registry"] == HOST
     assert shown["rule"] == "account"
     assert "profile" not in shown

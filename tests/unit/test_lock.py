@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.errors import AccessDenied, EcrPyError, LoginNeeded, revived
+from docker_credential_ecr_py.errors import AccessDenied, EcrPyError, LoginNeeded, error_from_dict
 from docker_credential_ecr_py.store.lock import Lock, locked, open_lock
 
-FAILED = LoginNeeded("the session has ended", mend="log in")
+FAILED = LoginNeeded("the session has ended", hint="log in")
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def after_a_holder(path: Path, error: EcrPyError | None, *, late: float = 0.0) -
     def wait() -> None:
         with locked(path, wait=5) as lock:
             assert lock is not None
-            found.append(lock.failure_of_the_last())
+            found.append(lock.previous_failure())
 
     with locked(path, wait=0) as holder:
         assert holder is not None
@@ -94,7 +94,7 @@ def after_a_holder(path: Path, error: EcrPyError | None, *, late: float = 0.0) -
         if not late:
             waiter.start()
             time.sleep(0.1)
-        holder.leave(error)
+        holder.record_failure(error)
     if late:
         time.sleep(late)
         waiter.start()
@@ -135,14 +135,14 @@ def test_a_note_that_cannot_be_read_is_no_failure(path: Path, note: bytes) -> No
     with locked(path, wait=0) as lock:
         assert lock is not None
         waited = Lock(lock.file, waited_since=0.0)
-        assert waited.failure_of_the_last() is None
+        assert waited.previous_failure() is None
 
 
 def test_a_note_holds_no_secret(path: Path) -> None:
     key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     with locked(path, wait=0) as lock:
         assert lock is not None
-        lock.leave(AccessDenied(f"refused: aws_secret_access_key={key}", mend="ask again"))
+        lock.record_failure(AccessDenied(f"refused: aws_secret_access_key={key}", hint="ask again"))
     assert key.encode() not in path.read_bytes()
     assert b"refused" in path.read_bytes()
 
@@ -164,15 +164,15 @@ def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
         with locked(path, wait=0) as lock:
             assert lock is not None
             assert lock.file is None
-            lock.leave(FAILED)
-            assert lock.failure_of_the_last() is None
+            lock.record_failure(FAILED)
+            assert lock.previous_failure() is None
     assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_lock_of_another_user_is_none(path: Path) -> None:
     """Its owner could hold it for ever, and would say why we failed."""
-    note = {"at": 9e99, "error": FAILED.as_note()}
+    note = {"at": 9e99, "error": FAILED.to_dict()}
     path.write_text(json.dumps(note))
     os.chown(path, 12345, 12345)
     with path.open() as theirs:
@@ -180,7 +180,7 @@ def test_a_lock_of_another_user_is_none(path: Path) -> None:
         with locked(path, wait=0) as lock:
             assert lock is not None
             assert lock.file is None
-            lock.leave(None)
+            lock.record_failure(None)
     assert json.loads(path.read_text()) == note
     with pytest.raises(PermissionError, match="another user"):
         open_lock(path)
@@ -198,4 +198,4 @@ def test_a_lock_of_ours_is_closed_to_others(path: Path) -> None:
 
 def test_an_unknown_kind_of_failure_is_a_failure_still() -> None:
     for note in ({}, {"kind": "redact"}, {"kind": "ProtocolError", "what": "x"}, {"kind": "Gone"}):
-        assert isinstance(revived(note), EcrPyError)
+        assert isinstance(error_from_dict(note), EcrPyError)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, revived
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, error_from_dict
 from docker_credential_ecr_py.printable import one_line, printable
 
 
@@ -47,9 +47,9 @@ def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
 
 
 @given(st.text(), st.text(), st.text())
-def test_an_error_is_one_printable_line(what: str, mend: str, profile: str) -> None:
-    error = EcrPyError(what, mend=mend, registry="registry", profile=profile)
-    for shown in (str(error), error.what, str(revived(error.as_note()))):
+def test_an_error_is_one_printable_line(what: str, hint: str, profile: str) -> None:
+    error = EcrPyError(what, hint=hint, registry="registry", profile=profile)
+    for shown in (str(error), error.what, str(error_from_dict(error.to_dict()))):
         assert printable(shown) == shown
 
 

@@ -228,7 +228,7 @@ def test_a_region_and_a_suffix_belong_together() -> None:
             with pytest.raises(WrongPartition) as refused:
                 Registry.parse(host)
             assert region in refused.value.what
-            assert f"123456789012.dkr.ecr.{region}." in refused.value.mend
+            assert f"123456789012.dkr.ecr.{region}." in refused.value.hint
             assert not is_registry(host)
 
 

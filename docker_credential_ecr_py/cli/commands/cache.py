@@ -11,14 +11,13 @@ from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
     console,
-    failing_in_one_line,
     json_option,
     report,
     show_json,
     show_table,
     table,
 )
-from docker_credential_ecr_py.cli.targets import meant
+from docker_credential_ecr_py.cli.targets import resolve_one_target
 
 _ALL_COLUMNS, _HOST_FITS = 100, 80
 _DETAILS = ("account", "region", "profile", "rule")
@@ -37,7 +36,6 @@ def cache() -> None:
 
 @cache.command("ls")
 @json_option
-@failing_in_one_line
 def list_cached(as_json: bool) -> None:
     """Each registry that can be answered from the cache, and until when."""
     now = time.time()
@@ -73,7 +71,6 @@ def list_cached(as_json: bool) -> None:
 @cache.command("rm")
 @click.argument("registries", nargs=-1, metavar="[REGISTRY | PROFILE]...")
 @click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
-@failing_in_one_line
 def remove(registries: tuple[str, ...], every: bool) -> None:
     """Forget what is cached for a registry; the next pull asks AWS."""
     if every == bool(registries):
@@ -84,6 +81,6 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
         forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
-    for found in dict.fromkeys([meant(broker, name) for name in registries]):
+    for found in dict.fromkeys([resolve_one_target(broker, name) for name in registries]):
         forgot = Broker(profile=found.profile).forget(found.host)
         report(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

@@ -24,7 +24,7 @@ from click.shell_completion import (
 
 from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.output import failing_in_one_line
+from docker_credential_ecr_py.cli.output import command
 from docker_credential_ecr_py.cli.targets import (
     known_registries,
     load_config,
@@ -53,10 +53,9 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]+")
 Suggest = Callable[[click.Context, str], dict[str, str]]
 
 
-@click.command(short_help="Print the script that completes what you type.")
+@command(short_help="Print the script that completes what you type.")
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
-@failing_in_one_line
 def completion(context: click.Context, shell: str) -> None:
     """Print the script that completes commands, profiles, registries and repositories.
 

@@ -10,7 +10,6 @@ import click
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli.output import (
     Group,
-    failing_in_one_line,
     json_option,
     show_change,
     show_json,
@@ -52,7 +51,6 @@ def config() -> None:
 
 @config.command()
 @json_option
-@failing_in_one_line
 def show(as_json: bool) -> None:
     """Every setting, and whether the file or the default has it so."""
     file = paths.settings_file(os.environ)
@@ -73,7 +71,6 @@ def show(as_json: bool) -> None:
 @click.argument("key")
 @click.argument("value")
 @_DRY_RUN
-@failing_in_one_line
 def set_value(key: str, value: str, dry_run: bool) -> None:
     """Set KEY to VALUE, once it is known to be right.
 
@@ -89,7 +86,7 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
     except UnicodeEncodeError:
         raise BadInput(f"{key}: the value is not UTF-8 text") from None
     if not value.strip():
-        raise BadInput(f"{key}: the value is empty", mend=f"run `ecr-py config unset {key}`")
+        raise BadInput(f"{key}: the value is empty", hint=f"run `ecr-py config unset {key}`")
     chosen = _typed(path, value)
     _check(path, chosen)
     file, before = _file()
@@ -104,7 +101,6 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
 @config.command()
 @click.argument("key")
 @_DRY_RUN
-@failing_in_one_line
 def unset(key: str, dry_run: bool) -> None:
     """Take KEY out of the file, so that the default holds again."""
     path = _path(key)
@@ -116,7 +112,6 @@ def unset(key: str, dry_run: bool) -> None:
 
 
 @config.command("path")
-@failing_in_one_line
 def show_path() -> None:
     """Where the settings are, whether or not there is a file yet."""
     click.echo(paths.settings_file(os.environ))
@@ -126,7 +121,7 @@ def _take_over() -> None:
     """What the store before kept is moved into the new one, or removed."""
     from docker_credential_ecr_py.broker import Broker
 
-    Broker(may_log_in=False).store.take_over()
+    Broker(may_log_in=False).store.take_over_leftovers()
 
 
 def _lack(path: tuple[str, ...], value: object) -> str:

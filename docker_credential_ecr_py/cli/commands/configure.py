@@ -18,7 +18,7 @@ from docker_credential_ecr_py.cli.doctor_checks import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     can_ask,
-    failing_in_one_line,
+    command,
     report,
     show_change,
     show_table,
@@ -27,7 +27,7 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.targets import (
     known_registries,
     load_config,
-    meant,
+    resolve_one_target,
 )
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.aws_config import accounts_of
@@ -118,7 +118,7 @@ class _Change:
         return ", ".join(done)
 
 
-@click.command(short_help="Set docker's config so that it asks ecr-py.")
+@command(short_help="Set docker's config so that it asks ecr-py.")
 @click.option(
     "--for",
     "clients",
@@ -144,7 +144,6 @@ class _Change:
 @click.option("--yes", is_flag=True, help="Ask nothing: yes to all.")
 @click.option("--undo", "putting_back", is_flag=True, help="Put back what was before.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
-@failing_in_one_line
 def configure(
     clients: tuple[str, ...],
     cred_helpers: bool,
@@ -206,7 +205,7 @@ def configure(
     if not known and not any(change.will_ask_us for change in changes):
         raise AwsConfigError(
             f"no profile in {load_config().source} names an account and a region",
-            mend=f"{LOG_IN_FIRST}, or name a --registry",
+            hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
     if replace and not any(change.asks(replace) for change in changes):
         click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
@@ -252,7 +251,7 @@ def _registries(
     aws = load_config()
     found = {known.host: known.profile for known in known_registries(broker, aws, regions)}
     if named:
-        hosts = [meant(broker, name).host for name in named]
+        hosts = [resolve_one_target(broker, name).host for name in named]
         found = {host: found.get(host, "") for host in hosts}
     elif not regions:
         unplaced = [
@@ -299,7 +298,7 @@ def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None,
     if settings.fallback:
         raise SettingsError(
             f"docker's credsStore is {fallback}, and the fallback in {file} {settings.fallback}",
-            mend=f"run `ecr-py config set fallback {fallback}`, and this again",
+            hint=f"run `ecr-py config set fallback {fallback}`, and this again",
         )
     after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
     parse_settings(after, str(file))
@@ -343,7 +342,7 @@ def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
     if sure:
         click.echo(f"ecr-py: {what}", err=True)
     elif not can_ask():
-        raise BadInput(what, mend="use --cred-helpers, or agree with --yes")
+        raise BadInput(what, hint="use --cred-helpers, or agree with --yes")
     else:
         click.echo(f"{what[0].upper()}{what[1:]}.", err=True)
         if not click.confirm("Go on all the same", err=True):
@@ -386,8 +385,8 @@ def _check_path() -> None:
     else:
         problem = f"{HELPER} is not on the PATH, so nobody will find it"
     ours = installed_in()
-    mend = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
-    click.echo(f"ecr-py: {problem}{mend}", err=True)
+    hint = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
+    click.echo(f"ecr-py: {problem}{hint}", err=True)
 
 
 def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:

@@ -14,7 +14,6 @@ from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
     console,
-    failing_in_one_line,
     json_option,
     report,
     show_json,
@@ -55,7 +54,6 @@ def daemon() -> None:
 
 
 @daemon.command()
-@failing_in_one_line
 def run() -> None:
     """Run in the foreground, until Ctrl-C."""
     _check_system()
@@ -65,7 +63,6 @@ def run() -> None:
 
 @daemon.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@failing_in_one_line
 def install(dry_run: bool) -> None:
     """Have the system run it: now, and at each login."""
     _check_system()
@@ -89,7 +86,6 @@ def install(dry_run: bool) -> None:
 
 
 @daemon.command()
-@failing_in_one_line
 def uninstall() -> None:
     """Stop it, and remove what install wrote, and what it left."""
     ours = installed_service(os.environ)
@@ -107,7 +103,6 @@ def uninstall() -> None:
 
 
 @daemon.command()
-@failing_in_one_line
 def start() -> None:
     """Start it in the background."""
     _check_system()
@@ -126,7 +121,6 @@ def start() -> None:
 
 
 @daemon.command()
-@failing_in_one_line
 def stop() -> None:
     """Stop it, also if it hangs. Where it is installed, the next login starts it again."""
     is_stopped, failure = False, None
@@ -147,7 +141,6 @@ def stop() -> None:
 
 @daemon.command()
 @json_option
-@failing_in_one_line
 def status(as_json: bool) -> None:
     """What it keeps alive, and what failed. Exit 1 where it does not run, or does not answer."""
     found = find_daemon(os.environ, start_limit=_PATIENCE)
@@ -156,7 +149,7 @@ def status(as_json: bool) -> None:
     elif found is not None and found.status is not None:
         _show(found.status)
     if found is None:
-        raise EcrPyError(_NOT_RUNNING, mend="run `ecr-py daemon start`")
+        raise EcrPyError(_NOT_RUNNING, hint="run `ecr-py daemon start`")
     _answering(found)
 
 
@@ -170,7 +163,6 @@ def status(as_json: bool) -> None:
     help="How many of the last lines.",
 )
 @click.option("--follow", "-f", is_flag=True, help="And what comes, until Ctrl-C.")
-@failing_in_one_line
 def logs(lines: int, follow: bool) -> None:
     """The log of the daemon, its workers and the helper."""
     file = paths.log_file()
@@ -191,7 +183,7 @@ def _check_system() -> None:
     if sys.platform == "win32":
         raise EcrPyError("the daemon runs on Linux and macOS")
     if why := paths.why_root_runs_no_daemon(os.environ):
-        raise EcrPyError(why, mend="run it as that user")
+        raise EcrPyError(why, hint="run it as that user")
 
 
 def _service() -> Service:
@@ -211,7 +203,7 @@ def _installed() -> Service | None:
 def _answering(found: Presence) -> dict[str, Any]:
     """What a daemon says of itself. Raises EcrPyError if it does not answer."""
     if found.status is None:
-        raise EcrPyError(found.problem, mend=RESTART)
+        raise EcrPyError(found.problem, hint=RESTART)
     return found.status
 
 
@@ -233,7 +225,7 @@ def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[st
         if ended:
             break
         time.sleep(0.05)
-    raise EcrPyError("the daemon did not start", mend="see `ecr-py daemon logs`")
+    raise EcrPyError("the daemon did not start", hint="see `ecr-py daemon logs`")
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -12,8 +12,8 @@ from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, 
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     LOGIN_NEEDED,
+    command,
     console,
-    failing_in_one_line,
     folded,
     json_option,
     show_json,
@@ -51,11 +51,10 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
 _COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}
 
 
-@click.command()
+@command()
 @click.option("--fix", is_flag=True, help="Do what can be done safely; say what was done.")
 @click.option("--deep", is_flag=True, help="Ask AWS for tokens too.")
 @json_option
-@failing_in_one_line
 def doctor(fix: bool, deep: bool, as_json: bool) -> None:
     """Say what is wrong, and what mends it. Ends 0 only if a pull would work.
 
@@ -66,9 +65,9 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
     ecr-py doctor --json          for programs
     """
     if fix:
-        for done in mended():
+        for done in fix_problems():
             click.echo(done, err=True)
-    scene = looked_at()
+    scene = inspect_scene()
     every = (*_CHECKS, doctor_checks.deep) if deep else _CHECKS
     found = []
     for check in every:
@@ -84,7 +83,7 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
         raise SystemExit(FAILED if WRONG in states else LOGIN_NEEDED)
 
 
-def looked_at() -> Scene:
+def inspect_scene() -> Scene:
     """All files, read; where one cannot be, the rest is looked at without it."""
     broker = Broker(may_log_in=False)
     failures: dict[str, EcrPyError] = {}
@@ -105,7 +104,7 @@ def looked_at() -> Scene:
     return Scene(os.environ, settings, aws, docker, rows, failures)
 
 
-def mended() -> Iterator[str]:
+def fix_problems() -> Iterator[str]:
     """Closes what is open to others, removes ECR's passwords from docker's config.
 
     Yields what was done.
@@ -121,7 +120,7 @@ def mended() -> Iterator[str]:
                 yield f"ecr-py: {path} stays open to others: {error.strerror}"
             else:
                 yield f"ecr-py: closed {path} to others"
-    scene = looked_at()
+    scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
         text = read_text(file) or ""
@@ -137,8 +136,8 @@ def _show(finding: Finding) -> None:
     from rich.text import Text
 
     screen = console()
-    mend = f": {finding.mend}" if finding.mend else ""
-    line = printable(f"{finding.state:8}{finding.name:15}{finding.words}{mend}")
+    hint = f": {finding.hint}" if finding.hint else ""
+    line = printable(f"{finding.state:8}{finding.name:15}{finding.words}{hint}")
     if screen.is_terminal:
         line = folded(line, screen.width, 23 if screen.width >= 80 else 8)
     text = Text(line)

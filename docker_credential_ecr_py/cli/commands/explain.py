@@ -4,23 +4,22 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.output import (
-    failing_in_one_line,
+    command,
     json_option,
     show_folded,
     show_json,
 )
-from docker_credential_ecr_py.cli.targets import meant
+from docker_credential_ecr_py.cli.targets import resolve_one_target
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of, is_registry
 from docker_credential_ecr_py.selection import Identity
 
 
-@click.command()
+@command()
 @click.argument("registry", metavar="REGISTRY")
 @click.option("--profile", default="", metavar="NAME", help="As if a command named this profile.")
 @click.option("--region", default="", metavar="REGION", help="Of an account or a profile.")
 @json_option
-@failing_in_one_line
 def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """Whose credentials open REGISTRY, and why. Asks nobody.
 
@@ -31,7 +30,7 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     if not registry:
         raise BadInput("the registry is empty: is a variable unset?")
     if region or not is_registry(registry):
-        registry = meant(Broker(), registry, profile=profile, region=region).host
+        registry = resolve_one_target(Broker(), registry, profile=profile, region=region).host
     broker = Broker(profile=profile)
     selection = broker.select(registry)
     asked = calls(selection.identity, broker.settings.registry_for(host_of(registry)))

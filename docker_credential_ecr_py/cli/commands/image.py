@@ -14,7 +14,6 @@ from docker_credential_ecr_py.cli.output import (
     Group,
     confirm,
     counting,
-    failing_in_one_line,
     json_option,
     report,
     show_json,
@@ -50,7 +49,6 @@ def image() -> None:
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
 @registry_options
 @json_option
-@failing_in_one_line
 def list_images(
     names: tuple[str, ...],
     tags: bool,
@@ -97,7 +95,6 @@ def list_images(
 @click.argument("names", nargs=-1, required=True, metavar="REPOSITORY TAG...")
 @yes_option
 @registry_options
-@failing_in_one_line
 def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: str) -> None:
     """Remove tags, and images with their last tag. Shows what would go, and asks.
 

@@ -6,7 +6,6 @@ from docker_credential_ecr_py.cli.humanize import counted
 from docker_credential_ecr_py.cli.output import (
     Group,
     confirm,
-    failing_in_one_line,
     report,
     yes_option,
 )
@@ -27,7 +26,6 @@ def key() -> None:
 
 
 @key.command()
-@failing_in_one_line
 def rotate() -> None:
     """Seal everything under a new key, and forget the old one.
 
@@ -42,7 +40,6 @@ def rotate() -> None:
 
 @key.command("rm")
 @yes_option
-@failing_in_one_line
 def remove(yes: bool) -> None:
     """Remove the key from the keyring, and all that was sealed under it.
 

@@ -12,8 +12,8 @@ from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     can_ask,
+    command,
     console,
-    failing_in_one_line,
     is_terminal,
     report,
 )
@@ -33,7 +33,7 @@ from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
 from docker_credential_ecr_py.sso.token_cache import Token
 
 
-@click.command()
+@command()
 @click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
 @click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
 @click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
@@ -45,7 +45,6 @@ from docker_credential_ecr_py.sso.token_cache import Token
 @click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
 @click.option("--region", metavar="REGION", help="The region of the profiles' registries.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@failing_in_one_line
 def login(
     names: tuple[str, ...],
     every: bool,
@@ -71,8 +70,8 @@ def login(
     The AWS CLI uses the same session: what this begins, `aws` has too.
     """
     broker = Broker()
-    browser = None if no_browser else broker.person.browser
-    way = broker.way_to_log_in(_screen(), browser, device=device)
+    browser = None if no_browser else broker.user.browser
+    method = broker.login_method(_screen(), browser, device=device)
     if start_url:
         from docker_credential_ecr_py.cli import onboarding
 
@@ -84,7 +83,7 @@ def login(
         onboarding.onboard(
             broker.sessions(),
             portal,
-            way,
+            method,
             role=role,
             every_role=every,
             region=region or sso_region,
@@ -101,15 +100,14 @@ def login(
         ended = token is not None and _has_ended(chosen, token)
         verb = "You are logged in to"
         if token is None or ended:
-            token = sessions.log_in(chosen, way, force=force or ended)
+            token = sessions.log_in(chosen, method, force=force or ended)
             verb = "Logged in to"
         report(f"{verb} {chosen.title}, {_how_long(token)}")
 
 
-@click.command(short_help="End a session, and forget what came from it.")
+@command(short_help="End a session, and forget what came from it.")
 @click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
 @click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
-@failing_in_one_line
 def logout(names: tuple[str, ...], every: bool) -> None:
     """End a session at the portal, and forget every credential that came from it."""
     broker = Broker()
@@ -139,7 +137,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
     if not known:
         raise AwsConfigError(
             f"there is no SSO session in {among.source}",
-            mend=LOG_IN_FIRST,
+            hint=LOG_IN_FIRST,
         )
     if every or len(known) == 1:
         return known
@@ -169,7 +167,7 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
             raise EcrPyError(
                 f"{name} is no profile and no session in {among.source}, and no registry"
                 f"{nearest(name, names)}",
-                mend="" if names else LOG_IN_FIRST,
+                hint="" if names else LOG_IN_FIRST,
             ) from None
         found = broker.select(name).identity.sso
     if found is None:

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.output import Group, failing_in_one_line, show_json
+from docker_credential_ecr_py.cli.output import Group, show_json
 from docker_credential_ecr_py.cli.targets import (
     registry_and_repository,
     registry_options,
-    the_one_meant,
+    resolve_target,
 )
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
@@ -52,7 +52,6 @@ def policy() -> None:
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
 @registry_options
-@failing_in_one_line
 def pull(
     name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
 ) -> None:
@@ -69,7 +68,6 @@ def pull(
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
 @registry_options
-@failing_in_one_line
 def push(
     name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
 ) -> None:
@@ -85,7 +83,6 @@ def push(
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
 @registry_options
-@failing_in_one_line
 def create(
     name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
 ) -> None:
@@ -128,7 +125,7 @@ def _print(
     host, repository = registry_and_repository(name)
     references = [_reference(text) for text in repositories]
     names = [host, registry, *(reference.host for reference in references)]
-    found = the_one_meant(Broker(), names, profile=profile, region=region).registry
+    found = resolve_target(Broker(), names, profile=profile, region=region).registry
     if found.public:
         raise BadInput("ECR Public needs no policy for a pull, and has other actions for a push")
     named = [repository, *(reference.repository for reference in references)]

@@ -13,7 +13,6 @@ from docker_credential_ecr_py.cli.output import (
     Group,
     confirm,
     counting,
-    failing_in_one_line,
     json_option,
     report,
     show_json,
@@ -50,7 +49,6 @@ def repo() -> None:
 @click.argument("name", default="", metavar="[REGISTRY]")
 @registry_options
 @json_option
-@failing_in_one_line
 def list_repositories(name: str, registry: str, profile: str, region: str, as_json: bool) -> None:
     """List the repositories of a registry.
 
@@ -82,7 +80,6 @@ def list_repositories(name: str, registry: str, profile: str, region: str, as_js
 @click.option("--immutable", is_flag=True, help="A tag that was pushed cannot be pushed again.")
 @registry_options
 @json_option
-@failing_in_one_line
 def create(
     names: tuple[str, ...],
     if_missing: bool,
@@ -127,7 +124,6 @@ def create(
 @click.option("--force", is_flag=True, help="With all the images in it.")
 @yes_option
 @registry_options
-@failing_in_one_line
 def rm(
     names: tuple[str, ...], force: bool, yes: bool, registry: str, profile: str, region: str
 ) -> None:
@@ -163,7 +159,7 @@ def _check_empty(there: Repositories, images: dict[str, list[Image]]) -> None:
         if inside:
             raise EcrPyError(
                 f"{name} holds {counted(len(inside), 'image')}, which would go with it",
-                mend="use --force",
+                hint="use --force",
                 registry=there.host,
             )
 

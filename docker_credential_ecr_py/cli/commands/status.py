@@ -15,15 +15,15 @@ from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     LOGIN_NEEDED,
+    command,
     console,
     counting,
-    failing_in_one_line,
     json_option,
     show_json,
     show_table,
     table,
 )
-from docker_credential_ecr_py.cli.parallel import asked_at_once
+from docker_credential_ecr_py.cli.parallel import call_parallel
 from docker_credential_ecr_py.cli.targets import known_registries, load_config
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
@@ -90,10 +90,9 @@ class Row:
         return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
-@click.command()
+@command()
 @click.option("--check", is_flag=True, help="Ask AWS and the registries whether a pull would work.")
 @json_option
-@failing_in_one_line
 def status(check: bool, as_json: bool) -> None:
     """What is live, and for how long. Asks nobody.
 
@@ -108,7 +107,7 @@ def status(check: bool, as_json: bool) -> None:
     rows = rows_of(broker, aws, docker)
     if check:
         with counting("registries") as counter:
-            rows = asked_at_once(checked, rows, counter)
+            rows = call_parallel(checked, rows, counter)
     now = time.time()
     if as_json:
         show_json(
@@ -143,7 +142,7 @@ def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
     Raises SettingsError.
     """
     registries = {known.host: known.registry for known in known_registries(broker, aws)}
-    kept = (remembered.host for remembered in broker.store.remembered() if remembered.key)
+    kept = (remembered.host for remembered in broker.store.selections() if remembered.key)
     for host in (*docker.ours, *kept):
         try:
             registries.setdefault(host, broker.settings.registry_for(host))
@@ -189,18 +188,18 @@ def _session(broker: Broker, sso: SsoSession) -> Session:
 
 def checked(row: Row) -> Row:
     """The row after a try: a credential is had, and the registry takes it."""
-    from docker_credential_ecr_py.cli.probe import reach
+    from docker_credential_ecr_py.cli.probe import probe
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
         credential = Broker(may_log_in=False).credential_for(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
-            answer = reach(f"https://{row.host}/v2/", {"Authorization": authorization})
+            answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
             if answer.status != 200:
                 raise EcrPyError(
                     f"the registry does not take its token (status {answer.status})",
-                    mend=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
+                    hint=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
                     registry=row.host,
                 )
     except CredentialsNotFound:
@@ -300,8 +299,8 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
     yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
-    mend = "" if asked == len(rows) else ": run `ecr-py configure`"
-    yield f"docker  asks ecr-py for {asked} of {len(rows)}{mend}"
+    hint = "" if asked == len(rows) else ": run `ecr-py configure`"
+    yield f"docker  asks ecr-py for {asked} of {len(rows)}{hint}"
     for host in docker.ours:
         if host not in {row.host for row in rows}:
             yield f"        and for {host}, which is no ECR registry"

@@ -8,14 +8,14 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import token_formats
-from docker_credential_ecr_py.cli.output import failing_in_one_line, is_terminal
-from docker_credential_ecr_py.cli.targets import meant
+from docker_credential_ecr_py.cli.output import command, is_terminal
+from docker_credential_ecr_py.cli.targets import resolve_one_target
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 
 
-@click.command()
+@command()
 @click.argument("registry", required=False)
 @click.option(
     "--format",
@@ -31,7 +31,6 @@ from docker_credential_ecr_py.registry import Registry
 @click.option("--namespace", metavar="NAME", help="With kubernetes-secret: its namespace.")
 @click.option("--profile", metavar="NAME", help="The profile that asks, whatever the rules say.")
 @click.option("--region", metavar="REGION", help="The registry's region, before the profile's own.")
-@failing_in_one_line
 def token(
     registry: str | None,
     wanted: str | None,
@@ -64,7 +63,7 @@ def token(
     if (name or namespace) and form != "kubernetes-secret":
         raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
     token_formats.check_kubernetes_names(name or "", namespace or "")
-    found = meant(Broker(), registry or "", profile=profile or "", region=region or "")
+    found = resolve_one_target(Broker(), registry or "", profile=profile or "", region=region or "")
     broker = Broker(profile=found.profile)
     asked = replace(found.registry, host=found.host)
     credential = _credential(broker, asked)

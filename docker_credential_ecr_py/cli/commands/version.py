@@ -7,15 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
-from docker_credential_ecr_py.cli.output import failing_in_one_line, json_option, show_json
+from docker_credential_ecr_py.cli.output import command, json_option, show_json
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.protocol import NAME
 
 
-@click.command("version")
+@command("version")
 @json_option
-@failing_in_one_line
 def show_version(as_json: bool) -> None:
     """Versions, and where settings, cache and log lie.
 
