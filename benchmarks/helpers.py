@@ -32,8 +32,8 @@ from benchmarks.measure import (
     seconds,
 )
 from benchmarks.week import live
-from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 from tests.standin import control
+from tests.support.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 ACCOUNTS = (DEV, STAGE, PROD)
 RIGHT = b'"Username":"AWS"'

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.home import (
+from tests.standin.aws import Aws
+from tests.support.home import (
     DEV,
     HELPER,
     PROD,
@@ -23,7 +24,6 @@ from tests.home import (
     new_home,
     registry,
 )
-from tests.standin.aws import Aws
 
 FRANKFURT = registry(DEV, "eu-central-1")
 UNKNOWN_ACCOUNT = "123456789012"

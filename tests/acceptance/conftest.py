@@ -7,12 +7,10 @@ from shlex import quote
 import pytest
 
 from tests.acceptance.readme import Row, row_of
-from tests.clients.conftest import IMAGE, TAG, Desk, desk, docker, engine, front, images, proxy
-from tests.home import DEV
-from tests.login.conftest import cli
-from tests.login.terminal import Terminal
-from tests.repos.conftest import aws, moto
-from tests.repos.ecr import an_image, there_is
+from tests.support.desk import IMAGE, TAG, Desk, cli, desk, docker, engine, front, images, proxy
+from tests.support.home import DEV
+from tests.support.repositories import an_image, aws, moto, there_is
+from tests.support.terminal import Terminal
 
 __all__ = ["aws", "cli", "desk", "docker", "engine", "front", "images", "moto", "proxy"]
 

@@ -12,10 +12,10 @@ import pytest
 
 from docker_credential_ecr_py.cli.main import main
 from tests.acceptance.readme import PROJECT, README, consoles, section
-from tests.login.person import Person
-from tests.repos.conftest import aws, builder, moto, person
+from tests.support.repositories import aws, builder, moto
+from tests.support.user import Person
 
-__all__ = ["aws", "builder", "moto", "person"]
+__all__ = ["aws", "builder", "moto"]
 
 DOCUMENTS = sorted([README, *(PROJECT / "docs").glob("*.md")])
 COMMANDS = PROJECT / "docs" / "commands.md"

@@ -9,9 +9,9 @@ import pytest
 
 from tests.acceptance.conftest import shell
 from tests.acceptance.readme import PROJECT, consoles
-from tests.clients.conftest import Desk, image
-from tests.home import DEV, PROD, STAGE
 from tests.standin.aws import Aws
+from tests.support.desk import Desk, image
+from tests.support.home import DEV, PROD, STAGE
 
 BEFORE = b'{\r\n\t"auths": { "ghcr.io": {} },  "zz": [1.50, null],\r\n\t"credsStore": ""\n}'
 FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"

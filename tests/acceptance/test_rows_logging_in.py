@@ -10,11 +10,11 @@ import pytest
 
 from tests.acceptance.conftest import at_terminal, shell
 from tests.acceptance.readme import Row, instead_of
-from tests.clients.conftest import IMAGE, TAG, Desk
-from tests.home import DEV, PROD, STAGE, START_URL, access_key_id, registry
 from tests.standin.aws import Aws, Issued
 from tests.standin.engine import Engine
 from tests.standin.registry import RegistryFront
+from tests.support.desk import IMAGE, TAG, Desk
+from tests.support.home import DEV, PROD, STAGE, START_URL, access_key_id, registry
 
 HOST = registry(DEV)
 CANADA, VIRGINIA = registry(DEV, "ca-central-1"), registry(DEV, "us-east-1")

@@ -8,11 +8,11 @@ import pytest
 
 from tests.acceptance.conftest import at_terminal, shell
 from tests.acceptance.readme import Row, instead_of
-from tests.clients.conftest import IMAGE, TAG, Desk, image
-from tests.home import DEV, registry
-from tests.programs import need
-from tests.repos.ecr import an_image, tags, there_is
-from tests.repos.ecr import repositories as names
+from tests.support.desk import IMAGE, TAG, Desk, image
+from tests.support.home import DEV, registry
+from tests.support.programs import need
+from tests.support.repositories import an_image, tags, there_is
+from tests.support.repositories import repositories as names
 
 HOST = registry(DEV)
 pytestmark = pytest.mark.usefixtures("repositories")

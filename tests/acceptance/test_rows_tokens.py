@@ -10,11 +10,11 @@ import pytest
 
 from tests.acceptance.conftest import shell
 from tests.acceptance.readme import Row, instead_of
-from tests.clients.conftest import IMAGE, TAG, Desk, image
-from tests.home import DEV, registry
-from tests.programs import need
 from tests.standin.aws import Aws
-from tests.tokens.kubernetes import ApiServer
+from tests.support.desk import IMAGE, TAG, Desk, image
+from tests.support.home import DEV, registry
+from tests.support.kubernetes import ApiServer
+from tests.support.programs import need
 
 HOST = registry(DEV)
 
@@ -89,7 +89,7 @@ def test_the_variables_of_apptainer(desk: Desk, aws: Aws, row: Row) -> None:
 
 @instead_of("`export AWS_TOKEN`")
 def test_the_variables_of_sregistry(desk: Desk, row: Row, cli: str) -> None:
-    """It asks AWS as the AWS CLI does; tests/tokens runs sregistry itself."""
+    """It asks AWS as the AWS CLI does; tests/system/cli/test_token.py runs sregistry itself."""
     found = variables(shell(desk, f"{row.command}; env"))
     assert (found["SREGISTRY_AWS_ID"], found["SREGISTRY_AWS_ZONE"]) == (DEV, "eu-west-1")
     identity = json.loads(shell(desk, f"{row.command}; {cli} sts get-caller-identity"))

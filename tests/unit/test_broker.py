@@ -36,7 +36,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from tests.home import DEV, PROD, STAGE, registry
+from tests.support.home import DEV, PROD, STAGE, registry
 
 HOUR = 3600
 PROFILES = "".join(

@@ -1,0 +1,138 @@
+"""What the processes that hold secrets do for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.standin.aws import Aws
+from tests.support.daemon import (
+    ECR_PY,
+    NOBODY,
+    Resident,
+    Residents,
+    short_folder,
+    use_store,
+)
+from tests.support.home import DEV, Home, registry
+from tests.support.programs import need, readable_python
+from tests.support.records import HALF_LIFE, let_pass
+from tests.support.user import eventually
+
+Start = Callable[..., Resident]
+
+
+def largest_core(pid: int) -> list[str]:
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    (found,) = re.findall(r"Max core file size +(\S+) +(\S+)", limits)
+    return list(found)
+
+
+def test_the_daemon_dumps_no_core(home: Home, resident: Resident) -> None:
+    assert largest_core(resident.pid) == ["0", "0"]
+
+
+def test_neither_does_a_worker(home: Home, aws: Aws, start: Start) -> None:
+    home.get(registry(DEV))
+    let_pass(home, HALF_LIFE + 60)
+    aws.fault("GetRoleCredentials", "hang")
+    resident = start("file")
+    eventually(lambda: aws.count("GetRoleCredentials") == 2)
+    (worker,) = resident.workers()
+    assert largest_core(worker) == ["0", "0"]
+
+
+@pytest.fixture
+def ours(home: Home, residents: Residents) -> Iterator[Resident]:
+    """A daemon of a user who is not root; root runs it as nobody."""
+    use_store(home, "memory")
+    if os.geteuid() != 0:
+        yield residents.start()
+        return
+    with short_folder() as folder, becoming_another() as become:
+        os.chown(folder, NOBODY, NOBODY)
+        home.environment |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+        resident = residents.start(command=[*become, ECR_PY, "daemon", "run"], answers=False)
+        eventually(lambda: (folder / "ecr-py" / "daemon.sock").exists())
+        eventually(lambda: "docker_credential_ecr_py.daemon" in command(resident))
+        yield resident
+
+
+def command(resident: Resident) -> str:
+    return Path(f"/proc/{resident.pid}/cmdline").read_text()
+
+
+def test_it_is_out_of_reach_of_its_own_user(ours: Resident) -> None:
+    """PR_SET_DUMPABLE: what /proc shows of it is root's, whoever runs it."""
+    process = Path(f"/proc/{ours.pid}")
+    uids = re.search(r"^Uid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
+    assert uids
+    assert int(uids[1]) == (os.geteuid() or NOBODY)
+    for name in ("mem", "environ", "maps", "fd"):
+        assert (process / name).stat().st_uid == 0, name
+
+
+@contextmanager
+def becoming_another() -> Iterator[list[str | Path]]:
+    """The command that becomes another as a user who is not root: nobody, or who we are."""
+    if os.geteuid() != 0:
+        yield []
+        return
+    user = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
+    with short_folder() as folder:
+        yield [*readable_python(folder), need("setpriv"), *user]
+
+
+def as_another(script: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python as a user who is not root."""
+    with becoming_another() as become:
+        return subprocess.run(
+            [*become, sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            check=False,
+        )
+
+
+def test_nobody_reads_its_memory(ours: Resident) -> None:
+    done = as_another(f"open('/proc/{ours.pid}/mem', 'rb')")
+    assert "PermissionError" in done.stderr
+
+
+def test_a_process_without_that_care_can_be_read() -> None:
+    """Or else the test above would see nothing."""
+    script = "import os; open(f'/proc/{os.getppid()}/mem', 'rb'); print('read')"
+    done = as_another(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])")
+    if "PermissionError" in done.stderr:
+        pytest.skip("nobody may read any process here")
+    assert done.stdout == "read\n"
+
+
+def test_it_holds_no_file_and_no_folder_of_whoever_started_it(
+    home: Home, resident: Resident
+) -> None:
+    held = {os.readlink(path) for path in Path(f"/proc/{resident.pid}/fd").iterdir()}
+    files = {path for path in held if path.startswith("/") and not path.startswith("/dev/")}
+    lock = Path(home.environment["XDG_RUNTIME_DIR"]) / "ecr-py" / "daemon.lock"
+    assert files <= {str(lock), str(home.log), str(resident.said)}
+
+
+def test_it_loads_neither_aws_nor_a_keyring(home: Home, aws: Aws, start: Start) -> None:
+    home.get(registry(DEV))
+    resident = start("memory")
+    home.get(registry(DEV))
+    home.get(registry(DEV))
+    resident.looks()
+    resident.status()
+    maps = Path(f"/proc/{resident.pid}/maps").read_text()
+    loaded = set(re.findall(r"/([^/\s]+\.so)", maps))
+    assert loaded
+    assert not [name for name in loaded if re.search("ssl|crypto|rust|dbus", name)]
