@@ -519,7 +519,7 @@ def ways_to_start(bench: Bench) -> Iterator[Row]:
         python = sys.executable
         ways = {
             "the wrapper that installers write": [
-                script("wrapper", wrapper.replace(".cli.main", ".helper"))
+                script("wrapper", wrapper.replace(".cli.entry_point", ".helper"))
             ],
             "`#!python` script": [script("plain", f"#!{python}\n{program}")],
             "`#!python -I` script": [script("isolated", f"#!{python} -I\n{program}")],

@@ -26,7 +26,7 @@ from tests.standin.aws import Issued
 from tests.standin.engine import Engine
 from tests.standin.proxy import Proxy
 from tests.standin.registry import RegistryFront
-from tests.support.desk import IMAGE, TAG
+from tests.support.docker_user import IMAGE, TAG
 from tests.support.home import DEV, HELPER, PROD, STAGE, new_home, registry
 from tests.support.programs import need
 from tests.support.repositories import AwsWithRepositories, an_image, backend, there_is

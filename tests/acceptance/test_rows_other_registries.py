@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.readme import Row, instead_of, row_of
-from tests.support.desk import secrets_in
+from tests.support.docker_user import secrets_in
 from tests.support.home import Home
 from tests.support.private_registry import Guarded
 from tests.support.programs import need

@@ -55,8 +55,8 @@ def ecr_py(home: Home, *arguments: str, **environment: str) -> Done:
 
 
 @dataclass
-class Resident:
-    """A daemon that runs. `said` is where its standard error goes."""
+class Daemon:
+    """An installed daemon that runs for a home. `said` is where its standard error goes."""
 
     home: Home
     process: subprocess.Popen[bytes]
@@ -81,10 +81,28 @@ class Resident:
         assert answer, self.said.read_text()
         return dict(json.loads(answer))
 
+    @property
+    def credentials(self) -> list[bytes]:
+        """The names of the credentials in its memory."""
+        return (self.ask(b"names credentials/") or b"").splitlines()
+
+    def is_idle(self) -> bool:
+        return not self.status()["busy"]
+
+    def unseal_failure(self) -> str:
+        """Return why it could not open what is sealed, or "" if it did not fail."""
+        return next((str(one["what"]) for one in self.failures if one["job"] == "unseal"), "")
+
+    def reload(self) -> None:
+        """Let it read the settings again; return when it has the store that they name."""
+        wanted = self.home.settings.read_text().partition('store = "')[2].partition('"')[0]
+        assert self.ask(b"reload") == b"ok\n"
+        eventually(lambda: self.status()["store"] == wanted)
+
     def looks(self) -> None:
         """It looks at all files now, not within the minute; back when all that was due is done."""
         while self._takes_a_turn():
-            eventually(lambda: not self.status()["busy"], seconds=40)
+            eventually(self.is_idle, seconds=40)
 
     def _takes_a_turn(self) -> list[str]:
         """What is under way after it."""
@@ -160,12 +178,12 @@ def processes_of(home: Home) -> list[int]:
 
 
 @dataclass
-class Residents:
+class Daemons:
     """Starts daemons for a home."""
 
     home: Home
     folder: Path
-    running: list[Resident] = field(default_factory=list)
+    running: list[Daemon] = field(default_factory=list)
 
     def start(
         self,
@@ -174,7 +192,7 @@ class Residents:
         command: list[str | Path] | None = None,
         answers: bool = True,
         **popen: Any,
-    ) -> Resident:
+    ) -> Daemon:
         """`ecr-py daemon run`, or another command that becomes it, once it answers."""
         said = self.folder / f"said.{len(self.running)}"
         with said.open("wb") as output:
@@ -188,23 +206,41 @@ class Residents:
                 cwd="/",
                 **popen,
             )
-        resident = Resident(self.home, process, said)
-        self.running.append(resident)
+        daemon = Daemon(self.home, process, said)
+        self.running.append(daemon)
         if answers:
-            eventually(lambda: resident.answers)
-        return resident
+            eventually(lambda: daemon.answers)
+        return daemon
 
     def end(self) -> None:
-        for resident in self.running:
-            left = [resident.pid, *children(resident.pid)]
-            if resident.process.poll() is None:
+        for daemon in self.running:
+            left = [daemon.pid, *children(daemon.pid)]
+            if daemon.process.poll() is None:
                 for pid in left:
                     with suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
-            resident.process.wait()
+            daemon.process.wait()
         for pid in processes_of(self.home):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def daemon_of(home: Home) -> Iterator[Daemon]:
+    """Run the installed daemon for a home until the end of the context, then stop it politely."""
+    with tempfile.TemporaryDirectory(prefix="daemon-") as folder:
+        daemon = Daemons(home, Path(folder)).start(answers=False)
+        try:
+            eventually(lambda: daemon.answers)
+            yield daemon
+        finally:
+            daemon.process.terminate()
+            try:
+                daemon.process.wait(10)
+            finally:  # its own group alone: the home's keyring goes on
+                with suppress(ProcessLookupError):
+                    os.killpg(daemon.pid, signal.SIGKILL)
+                daemon.process.wait()
 
 
 @contextmanager
@@ -224,14 +260,14 @@ def memory_of(home: Home) -> MemoryStore:
     return MemoryStore(as_bytes(home), None)
 
 
-def names(resident: Resident, folder: str) -> list[bytes]:
-    return (resident.ask(b"names " + folder.encode()) or b"").split()
+def names(daemon: Daemon, folder: str) -> list[bytes]:
+    return (daemon.ask(b"names " + folder.encode()) or b"").split()
 
 
-def let_pass_in_memory(resident: Resident, seconds: int) -> None:
+def let_pass_in_memory(daemon: Daemon, seconds: int) -> None:
     """Makes the credentials in memory look `seconds` older, as if that time had passed."""
-    store = memory_of(resident.home)
-    found = names(resident, "credentials/")
+    store = memory_of(daemon.home)
+    found = names(daemon, "credentials/")
     assert found
     for name in found:
         key = name.partition(b"/")[2].decode()

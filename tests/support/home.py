@@ -18,11 +18,14 @@ HELPER = Path(sys.executable).parent / "docker-credential-ecr-py"
 THREE_ACCOUNTS = (Path(__file__).parent / "data" / "three_accounts.ini").read_text()
 START_URL = "https://teliacompany.awsapps.com/start"
 ROLE = "Administrator"
-DEV, STAGE, PROD = "642976147714", "998135273239", "883291977974"
+DEV, STAGE, PROD = ACCOUNTS = ("642976147714", "998135273239", "883291977974")
 
 
 def registry(account: str, region: str = "eu-west-1") -> str:
     return f"{account}.dkr.ecr.{region}.amazonaws.com"
+
+
+REGISTRIES = [registry(account) for account in ACCOUNTS]
 
 
 def access_key_id(account: str) -> str:

@@ -23,7 +23,7 @@ from tests.standin.aws import AMZ_JSON, Aws, Operation
 from tests.standin.principals import AwsError
 from tests.standin.server import Reply
 from tests.support.home import DEV, PROD, STAGE, Home
-from tests.support.user import Person
+from tests.support.user import User
 
 TARGET = "AmazonEC2ContainerRegistry_V20150921"
 REGION = "eu-west-1"
@@ -186,13 +186,13 @@ def aws(moto: ThreadedMotoServer) -> Iterator[AwsWithRepositories]:
 
 
 @pytest.fixture
-def builder(home: Home, aws: AwsWithRepositories) -> Person:
+def builder(home: Home, aws: AwsWithRepositories) -> User:
     """Return somebody with an access key for each account, and dev the usual one.
 
     botocore looks for sessions in the home that it was imported in: tests that want their command
     in this process want keys.
     """
-    person = Person(home, aws)
+    user = User(home, aws)
     config, credentials = "", ""
     for name, account in ACCOUNTS.items():
         secret = aws.add_key(key_of(name), f"arn:aws:iam::{account}:user/{name}")
@@ -200,7 +200,7 @@ def builder(home: Home, aws: AwsWithRepositories) -> Person:
         credentials += (
             f"[{name}]\naws_access_key_id = {key_of(name)}\naws_secret_access_key = {secret}\n"
         )
-    person.home.write(person.home.aws_config, config)
-    person.home.write(person.home.path / ".aws" / "credentials", credentials)
-    person.home.environment["AWS_PROFILE"] = "dev"
-    return person
+    user.home.write(user.home.aws_config, config)
+    user.home.write(user.home.path / ".aws" / "credentials", credentials)
+    user.home.environment["AWS_PROFILE"] = "dev"
+    return user

@@ -1,26 +1,19 @@
-"""What the tests here do with us: settings, a daemon, and a look at all that lies about."""
+"""What tests of the stores share: a store is chosen, used, and all that is on disk is searched."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from docker_credential_ecr_py.store import daemon_client, record
+from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.standin.aws import Aws
-from tests.support.home import DEV, PROD, STAGE, Answer, Home, registry
+from tests.support.home import ACCOUNTS, DEV, Answer, Home, registry
 from tests.support.records import files
-from tests.support.user import ECR_PY, eventually
 
-ACCOUNTS = (DEV, STAGE, PROD)
 PIECE = 24  # so much of a secret is as bad as all of it
 
 
@@ -55,69 +48,6 @@ def docker_logs_in(home: Home, account: str = DEV) -> str:
     password = home.get(registry(account), AWS_ECR_DISABLE_CACHE="1").password
     assert store(home, registry(account), "AWS", password) == Answer(0, b"", b"")
     return password
-
-
-# The daemon.
-
-
-@dataclass
-class Daemon:
-    home: Home
-    process: subprocess.Popen[bytes]
-
-    def ask(self, request: bytes) -> bytes | None:
-        environ = {os.fsencode(k): os.fsencode(v) for k, v in self.home.environment.items()}
-        path = record.socket_path(environ)
-        assert path
-        return daemon_client.ask(path, request, limit=5)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.ask(b"status") or b"{}")
-        return found
-
-    @property
-    def credentials(self) -> list[bytes]:
-        """The names of those that it has in memory."""
-        return (self.ask(b"names credentials/") or b"").splitlines()
-
-    def why_sealed(self) -> str:
-        """Why it could not open what the keyring sealed; "" where nothing failed."""
-        found = self.status["failures"]
-        return next((str(failure["what"]) for failure in found if failure["job"] == "unseal"), "")
-
-    def rereads_settings(self) -> None:
-        wanted = self.home.settings.read_text().partition('store = "')[2].partition('"')[0]
-        assert self.ask(b"reload") == b"ok\n"
-        eventually(lambda: self.status["store"] == wanted)
-
-    def is_idle(self) -> bool:
-        return bool(self.status) and not self.status["busy"]
-
-
-@contextlib.contextmanager
-def daemon_of(home: Home) -> Iterator[Daemon]:
-    """`ecr-py daemon run`, until the end of the context."""
-    process = subprocess.Popen(
-        [ECR_PY, "daemon", "run"],
-        env=home.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        daemon = Daemon(home, process)
-        eventually(lambda: daemon.status)
-        yield daemon
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 # What lies on disk.

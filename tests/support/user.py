@@ -1,17 +1,18 @@
-"""A person with a session at IAM Identity Center: their AWS config, terminal and browser."""
+"""A user of `ecr-py`: a home, the commands that they run in it, a terminal and a browser."""
 
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from urllib.request import HTTPErrorProcessor, ProxyHandler, Request, build_opener
 
@@ -74,19 +75,30 @@ class Done:
 
 
 @dataclass
-class Person:
+class User:
+    """Runs `ecr-py` and any other program in a home, and reads what they leave there.
+
+    Programs see the home's environment and nothing else. `ecr_py` and `try_run` return whatever
+    happens; `run` and `invoke_ok` fail the test unless the program does what is expected. To
+    call the credential helper as docker does, use `home.call` and `home.get`.
+    """
+
     home: Home
     aws: Aws
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.home.environment
 
     def use_session_profiles(self, scopes: str = "sso:account:access") -> None:
         self.home.write(self.home.aws_config, session_config(scopes))
 
-    def has_browser(self) -> None:
+    def add_browser(self) -> None:
         script = self.home.write(self.home.path / "bin" / "browser", BROWSER)
         script.chmod(0o755)
         self.home.environment["BROWSER"] = str(script)
 
-    def ends_session(self) -> None:
+    def end_session(self) -> None:
         """At the portal, and here."""
         self.aws.end_session()
         for file in self.token_files():
@@ -118,14 +130,14 @@ class Person:
             return []
         return [file for file in self.sso_cache.iterdir() if "accessToken" in file.read_text()]
 
-    def types(self, *arguments: str, **environment: str) -> Done:
-        """ecr-py, without a terminal."""
-        return self.runs(str(ECR_PY), *arguments, **environment)
+    def ecr_py(self, *arguments: str, **environment: str) -> Done:
+        """Run `ecr-py` without a terminal."""
+        return self.try_run(str(ECR_PY), *arguments, **environment)
 
-    def invokes(self, *arguments: str, **environment: str) -> Done:
-        """ecr-py in this process: ten times as fast, where nothing but its answer is of interest.
+    def invoke(self, *arguments: str, **environment: str) -> Done:
+        """Run `ecr-py` in this process: ten times as fast, if only its answer is of interest.
 
-        What is shown while it waits for a login goes past this.
+        What it shows while it waits for a login is not captured.
         """
         nothing_else = dict.fromkeys(os.environ)
         seen = nothing_else | self.home.environment | environment
@@ -134,8 +146,14 @@ class Person:
             raise done.exception
         return Done(done.exit_code, done.stdout, done.stderr)
 
-    def types_to_nobody(self, *arguments: str) -> tuple[int, str]:
-        """ecr-py, when whoever read its standard output has left: exit code and standard error."""
+    def invoke_ok(self, *arguments: str, **environment: str) -> Done:
+        """Run `ecr-py` in this process; it must succeed."""
+        done = self.invoke(*arguments, **environment)
+        assert done.code == 0, done
+        return done
+
+    def ecr_py_into_closed_pipe(self, *arguments: str) -> tuple[int, str]:
+        """Run `ecr-py` with a closed pipe as standard output. Return exit code and stderr."""
         reader, writer = os.pipe()
         os.close(reader)
         with os.fdopen(writer, "wb") as stdout:
@@ -153,27 +171,55 @@ class Person:
             )
         return done.returncode, done.stderr
 
-    def runs(self, *command: str, **environment: str) -> Done:
-        """Any program, without a terminal."""
+    def try_run(self, *command: str, **environment: str) -> Done:
+        """Run any program without a terminal. Return whatever happens."""
+        return self._run(command, "", environment)
+
+    def run(self, *command: str, stdin: str = "", fails: bool = False, **environment: str) -> Done:
+        """Run any program without a terminal. It must succeed, or with `fails` it must fail."""
+        done = self._run(command, stdin, environment)
+        assert (done.code != 0) == fails, done.said
+        return done
+
+    def _run(self, command: tuple[str, ...], stdin: str, environment: Mapping[str, str]) -> Done:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
-            env=self.home.environment | environment,
+            env=self.environment | dict(environment),
             cwd=self.home.path,
             timeout=60,
-            start_new_session=True,
+            start_new_session=True,  # without the terminal of whoever runs the tests
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def docker_config(self) -> Path:
+        return self.home.path / ".docker" / "config.json"
+
+    def write_docker_config(self, config: Mapping[str, Any]) -> None:
+        self.home.write(self.docker_config, json.dumps(config))
+
+    def write_config(self, text: str | bytes, file: Path | None = None) -> bytes:
+        """Write a config file, by default docker's. Return its bytes."""
+        file = file or self.docker_config
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        return file.read_bytes()
+
+    def read_config(self, file: Path | None = None) -> dict[str, Any]:
+        """Parse a JSON config file, by default docker's."""
+        document: dict[str, Any] = json.loads((file or self.docker_config).read_text("utf-8-sig"))
+        return document
 
     def at_terminal(self, script: str, **environment: str) -> Terminal:
         """A terminal in which a shell script runs; our executables are on its PATH."""
         seen = {"TERM": "xterm-256color", **self.home.environment, **environment}
         return Terminal(script, seen, self.home.path)
 
-    def portal_says(self, code: str, *, times: int | None = None) -> None:
+    def portal_fails_with(self, code: str, *, times: int | None = None) -> None:
         """Each poll, exchange and refresh fails with this error."""
         self.aws.fault("CreateToken", "error", times=times, status=400, code=code)
 

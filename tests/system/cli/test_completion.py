@@ -13,7 +13,7 @@ from tests.standin.aws import Aws
 from tests.support.home import DEV, PROD, registry
 from tests.support.programs import need
 from tests.support.terminal import Terminal
-from tests.support.user import Person
+from tests.support.user import User
 
 SHELLS = {
     "bash": (
@@ -32,11 +32,11 @@ SHELLS = {
 
 
 @contextmanager
-def at_prompt(person: Person, shell: str) -> Iterator[Terminal]:
+def at_prompt(user: User, shell: str) -> Iterator[Terminal]:
     """A shell that completes by our script and waits for input."""
     need(shell)
     command, setup = SHELLS[shell]
-    with person.at_terminal(f"exec {command}", LC_ALL="C.UTF-8") as terminal:
+    with user.at_terminal(f"exec {command}", LC_ALL="C.UTF-8") as terminal:
         terminal.type(f"{setup}; echo is''ready\n")
         terminal.wait_for(r"isready\s[^\x00]*ready> ")
         yield terminal
@@ -54,8 +54,8 @@ every_shell = pytest.mark.parametrize("shell", list(SHELLS))
 
 
 @every_shell
-def test_commands_profiles_and_registries(person: Person, shell: str) -> None:
-    with at_prompt(person, shell) as terminal:
+def test_commands_profiles_and_registries(user: User, shell: str) -> None:
+    with at_prompt(user, shell) as terminal:
         assert completed(terminal, "ecr-py tok") == "ecr-py token"
         assert completed(terminal, "ecr-py token sta") == "ecr-py token stage"
         assert completed(terminal, "ecr-py token 88") == f"ecr-py token {registry(PROD)}"
@@ -63,9 +63,9 @@ def test_commands_profiles_and_registries(person: Person, shell: str) -> None:
 
 
 @every_shell
-def test_an_aws_config_that_cannot_be_read_shows_nothing(person: Person, shell: str) -> None:
-    person.home.aws_config.write_text("no section\n")
-    with at_prompt(person, shell) as terminal:
+def test_an_aws_config_that_cannot_be_read_shows_nothing(user: User, shell: str) -> None:
+    user.home.aws_config.write_text("no section\n")
+    with at_prompt(user, shell) as terminal:
         before = len(terminal.shown)
         assert completed(terminal, "ecr-py token d") == "ecr-py token d"
         for word in ("Traceback", "section", "Error", "ecr-py:"):
@@ -75,53 +75,53 @@ def test_an_aws_config_that_cannot_be_read_shows_nothing(person: Person, shell: 
 # What is suggested, as the scripts ask for it.
 
 
-def suggested(person: Person, line: str, **environment: str) -> list[str]:
+def suggested(user: User, line: str, **environment: str) -> list[str]:
     words = line.split(" ")
     asking = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-    done = person.types(**asking, **environment, _ECR_PY_COMPLETE="bash_complete")
+    done = user.ecr_py(**asking, **environment, _ECR_PY_COMPLETE="bash_complete")
     assert done.stderr == ""
     assert done.code == 0
     return [entry.partition(",")[2] for entry in done.stdout.split()]
 
 
-def test_an_alias_and_a_session(person: Person) -> None:
-    person.use_session_profiles()
+def test_an_alias_and_a_session(user: User) -> None:
+    user.use_session_profiles()
     alias = f'[registries."images.corp.se"]\nalias = "{registry(DEV)}"\n'
-    person.home.write(person.home.settings, alias)
-    assert suggested(person, "ecr-py explain i") == ["images.corp.se"]
-    assert suggested(person, "ecr-py login te") == ["telia"]
-    assert suggested(person, "ecr-py token --region e") == ["eu-west-1"]
+    user.home.write(user.home.settings, alias)
+    assert suggested(user, "ecr-py explain i") == ["images.corp.se"]
+    assert suggested(user, "ecr-py login te") == ["telia"]
+    assert suggested(user, "ecr-py token --region e") == ["eu-west-1"]
 
 
-def test_names_that_a_shell_would_take_apart_are_left_out(person: Person) -> None:
-    with person.home.aws_config.open("a") as config:
+def test_names_that_a_shell_would_take_apart_are_left_out(user: User) -> None:
+    with user.home.aws_config.open("a") as config:
         config.write("[profile 'a b']\nregion=x\n[profile $(touch_x)]\nregion=x\n")
-    assert suggested(person, "ecr-py login ")[:3] == ["dev", "stage", "prod"]
-    assert not [name for name in suggested(person, "ecr-py login ") if "$" in name or " " in name]
+    assert suggested(user, "ecr-py login ")[:3] == ["dev", "stage", "prod"]
+    assert not [name for name in suggested(user, "ecr-py login ") if "$" in name or " " in name]
 
 
-def test_a_thousand_profiles(person: Person) -> None:
+def test_a_thousand_profiles(user: User) -> None:
     profiles = (
         f"[profile p{number}]\nsso_account_id = {number:012}\nregion = eu-west-1\n"
         for number in range(1000)
     )
-    person.home.aws_config.write_text("".join(profiles))
-    assert len(suggested(person, "ecr-py token p")) == 1000
+    user.home.aws_config.write_text("".join(profiles))
+    assert len(suggested(user, "ecr-py token p")) == 1000
 
 
-def test_completing_asks_nobody_and_writes_nothing_for_registries(person: Person, aws: Aws) -> None:
-    person.ends_session()
-    assert "dev" in suggested(person, "ecr-py token ")
+def test_completing_asks_nobody_and_writes_nothing_for_registries(user: User, aws: Aws) -> None:
+    user.end_session()
+    assert "dev" in suggested(user, "ecr-py token ")
     assert aws.calls == []
-    assert not person.home.cache.exists()
+    assert not user.home.cache.exists()
 
 
-def test_the_script_names_what_it_is_for(person: Person) -> None:
+def test_the_script_names_what_it_is_for(user: User) -> None:
     for shell in SHELLS:
-        done = person.types("completion", shell)
+        done = user.ecr_py("completion", shell)
         assert done.code == 0
         assert "_ECR_PY_COMPLETE" in done.stdout
-    assert person.types("completion", "csh").code == 2
+    assert user.ecr_py("completion", "csh").code == 2
 
 
 # Repositories
@@ -143,35 +143,35 @@ def has_repositories(aws: Aws) -> None:
     aws.fault(DESCRIBE, "answer", document=answer)
 
 
-def repositories(person: Person, name: str, incomplete: str = "", **environment: str) -> list[str]:
-    done = person.runs(sys.executable, "-c", COMPLETES, name, incomplete, **environment)
+def repositories(user: User, name: str, incomplete: str = "", **environment: str) -> list[str]:
+    done = user.try_run(sys.executable, "-c", COMPLETES, name, incomplete, **environment)
     return done.stdout.split()
 
 
 @pytest.mark.usefixtures("has_repositories")
-def test_repositories_are_asked_for_once(person: Person, aws: Aws) -> None:
-    assert repositories(person, "dev") == ["kalle", "team/web"]
-    assert repositories(person, "", f"{HOST}/k") == [f"{HOST}/kalle", f"{HOST}/team/web"]
+def test_repositories_are_asked_for_once(user: User, aws: Aws) -> None:
+    assert repositories(user, "dev") == ["kalle", "team/web"]
+    assert repositories(user, "", f"{HOST}/k") == [f"{HOST}/kalle", f"{HOST}/team/web"]
     assert aws.count(DESCRIBE) == 1
-    [kept] = (person.home.cache / "repositories").iterdir()
+    [kept] = (user.home.cache / "repositories").iterdir()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 @pytest.mark.usefixtures("has_repositories")
-def test_no_repository_is_worth_a_login(person: Person, aws: Aws) -> None:
-    person.has_browser()
-    person.ends_session()
-    assert repositories(person, "dev") == []
+def test_no_repository_is_worth_a_login(user: User, aws: Aws) -> None:
+    user.add_browser()
+    user.end_session()
+    assert repositories(user, "dev") == []
     process = "[profile dev]\naws_account_id=642976147714\nregion=eu-west-1\n"
-    asked = person.home.path / "asked"
-    person.home.aws_config.write_text(f"{process}credential_process = touch {asked}\n")
-    assert repositories(person, "dev") == []
+    asked = user.home.path / "asked"
+    user.home.aws_config.write_text(f"{process}credential_process = touch {asked}\n")
+    assert repositories(user, "dev") == []
     assert not asked.exists()
-    assert person.addresses == []
+    assert user.addresses == []
     assert aws.calls == []
 
 
-def test_an_aws_that_hangs_is_not_waited_for(person: Person, aws: Aws) -> None:
+def test_an_aws_that_hangs_is_not_waited_for(user: User, aws: Aws) -> None:
     aws.fault(DESCRIBE, "hang")
-    done = person.runs(sys.executable, "-c", COMPLETES, "dev", "")
+    done = user.try_run(sys.executable, "-c", COMPLETES, "dev", "")
     assert "no answer within 3 seconds" in done.stderr

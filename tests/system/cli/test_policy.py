@@ -11,7 +11,7 @@ from docker_credential_ecr_py.cli.commands.policy import least_policy
 from docker_credential_ecr_py.registry import Registry
 from tests.support.home import DEV, STAGE, registry
 from tests.support.repositories import AwsWithRepositories, aws, moto
-from tests.support.user import Person
+from tests.support.user import User
 
 __all__ = ["aws", "moto"]
 
@@ -28,8 +28,8 @@ PUSH = {
 }
 
 
-def printed(person: Person, *words: str) -> dict[str, Any]:
-    done = person.invokes("policy", *words)
+def printed(user: User, *words: str) -> dict[str, Any]:
+    done = user.invoke("policy", *words)
     assert (done.code, done.stderr) == (0, "")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -62,13 +62,11 @@ def test_each_is_the_least_that_aws_documents() -> None:
     assert create[arn] == push[arn] | {"CreateRepository", "DescribeRepositories"}
 
 
-def test_of_a_registry_and_its_repositories(person: Person, aws: AwsWithRepositories) -> None:
-    assert f"arn:aws:ecr:eu-west-1:{STAGE}:repository/*" in allowed(
-        printed(person, "pull", "stage")
-    )
+def test_of_a_registry_and_its_repositories(user: User, aws: AwsWithRepositories) -> None:
+    assert f"arn:aws:ecr:eu-west-1:{STAGE}:repository/*" in allowed(printed(user, "pull", "stage"))
     place = f"arn:aws:ecr:eu-west-1:{DEV}:repository"
     words = ("--repository", "nats", "--repository", "team/*", "--repository", "nats")
-    assert set(allowed(printed(person, "push", "--registry", "dev", *words))) == {
+    assert set(allowed(printed(user, "push", "--registry", "dev", *words))) == {
         "*",
         f"{place}/nats",
         f"{place}/team/*",
@@ -80,8 +78,8 @@ def test_of_a_registry_and_its_repositories(person: Person, aws: AwsWithReposito
     "words",
     [(f"{registry(DEV)}/nats",), ("--repository", f"{registry(DEV)}/nats")],
 )
-def test_a_reference_narrows_it(person: Person, words: tuple[str, ...]) -> None:
-    found = allowed(printed(person, "pull", *words))
+def test_a_reference_narrows_it(user: User, words: tuple[str, ...]) -> None:
+    found = allowed(printed(user, "pull", *words))
     assert set(found) == {"*", f"arn:aws:ecr:eu-west-1:{DEV}:repository/nats"}
 
 
@@ -89,8 +87,8 @@ def test_a_reference_narrows_it(person: Person, words: tuple[str, ...]) -> None:
     ("region", "partition"),
     [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc")],
 )
-def test_of_other_partitions(person: Person, region: str, partition: str) -> None:
-    found = allowed(printed(person, "pull", "dev", "--region", region))
+def test_of_other_partitions(user: User, region: str, partition: str) -> None:
+    found = allowed(printed(user, "pull", "dev", "--region", region))
     assert f"arn:{partition}:ecr:{region}:{DEV}:repository/*" in found
 
 
@@ -106,5 +104,5 @@ def test_of_other_partitions(person: Person, region: str, partition: str) -> Non
         (("public.ecr.aws",), "ECR Public"),
     ],
 )
-def test_bad_input(person: Person, words: tuple[str, ...], said: str) -> None:
-    assert said in person.invokes("policy", "pull", *words).line
+def test_bad_input(user: User, words: tuple[str, ...], said: str) -> None:
+    assert said in user.invoke("policy", "pull", *words).line

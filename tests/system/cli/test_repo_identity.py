@@ -19,7 +19,7 @@ from tests.support.repositories import (
     tags,
     there_is,
 )
-from tests.support.user import Person, visit
+from tests.support.user import User, visit
 
 __all__ = ["aws", "builder", "moto"]
 
@@ -33,30 +33,30 @@ def nats(aws: AwsWithRepositories) -> None:
 
 
 @pytest.fixture
-def dev(person: Person) -> Person:
-    person.home.environment["AWS_PROFILE"] = "dev"
-    return person
+def dev(user: User) -> User:
+    user.home.environment["AWS_PROFILE"] = "dev"
+    return user
 
 
-def test_static_keys_of_a_build(dev: Person, aws: AwsWithRepositories) -> None:
+def test_static_keys_of_a_build(dev: User, aws: AwsWithRepositories) -> None:
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": aws.add_key(KEY, USER)}
     del dev.home.environment["AWS_PROFILE"]
-    done = dev.types("repo", "create", f"{HOST}/kalle", **keys)
+    done = dev.ecr_py("repo", "create", f"{HOST}/kalle", **keys)
     assert done.stdout == f"{HOST}/kalle\n"
     assert {call.access_key for call in aws.calls} == {KEY}
     # Whoever names a profile means it, whatever the environment has.
-    dev.types("repo", "ls", "--profile", "stage", **keys)
+    dev.ecr_py("repo", "ls", "--profile", "stage", **keys)
     assert aws.calls[-1].account == STAGE
 
 
-def test_what_a_get_answers_later_is_not_changed(dev: Person, aws: AwsWithRepositories) -> None:
-    dev.types("repo", "ls", HOST, "--profile", "stage")
+def test_what_a_get_answers_later_is_not_changed(dev: User, aws: AwsWithRepositories) -> None:
+    dev.ecr_py("repo", "ls", HOST, "--profile", "stage")
     assert aws.issued[dev.home.get(HOST).password].account == DEV
 
 
-def test_an_ended_session_is_begun_anew(dev: Person, aws: AwsWithRepositories) -> None:
-    dev.ends_session()
-    dev.has_browser()
+def test_an_ended_session_is_begun_anew(dev: User, aws: AwsWithRepositories) -> None:
+    dev.end_session()
+    dev.add_browser()
     with dev.at_terminal("ecr-py image ls nats --tags >out") as terminal:
         visit(dev.next_address(), "allow")
         assert terminal.wait() == 0
@@ -66,20 +66,20 @@ def test_an_ended_session_is_begun_anew(dev: Person, aws: AwsWithRepositories) -
     assert dev.home.get(HOST).code == 0
 
 
-def test_an_ended_session_where_nobody_is(dev: Person) -> None:
-    dev.ends_session()
-    done = dev.types("repo", "ls")
+def test_an_ended_session_where_nobody_is(dev: User) -> None:
+    dev.end_session()
+    done = dev.ecr_py("repo", "ls")
     assert done.code == 3
     assert "ecr-py login dev" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_role_that_wants_an_mfa_code(person: Person, aws: AwsWithRepositories) -> None:
+def test_a_role_that_wants_an_mfa_code(user: User, aws: AwsWithRepositories) -> None:
     role, serial = f"arn:aws:iam::{DEV}:role/deploy", f"arn:aws:iam::{STAGE}:mfa/me"
     secret = aws.add_key(KEY, f"arn:aws:iam::{STAGE}:user/me")
     aws.allow_role(role, serial)
     aws.mfa_codes.add("111111")
-    home = person.home
+    home = user.home
     home.write(
         home.aws_config,
         f"[profile keys]\nregion = eu-west-1\n[profile deploy]\nrole_arn = {role}\n"
@@ -87,10 +87,10 @@ def test_a_role_that_wants_an_mfa_code(person: Person, aws: AwsWithRepositories)
     )
     keys = f"[keys]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n"
     home.write(home.path / ".aws" / "credentials", keys)
-    done = person.types("image", "ls", "nats", "--tags")
+    done = user.ecr_py("image", "ls", "nats", "--tags")
     assert done.code == 3
     assert serial in done.stderr
-    with person.at_terminal("ecr-py image ls nats --tags >out") as terminal:
+    with user.at_terminal("ecr-py image ls nats --tags >out") as terminal:
         terminal.wait_for(f"MFA code of {serial}: ")
         terminal.type("111111\n")
         assert terminal.wait() == 0
@@ -98,9 +98,9 @@ def test_a_role_that_wants_an_mfa_code(person: Person, aws: AwsWithRepositories)
     assert home.get(HOST).code == 0  # by the same role: nobody is asked again
 
 
-def test_a_session_that_the_portal_ended(dev: Person, aws: AwsWithRepositories) -> None:
+def test_a_session_that_the_portal_ended(dev: User, aws: AwsWithRepositories) -> None:
     aws.end_session()
-    done = dev.types("repo", "rm", "nats", "--yes", "--force")
+    done = dev.ecr_py("repo", "rm", "nats", "--yes", "--force")
     assert done.code == 3
     assert repositories() == ["nats"]
 
@@ -116,25 +116,25 @@ def test_a_session_that_the_portal_ended(dev: Person, aws: AwsWithRepositories) 
     ],
 )
 def test_no_rights(
-    builder: Person, aws: AwsWithRepositories, action: str, words: tuple[str, ...], hint: str
+    builder: User, aws: AwsWithRepositories, action: str, words: tuple[str, ...], hint: str
 ) -> None:
     who = f"arn:aws:sts::{DEV}:assumed-role/Administrator/me"
     arn = f"arn:aws:ecr:eu-west-1:{DEV}:repository/nats"
     aws.has_no_right_to(action, who, arn)
     del builder.home.environment["AWS_PROFILE"]
-    line = builder.invokes(*words, "--registry", "dev").line
+    line = builder.invoke(*words, "--registry", "dev").line
     assert f"{who} may not ecr:{action} on {arn}" in line
     assert "no identity-based policy" in line
     [command] = re.findall("`ecr-py (.*)`", line)
     assert command.startswith(hint)
-    assert DEV in builder.invokes(*command.split()).stdout
+    assert DEV in builder.invoke(*command.split()).stdout
 
 
 def test_the_nearest_is_left_out_where_names_may_not_be_seen(
-    builder: Person, aws: AwsWithRepositories
+    builder: User, aws: AwsWithRepositories
 ) -> None:
     aws.has_no_right_to("DescribeRepositories", "arn:aws:sts::1:x", "*")
-    assert builder.invokes("image", "ls", "nast").line.startswith(
+    assert builder.invoke("image", "ls", "nast").line.startswith(
         "ecr-py: there is no repository nast ("
     )
 
@@ -150,47 +150,45 @@ def test_the_nearest_is_left_out_where_names_may_not_be_seen(
     ],
 )
 def test_what_aws_answers_instead(
-    builder: Person, aws: AwsWithRepositories, kind: str, detail: dict[str, Any], said: str
+    builder: User, aws: AwsWithRepositories, kind: str, detail: dict[str, Any], said: str
 ) -> None:
     aws.fault("DescribeRepositories", kind, **detail)
-    assert said in builder.invokes("repo", "ls").line
+    assert said in builder.invoke("repo", "ls").line
 
 
-def test_a_page_of_a_guest_network_removes_nothing(
-    builder: Person, aws: AwsWithRepositories
-) -> None:
+def test_a_page_of_a_guest_network_removes_nothing(builder: User, aws: AwsWithRepositories) -> None:
     for operation, words in (
         ("DescribeImages", ("repo", "rm", "nats")),
         ("DeleteRepository", ("repo", "rm", "nats", "--force")),
         ("BatchDeleteImage", ("image", "rm", "nats", "2.9")),
     ):
         aws.fault(operation, "garbage")
-        assert "was not ECR" in builder.invokes(*words, "--yes").line
+        assert "was not ECR" in builder.invoke(*words, "--yes").line
     assert tags("nats") == ["2.9"]
 
 
-def test_a_thousand_profiles(builder: Person) -> None:
+def test_a_thousand_profiles(builder: User) -> None:
     more = "".join(
         f"[profile p{n}]\naws_account_id = {n:012}\nregion = eu-west-1\n" for n in range(1000)
     )
     builder.home.write(builder.home.aws_config, builder.home.aws_config.read_text() + more)
-    assert json.loads(builder.invokes("repo", "ls", "dev", "--json").stdout)[0]["name"] == "nats"
-    assert "more" in (line := builder.invokes("repo", "ls", AWS_PROFILE="").line)
+    assert json.loads(builder.invoke("repo", "ls", "dev", "--json").stdout)[0]["name"] == "nats"
+    assert "more" in (line := builder.invoke("repo", "ls", AWS_PROFILE="").line)
     assert len(line) < 200
 
 
-def test_the_usual_profile_by_its_other_variable(builder: Person) -> None:
+def test_the_usual_profile_by_its_other_variable(builder: User) -> None:
     del builder.home.environment["AWS_PROFILE"]
-    done = builder.invokes("repo", "ls", AWS_DEFAULT_PROFILE="dev")
+    done = builder.invoke("repo", "ls", AWS_DEFAULT_PROFILE="dev")
     assert (done.code, done.stderr) == (0, "")
 
 
-def test_a_profile_that_is_called_by_digits(builder: Person) -> None:
+def test_a_profile_that_is_called_by_digits(builder: User) -> None:
     for file in (builder.home.aws_config, builder.home.path / ".aws" / "credentials"):
         file.write_text(file.read_text().replace("dev]", "2023]"))
     del builder.home.environment["AWS_PROFILE"]
-    assert builder.invokes("repo", "ls", "2023").code == 0
-    assert "an account is twelve digits" in builder.invokes("repo", "ls", "2024").line
+    assert builder.invoke("repo", "ls", "2023").code == 0
+    assert "an account is twelve digits" in builder.invoke("repo", "ls", "2024").line
 
 
 EMPTY = [
@@ -215,9 +213,9 @@ EMPTY = [
 
 @pytest.mark.parametrize("words", EMPTY, ids=" ".join)
 def test_what_is_given_and_empty_names_no_other(
-    builder: Person, aws: AwsWithRepositories, words: tuple[str, ...]
+    builder: User, aws: AwsWithRepositories, words: tuple[str, ...]
 ) -> None:
-    done = builder.invokes(*words)
+    done = builder.invoke(*words)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.endswith(" is empty: is a variable unset?\n")
     assert done.stderr.count("\n") == 1
@@ -225,12 +223,12 @@ def test_what_is_given_and_empty_names_no_other(
     assert tags("nats") == ["2.9"]
 
 
-def test_nor_does_a_name_that_must_be_given(builder: Person) -> None:
+def test_nor_does_a_name_that_must_be_given(builder: User) -> None:
     for words in (("explain", ""), ("image", "ls", ""), ("repo", "create", "")):
-        assert "is a variable unset?" in builder.invokes(*words).line
+        assert "is a variable unset?" in builder.invoke(*words).line
 
 
-def test_explain_shows_it(dev: Person) -> None:
-    shown = dev.invokes("explain", HOST, "--profile", "stage").stdout
+def test_explain_shows_it(dev: User) -> None:
+    shown = dev.invoke("explain", HOST, "--profile", "stage").stdout
     assert shown.splitlines()[0] == "-> command line --profile stage"
     assert "profile   stage" in shown

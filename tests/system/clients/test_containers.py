@@ -15,30 +15,31 @@ from docker.credentials.errors import CredentialsNotFound, StoreError  # type: i
 from tests.standin.aws import Aws
 from tests.standin.image import Image
 from tests.standin.registry import RegistryFront
-from tests.support.desk import ACCOUNTS, IMAGE, TAG, Desk, image, secrets_in
-from tests.support.home import DEV, PROD, STAGE, START_URL, registry
+from tests.support.docker_user import IMAGE, TAG, image, secrets_in
+from tests.support.home import ACCOUNTS, DEV, PROD, STAGE, START_URL, registry
 from tests.support.programs import need
+from tests.support.user import User
 
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 
 
 @pytest.fixture
-def desk(desk: Desk) -> Desk:
-    desk.home.write(desk.home.path / ".config" / "containers" / "policy.json", POLICY)
-    return desk
+def docker_user(docker_user: User) -> User:
+    docker_user.home.write(docker_user.home.path / ".config" / "containers" / "policy.json", POLICY)
+    return docker_user
 
 
 @pytest.mark.usefixtures("images")
 def test_skopeo_lists_and_copies_between_accounts(
-    desk: Desk, aws: Aws, front: RegistryFront
+    docker_user: User, aws: Aws, front: RegistryFront
 ) -> None:
-    skopeo, target = need("skopeo"), desk.home.path / "image"
+    skopeo, target = need("skopeo"), docker_user.home.path / "image"
     for account in ACCOUNTS:
-        done = desk.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}")
+        done = docker_user.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}")
         assert json.loads(done.stdout)["Tags"] == [TAG]
     copy = (skopeo, "copy")
-    desk.run(*copy, f"docker://{image(DEV)}", f"docker://{image(PROD, 'promoted')}")
-    desk.run(*copy, f"docker://{image(PROD, 'promoted')}", f"dir:{target}")
+    docker_user.run(*copy, f"docker://{image(DEV)}", f"docker://{image(PROD, 'promoted')}")
+    docker_user.run(*copy, f"docker://{image(PROD, 'promoted')}", f"dir:{target}")
     [layer] = json.loads((target / "manifest.json").read_text())["layers"]
     assert (target / layer["digest"].removeprefix("sha256:")).read_bytes() == Image().layer
     assert aws.count("GetAuthorizationToken") == 3
@@ -48,26 +49,28 @@ def test_skopeo_lists_and_copies_between_accounts(
         assert [str(arn).split(":")[4] for arn in seen] == [account]
 
 
-def test_skopeo_copies_in(desk: Desk) -> None:
-    source = Image().write_oci_layout(desk.home.path / "source")
-    desk.run(need("skopeo"), "copy", source, f"docker://{image(STAGE, 'in')}")
-    done = desk.run(need("skopeo"), "list-tags", f"docker://{registry(STAGE)}/{IMAGE}")
+def test_skopeo_copies_in(docker_user: User) -> None:
+    source = Image().write_oci_layout(docker_user.home.path / "source")
+    docker_user.run(need("skopeo"), "copy", source, f"docker://{image(STAGE, 'in')}")
+    done = docker_user.run(need("skopeo"), "list-tags", f"docker://{registry(STAGE)}/{IMAGE}")
     assert json.loads(done.stdout)["Tags"] == ["in"]
 
 
-def test_skopeo_shows_what_is_wrong(desk: Desk, aws: Aws) -> None:
+def test_skopeo_shows_what_is_wrong(docker_user: User, aws: Aws) -> None:
     aws.end_session(START_URL)
-    done = desk.run(need("skopeo"), "list-tags", f"docker://{registry(STAGE)}/{IMAGE}", fails=True)
+    done = docker_user.run(
+        need("skopeo"), "list-tags", f"docker://{registry(STAGE)}/{IMAGE}", fails=True
+    )
     assert "ecr-py login stage" in done.said
 
 
-def test_skopeo_reads_auth_json_too(desk: Desk, aws: Aws, images: None) -> None:
-    desk.configure_docker({})
+def test_skopeo_reads_auth_json_too(docker_user: User, aws: Aws, images: None) -> None:
+    docker_user.write_docker_config({})
     auth = {"credHelpers": {registry(DEV): "ecr-py"}}
-    file = desk.home.write(desk.home.path / "auth.json", json.dumps(auth))
+    file = docker_user.home.write(docker_user.home.path / "auth.json", json.dumps(auth))
     skopeo = (need("skopeo"), "list-tags", f"docker://{registry(DEV)}/{IMAGE}")
-    desk.run(*skopeo, fails=True)
-    desk.run(*skopeo, REGISTRY_AUTH_FILE=str(file))
+    docker_user.run(*skopeo, fails=True)
+    docker_user.run(*skopeo, REGISTRY_AUTH_FILE=str(file))
     assert aws.count("GetAuthorizationToken") == 1
 
 
@@ -81,30 +84,30 @@ def storage() -> Iterator[tuple[str, ...]]:
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("name", ["podman", "buildah"])
 def test_podman_and_buildah_pull_and_push(
-    desk: Desk, aws: Aws, storage: tuple[str, ...], name: str
+    docker_user: User, aws: Aws, storage: tuple[str, ...], name: str
 ) -> None:
     program = (need(name), *storage)
     for account in ACCOUNTS:
-        desk.run(*program, "pull", image(account))
-    desk.run(*program, "push", image(STAGE), f"docker://{image(STAGE, name)}")
-    desk.run(*program, "pull", image(STAGE, name))
-    assert name in desk.run(*program, "images").stdout
+        docker_user.run(*program, "pull", image(account))
+    docker_user.run(*program, "push", image(STAGE), f"docker://{image(STAGE, name)}")
+    docker_user.run(*program, "pull", image(STAGE, name))
+    assert name in docker_user.run(*program, "images").stdout
     assert aws.count("GetAuthorizationToken") == aws.count("GetRoleCredentials") == 3
-    assert secrets_in(desk.docker_config) == []
+    assert secrets_in(docker_user.docker_config) == []
 
 
 # docker-py
 
 
 @pytest.fixture
-def store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> docker.credentials.Store:
+def store(docker_user: User, monkeypatch: pytest.MonkeyPatch) -> docker.credentials.Store:
     """It looks for the helper on the PATH of its own process."""
-    monkeypatch.setenv("PATH", desk.environment["PATH"])
-    return docker.credentials.Store("ecr-py", environment=desk.environment)
+    monkeypatch.setenv("PATH", docker_user.environment["PATH"])
+    return docker.credentials.Store("ecr-py", environment=docker_user.environment)
 
 
 def test_docker_py_gets_stores_erases_and_lists(
-    desk: Desk, aws: Aws, store: docker.credentials.Store
+    docker_user: User, aws: Aws, store: docker.credentials.Store
 ) -> None:
     assert store.list() == {}
     got = store.get(registry(DEV))
@@ -112,7 +115,7 @@ def test_docker_py_gets_stores_erases_and_lists(
     assert aws.issued[got["Secret"]].account == DEV
     assert store.list() == {f"https://{registry(DEV)}": "AWS"}
 
-    stored = desk.home.get(registry(STAGE), AWS_ECR_DISABLE_CACHE="1").password
+    stored = docker_user.home.get(registry(STAGE), AWS_ECR_DISABLE_CACHE="1").password
     store.store(registry(STAGE), "AWS", stored)
     assert store.get(registry(STAGE))["Secret"] == stored
     store.erase(registry(STAGE))
@@ -134,30 +137,30 @@ def test_docker_py_tells_not_found_from_failed(aws: Aws, store: docker.credentia
 
 @pytest.mark.usefixtures("images")
 def test_keys_of_aws_configure_open_the_registry_to_curl(
-    desk: Desk, aws: Aws, front: RegistryFront
+    docker_user: User, aws: Aws, front: RegistryFront
 ) -> None:
     curl, cli = need("curl"), need("aws")
-    desk.home.aws_config.unlink()
+    docker_user.home.aws_config.unlink()
     secret = aws.add_key("AKIAIOSFODNN7EXAMPLE", f"arn:aws:iam::{DEV}:user/me")
     typed = "\n".join(["AKIAIOSFODNN7EXAMPLE", secret, "eu-west-1", "json", ""])
-    desk.run(cli, "configure", stdin=typed)
+    docker_user.run(cli, "configure", stdin=typed)
 
-    answer = desk.home.get(registry(DEV))
+    answer = docker_user.home.get(registry(DEV))
     authorization = base64.b64encode(f"AWS:{answer.password}".encode()).decode()
     url = f"https://{registry(DEV)}/v2/{IMAGE}/tags/list"
     ask = (curl, "--silent", "--show-error", "--fail")
-    assert "401" in desk.run(*ask, url, fails=True).said
-    done = desk.run(*ask, url, "--header", f"Authorization: Basic {authorization}")
+    assert "401" in docker_user.run(*ask, url, fails=True).said
+    done = docker_user.run(*ask, url, "--header", f"Authorization: Basic {authorization}")
     assert json.loads(done.stdout) == {"name": IMAGE, "tags": [TAG]}
     assert front.requests[-1].principal == f"arn:aws:iam::{DEV}:user/me"
     assert [call.access_key for call in aws.calls] == ["AKIAIOSFODNN7EXAMPLE"]
 
 
-def test_the_answer_is_what_the_aws_cli_prints(desk: Desk, aws: Aws, tmp_path: Path) -> None:
+def test_the_answer_is_what_the_aws_cli_prints(docker_user: User, aws: Aws, tmp_path: Path) -> None:
     """Both are passwords of one principal, and either stands in for the other."""
     cli = need("aws")
-    theirs = desk.run(cli, "ecr", "get-login-password", "--profile", "dev").stdout.strip()
-    ours = desk.home.get(registry(DEV)).password
+    theirs = docker_user.run(cli, "ecr", "get-login-password", "--profile", "dev").stdout.strip()
+    ours = docker_user.home.get(registry(DEV)).password
     one, two = aws.issued[theirs], aws.issued[ours]
     assert (one.account, one.region) == (two.account, two.region)
     assert one.principal_arn == two.principal_arn

@@ -18,27 +18,28 @@ import pytest
 
 from docker_credential_ecr_py.store import daemon_client
 from tests.standin.aws import Aws
-from tests.support.desk import ACCOUNTS, IMAGE, TAG, Desk, image
-from tests.support.home import HELPER, registry
+from tests.support.docker_user import IMAGE, TAG, image
+from tests.support.home import ACCOUNTS, HELPER, registry
 from tests.support.programs import need
 from tests.support.records import HALF_LIFE, let_pass
+from tests.support.user import User
 
 ECR_PY = HELPER.with_name("ecr-py")
 CALLS = 100
 
 
 @pytest.fixture
-def socket(desk: Desk) -> Iterator[Path]:
+def socket(docker_user: User) -> Iterator[Path]:
     """The socket that systemd listens on for the daemon, which it starts when somebody asks."""
     activate = need("systemd-socket-activate")
     with tempfile.TemporaryDirectory() as runtime:  # short: a socket's path holds 107 bytes
-        desk.environment["XDG_RUNTIME_DIR"] = runtime
+        docker_user.environment["XDG_RUNTIME_DIR"] = runtime
         path = Path(runtime, "ecr-py", "daemon.sock")
         path.parent.mkdir(mode=0o700)
-        passed = [f"--setenv={name}={value}" for name, value in desk.environment.items()]
+        passed = [f"--setenv={name}={value}" for name, value in docker_user.environment.items()]
         process = subprocess.Popen(
             [activate, f"--listen={path}", *passed, str(ECR_PY), "daemon", "run"],
-            env=desk.environment,
+            env=docker_user.environment,
             stderr=subprocess.DEVNULL,
         )
         try:
@@ -59,17 +60,17 @@ def _until(done: object) -> None:
 
 @pytest.mark.usefixtures("images")
 def test_a_hundred_calls_after_half_a_life_ask_aws_nothing(
-    desk: Desk, aws: Aws, socket: Path
+    docker_user: User, aws: Aws, socket: Path
 ) -> None:
-    for token in (desk.home.path / ".aws" / "sso" / "cache").iterdir():
+    for token in (docker_user.home.path / ".aws" / "sso" / "cache").iterdir():
         token.unlink()
     aws.auto_approve = True
-    desk.run(str(ECR_PY), "login", "dev", "--no-browser")
+    docker_user.run(str(ECR_PY), "login", "dev", "--no-browser")
     skopeo, docker = need("skopeo"), need("docker")
     for account in ACCOUNTS:
-        desk.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}")
+        docker_user.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}")
     assert daemon_client.ask(os.fsencode(socket), b"status")
-    let_pass(desk.home, HALF_LIFE)
+    let_pass(docker_user.home, HALF_LIFE)
     aws.calls.clear()
     daemon_client.ask(os.fsencode(socket), b"reload")
     _until(lambda: aws.count("GetAuthorizationToken") == len(ACCOUNTS))
@@ -79,8 +80,8 @@ def test_a_hundred_calls_after_half_a_life_ask_aws_nothing(
     def call(number: int) -> str:
         account = ACCOUNTS[number % len(ACCOUNTS)]
         if number % 2:
-            return desk.run(docker, "manifest", "inspect", image(account)).stdout
-        return desk.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}").stdout
+            return docker_user.run(docker, "manifest", "inspect", image(account)).stdout
+        return docker_user.run(skopeo, "list-tags", f"docker://{registry(account)}/{IMAGE}").stdout
 
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(call, range(CALLS)))

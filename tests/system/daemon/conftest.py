@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.daemon import Resident, Residents, short_folder, use_store
+from tests.support.daemon import Daemon, Daemons, short_folder, use_store
 from tests.support.home import Home, new_home
 from tests.support.machine import machine
-from tests.support.user import Person
+from tests.support.user import User
 
 __all__ = ["machine"]
 
@@ -27,8 +27,8 @@ def home(tmp_path: Path, aws: Aws) -> Iterator[Home]:
 
 
 @pytest.fixture
-def residents(home: Home, tmp_path: Path) -> Iterator[Residents]:
-    found = Residents(home, tmp_path)
+def daemons(home: Home, tmp_path: Path) -> Iterator[Daemons]:
+    found = Daemons(home, tmp_path)
     try:
         yield found
     finally:
@@ -36,25 +36,25 @@ def residents(home: Home, tmp_path: Path) -> Iterator[Residents]:
 
 
 @pytest.fixture
-def start(home: Home, residents: Residents) -> Callable[..., Resident]:
+def start(home: Home, daemons: Daemons) -> Callable[..., Daemon]:
     """Starts the installed daemon, with a store."""
 
-    def started(store: str = "file", more: str = "", **environment: str) -> Resident:
+    def started(store: str = "file", more: str = "", **environment: str) -> Daemon:
         use_store(home, store, more)
-        return residents.start(environment)
+        return daemons.start(environment)
 
     return started
 
 
 @pytest.fixture
-def resident(start: Callable[..., Resident]) -> Resident:
+def daemon(start: Callable[..., Daemon]) -> Daemon:
     """A daemon that keeps credentials in memory."""
     return start("memory")
 
 
 @pytest.fixture
-def person(home: Home, aws: Aws) -> Person:
+def user(home: Home, aws: Aws) -> User:
     """Somebody whose session has ended."""
-    someone = Person(home, aws)
-    someone.ends_session()
+    someone = User(home, aws)
+    someone.end_session()
     return someone

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.daemon import Resident
+from tests.support.daemon import Daemon
 from tests.support.home import DEV, HELPER, Answer, Home, registry
 from tests.support.processes import at_once
 from tests.support.programs import need
@@ -38,7 +38,7 @@ def traced(home: Home, tmp_path: Path) -> Traced:
 
 
 def test_a_process_that_had_to_wait_for_its_turn_takes_the_answer_that_is_there(
-    home: Home, resident: Resident, traced: Traced
+    home: Home, daemon: Daemon, traced: Traced
 ) -> None:
     """It is not the daemon that was late. To ask again costs three times as much."""
     first = home.get(registry(DEV))
@@ -49,11 +49,11 @@ def test_a_process_that_had_to_wait_for_its_turn_takes_the_answer_that_is_there(
 
 
 def test_a_daemon_that_is_stopped_is_not_waited_for(
-    home: Home, aws: Aws, resident: Resident, traced: Traced
+    home: Home, aws: Aws, daemon: Daemon, traced: Traced
 ) -> None:
     """A third of a second in all, of all that asks it."""
     home.get(registry(DEV))
-    with resident.stopped():
+    with daemon.stopped():
         answer, calls = traced("-e", "trace=poll,connect")
     assert answer.password in aws.issued
     waited = [int(found) for found in re.findall(r"poll\(\[.*\], 1, (\d+)\) += 0", calls)]
@@ -61,7 +61,7 @@ def test_a_daemon_that_is_stopped_is_not_waited_for(
     assert 0 < sum(waited) <= 300, calls
 
 
-def test_a_crowd_is_answered_by_the_daemon_alone(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_crowd_is_answered_by_the_daemon_alone(home: Home, aws: Aws, daemon: Daemon) -> None:
     """Few, at most, load all that they need to ask again: that makes it worse for the others."""
     first = home.get(registry(DEV))
     calls = aws.count()

@@ -16,8 +16,8 @@ from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
     NOBODY,
-    Resident,
-    Residents,
+    Daemon,
+    Daemons,
     short_folder,
     use_store,
 )
@@ -26,7 +26,7 @@ from tests.support.programs import need, readable_python
 from tests.support.records import HALF_LIFE, let_pass
 from tests.support.user import eventually
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 
 
 def largest_core(pid: int) -> list[str]:
@@ -35,41 +35,41 @@ def largest_core(pid: int) -> list[str]:
     return list(found)
 
 
-def test_the_daemon_dumps_no_core(home: Home, resident: Resident) -> None:
-    assert largest_core(resident.pid) == ["0", "0"]
+def test_the_daemon_dumps_no_core(home: Home, daemon: Daemon) -> None:
+    assert largest_core(daemon.pid) == ["0", "0"]
 
 
 def test_neither_does_a_worker(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV))
     let_pass(home, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "hang")
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    (worker,) = resident.workers()
+    (worker,) = daemon.workers()
     assert largest_core(worker) == ["0", "0"]
 
 
 @pytest.fixture
-def ours(home: Home, residents: Residents) -> Iterator[Resident]:
+def ours(home: Home, daemons: Daemons) -> Iterator[Daemon]:
     """A daemon of a user who is not root; root runs it as nobody."""
     use_store(home, "memory")
     if os.geteuid() != 0:
-        yield residents.start()
+        yield daemons.start()
         return
     with short_folder() as folder, becoming_another() as become:
         os.chown(folder, NOBODY, NOBODY)
         home.environment |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
-        resident = residents.start(command=[*become, ECR_PY, "daemon", "run"], answers=False)
+        daemon = daemons.start(command=[*become, ECR_PY, "daemon", "run"], answers=False)
         eventually(lambda: (folder / "ecr-py" / "daemon.sock").exists())
-        eventually(lambda: "docker_credential_ecr_py.daemon" in command(resident))
-        yield resident
+        eventually(lambda: "docker_credential_ecr_py.daemon" in command(daemon))
+        yield daemon
 
 
-def command(resident: Resident) -> str:
-    return Path(f"/proc/{resident.pid}/cmdline").read_text()
+def command(daemon: Daemon) -> str:
+    return Path(f"/proc/{daemon.pid}/cmdline").read_text()
 
 
-def test_it_is_out_of_reach_of_its_own_user(ours: Resident) -> None:
+def test_it_is_out_of_reach_of_its_own_user(ours: Daemon) -> None:
     """PR_SET_DUMPABLE: what /proc shows of it is root's, whoever runs it."""
     process = Path(f"/proc/{ours.pid}")
     uids = re.search(r"^Uid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
@@ -102,7 +102,7 @@ def as_another(script: str) -> subprocess.CompletedProcess[str]:
         )
 
 
-def test_nobody_reads_its_memory(ours: Resident) -> None:
+def test_nobody_reads_its_memory(ours: Daemon) -> None:
     done = as_another(f"open('/proc/{ours.pid}/mem', 'rb')")
     assert "PermissionError" in done.stderr
 
@@ -116,23 +116,21 @@ def test_a_process_without_that_care_can_be_read() -> None:
     assert done.stdout == "read\n"
 
 
-def test_it_holds_no_file_and_no_folder_of_whoever_started_it(
-    home: Home, resident: Resident
-) -> None:
-    held = {os.readlink(path) for path in Path(f"/proc/{resident.pid}/fd").iterdir()}
+def test_it_holds_no_file_and_no_folder_of_whoever_started_it(home: Home, daemon: Daemon) -> None:
+    held = {os.readlink(path) for path in Path(f"/proc/{daemon.pid}/fd").iterdir()}
     files = {path for path in held if path.startswith("/") and not path.startswith("/dev/")}
     lock = Path(home.environment["XDG_RUNTIME_DIR"]) / "ecr-py" / "daemon.lock"
-    assert files <= {str(lock), str(home.log), str(resident.said)}
+    assert files <= {str(lock), str(home.log), str(daemon.said)}
 
 
 def test_it_loads_neither_aws_nor_a_keyring(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV))
-    resident = start("memory")
+    daemon = start("memory")
     home.get(registry(DEV))
     home.get(registry(DEV))
-    resident.looks()
-    resident.status()
-    maps = Path(f"/proc/{resident.pid}/maps").read_text()
+    daemon.looks()
+    daemon.status()
+    maps = Path(f"/proc/{daemon.pid}/maps").read_text()
     loaded = set(re.findall(r"/([^/\s]+\.so)", maps))
     assert loaded
     assert not [name for name in loaded if re.search("ssl|crypto|rust|dbus", name)]

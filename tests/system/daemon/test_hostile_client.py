@@ -21,8 +21,8 @@ from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
     TOKEN,
-    Resident,
-    Residents,
+    Daemon,
+    Daemons,
     as_bytes,
     document_in,
     ecr_py,
@@ -37,7 +37,7 @@ from tests.support.records import HALF_LIFE
 from tests.support.user import eventually
 from tests.system.daemon.test_protocol import credential, says
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 VARIABLES = [name.decode() for name in (*record.CONTEXT, *record.SECRETS)]
 HOSTILE = "hostile"
 KEYS = {DEV: b"d" * 32, STAGE: b"e" * 32, PROD: b"f" * 32}
@@ -85,7 +85,7 @@ class Attack:
     """A home whose dev profile shows what workers see, and the attacker's own folder and server."""
 
     home: Home
-    resident: Resident
+    daemon: Daemon
     folder: Path
     listener: Listener
 
@@ -116,9 +116,9 @@ class Attack:
         host, key = registry(account).encode(), KEYS[account]
         details = json.dumps({"profile": HOSTILE}).encode()
         body = new_record(record.SELECTION, host, here, key, details, *conditions)
-        written = self.resident.ask(b"write " + record.selection_name(host, here), body)
+        written = self.daemon.ask(b"write " + record.selection_name(host, here), body)
         assert written == b"ok\n"
-        assert self.resident.ask(b"write credentials/" + key, ageing(key)) == b"ok\n"
+        assert self.daemon.ask(b"write credentials/" + key, ageing(key)) == b"ok\n"
 
     @property
     def seen(self) -> list[str]:
@@ -161,9 +161,9 @@ def attack(home: Home, aws: Aws, start: Start, tmp_path: Path) -> Iterator[Attac
     config = f"{profiles}[profile {HOSTILE}]\n{runs}[default]\n{runs}"
     home.write(folder / ".aws" / "config", config)
     home.write(folder / "ecr-py" / "config.toml", f'[registries."*"]\nprofile = "{HOSTILE}"\n')
-    resident = start("memory")
+    daemon = start("memory")
     with listening() as listener:
-        yield Attack(home, resident, folder, listener)
+        yield Attack(home, daemon, folder, listener)
 
 
 # What is written
@@ -176,21 +176,21 @@ def test_no_worker_gets_what_a_client_says_of_its_environment(
     for account in (DEV, STAGE):
         assert attack.home.get(registry(account)).password in aws.issued
     here = attack.context(**{variable: attack.value(variable)})
-    let_pass_in_memory(attack.resident, HALF_LIFE + 60)
+    let_pass_in_memory(attack.daemon, HALF_LIFE + 60)
     for account in (DEV, STAGE):
         attack.writes_selection(account, here)
     before = len(attack.seen)
-    attack.resident.looks()
+    attack.daemon.looks()
     # What its own user asked for was renewed, so the daemon has looked at all.
     eventually(lambda: aws.count(TOKEN) == 4)
     assert len(attack.seen) == before + 1
     assert attack.done == []
-    assert attack.resident.failures == []
+    assert attack.daemon.failures == []
 
 
 def test_a_profile_of_the_aws_config_is_all_that_is_taken(attack: Attack, aws: Aws) -> None:
     attack.writes_selection(PROD, attack.context(AWS_PROFILE="spy"))
-    attack.resident.looks()
+    attack.daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 1)
     (environ,) = attack.seen
     lines = environ.splitlines()
@@ -201,42 +201,42 @@ def test_a_profile_of_the_aws_config_is_all_that_is_taken(attack: Attack, aws: A
         assert told == ([wanted] if wanted else []), name
 
 
-def test_no_path_of_a_client_is_looked_at(home: Home, residents: Residents, tmp_path: Path) -> None:
+def test_no_path_of_a_client_is_looked_at(home: Home, daemons: Daemons, tmp_path: Path) -> None:
     """It may be an automount, a server that does not answer, a FIFO."""
     use_store(home, "memory")
     trace = tmp_path / "trace"
     strace: list[str | Path] = [need("strace"), "-o", trace, "-e", "trace=%file", "-s", "4096"]
-    resident = residents.start(command=[*strace, ECR_PY, "daemon", "run"])
-    attack = Attack(home, resident, tmp_path, Listener(""))
+    daemon = daemons.start(command=[*strace, ECR_PY, "daemon", "run"])
+    attack = Attack(home, daemon, tmp_path, Listener(""))
     here = attack.context()
     for stamp in (record.PRESENT, record.ABSENT, b"1.2.3"):
         attack.writes_selection(DEV, here, b"/net/hostile/x", stamp)
         times = record.fields_of(ageing(KEY), record.CREDENTIAL)
         assert times
         body = new_record(*times, b"/net/hostile/y", stamp)
-        assert resident.ask(b"write " + NAME, body) == b"ok\n"
-        answer = resident.ask(b"get %b %b" % (registry(DEV).encode(), here.hex().encode())) or b""
+        assert daemon.ask(b"write " + NAME, body) == b"ok\n"
+        answer = daemon.ask(b"get %b %b" % (registry(DEV).encode(), here.hex().encode())) or b""
         # It is the client that has to look.
         assert answer.split(b"\0")[1:-1] == [b"/net/hostile/x", stamp, b"/net/hostile/y", stamp]
-        resident.looks()
-        resident.status()
+        daemon.looks()
+        daemon.status()
     seen = trace.read_text()
     assert str(home.settings) in seen
     assert "hostile" not in seen
 
 
 def test_with_files_nothing_is_written_to_it(home: Home, start: Start) -> None:
-    resident = start("file")
-    assert resident.ask(b"write " + NAME, ageing(KEY)) == b""
-    assert resident.ask(b"remove " + NAME) == b"ok\n"
-    assert names(resident, "") == []
+    daemon = start("file")
+    assert daemon.ask(b"write " + NAME, ageing(KEY)) == b""
+    assert daemon.ask(b"remove " + NAME) == b"ok\n"
+    assert names(daemon, "") == []
     # A store that is changed is changed at once.
     use_store(home, "memory")
-    assert resident.ask(b"write " + NAME, ageing(KEY)) == b"ok\n"
+    assert daemon.ask(b"write " + NAME, ageing(KEY)) == b"ok\n"
     use_store(home, "none")
-    resident.looks()
-    assert resident.ask(b"write " + NAME, ageing(KEY)) == b""
-    assert names(resident, "") == []
+    daemon.looks()
+    assert daemon.ask(b"write " + NAME, ageing(KEY)) == b""
+    assert names(daemon, "") == []
 
 
 def test_a_notification_names_no_profile_that_a_client_made_up(attack: Attack, aws: Aws) -> None:
@@ -244,20 +244,20 @@ def test_a_notification_names_no_profile_that_a_client_made_up(attack: Attack, a
     script = f'#!/bin/sh\nprintf "%s\\n" "$@" >>{shown}.new\nmv {shown}.new {shown}\n'
     attack.home.write(attack.home.path / "bin" / "notify-send", script).chmod(0o755)
     # A daemon that has it on its PATH.
-    attack.resident.kill()
+    attack.daemon.kill()
     path = f"{attack.home.path / 'bin'}:{attack.home.environment['PATH']}"
-    attack.resident = Residents(attack.home, attack.folder).start({"PATH": path})
+    attack.daemon = Daemons(attack.home, attack.folder).start({"PATH": path})
     try:
         attack.home.get(registry(STAGE))
         (token,) = (attack.home.path / ".aws" / "sso" / "cache").iterdir()
         attack.writes_selection(STAGE, attack.context(), bytes(token), record.PRESENT)
         aws.write_sso_token(attack.home.path, START_URL, lifetime=600)
-        attack.resident.looks()
+        attack.daemon.looks()
         eventually(shown.exists)
         assert HOSTILE not in shown.read_text()
         assert "ecr-py login renews it" in shown.read_text()
     finally:
-        attack.resident.kill()
+        attack.daemon.kill()
 
 
 # Logins
@@ -288,7 +288,7 @@ def test_no_login_at_an_address_of_a_client(
     attack: Attack, aws: Aws, session: Mapping[str, str]
 ) -> None:
     assert logs_in(attack, attack.context(), order(**session)) == b""
-    assert attack.resident.workers() == []
+    assert attack.daemon.workers() == []
     assert aws.count() == 0
     assert attack.done == []
 
@@ -300,7 +300,7 @@ def test_no_login_at_an_address_of_a_client(
 def test_no_login_in_an_environment_of_a_client(attack: Attack, aws: Aws, variable: str) -> None:
     here = attack.context(**{variable: attack.value(variable)})
     assert logs_in(attack, here, order()) == b""
-    assert attack.resident.workers() == []
+    assert attack.daemon.workers() == []
     assert aws.count() == 0
     assert attack.done == []
 
@@ -321,7 +321,7 @@ def test_a_login_for_another_environment_is_the_clients_own(
 
 
 def test_what_was_asked_for_in_another_environment_is_renewed_by_the_next_get(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     elsewhere = home.write(home.path / "elsewhere", home.aws_config.read_text())
     environ = {"AWS_CONFIG_FILE": str(elsewhere)}
@@ -330,8 +330,8 @@ def test_what_was_asked_for_in_another_environment_is_renewed_by_the_next_get(
     assert aws.count(TOKEN) == 1
     shown = ecr_py(home, "daemon", "status").stdout
     assert "AWS_CONFIG_FILE" in shown
-    let_pass_in_memory(resident, HALF_LIFE + 60)
-    resident.looks()
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
+    daemon.looks()
     assert aws.count(TOKEN) == 1
     # At once, and in the background.
     assert home.get(registry(DEV), **environ) == first
@@ -343,7 +343,7 @@ def test_what_was_asked_for_in_another_environment_is_renewed_by_the_next_get(
 
 
 def test_one_get_a_minute_renews_what_the_daemon_does_not(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{PROD}:user/dev")
     environ = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
@@ -351,22 +351,22 @@ def test_one_get_a_minute_renews_what_the_daemon_does_not(
         as_bytes(home) | {name.encode(): value.encode() for name, value in environ.items()}
     )
     home.get(registry(DEV), **environ)
-    let_pass_in_memory(resident, HALF_LIFE + 60)
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
     request = b"get %b %b" % (registry(DEV).encode(), here.hex().encode())
-    states = [(resident.ask(request) or b"").split(b"\0")[0] for _ in range(4)]
+    states = [(daemon.ask(request) or b"").split(b"\0")[0] for _ in range(4)]
     assert states == [daemon_client.RENEW, *[daemon_client.KEPT_FRESH] * 3]
 
 
-def test_what_the_daemon_renews_no_get_does(home: Home, aws: Aws, resident: Resident) -> None:
+def test_what_the_daemon_renews_no_get_does(home: Home, aws: Aws, daemon: Daemon) -> None:
     first = home.get(registry(DEV))
     aws.fault("GetRoleCredentials", "error", status=403, code="ForbiddenException")
-    let_pass_in_memory(resident, HALF_LIFE + 60)
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
     request = b"get %b %b" % (registry(DEV).encode(), record.context(as_bytes(home)).hex().encode())
-    assert document_in(resident.ask(request)) == first.stdout
+    assert document_in(daemon.ask(request)) == first.stdout
 
 
 def test_a_file_that_has_changed_is_seen_by_the_client_not_by_the_daemon(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     """So it may be one that the daemon cannot see, in a container."""
     elsewhere = home.write(home.path / "elsewhere", home.aws_config.read_text())

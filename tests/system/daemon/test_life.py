@@ -25,8 +25,8 @@ from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
     TOKEN,
-    Resident,
-    Residents,
+    Daemon,
+    Daemons,
     as_bytes,
     children,
     ecr_py,
@@ -42,7 +42,7 @@ from tests.support.programs import need
 from tests.support.records import HALF_LIFE, files, let_pass
 from tests.support.user import eventually
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 
 # As systemd would, as far as a test needs it: it runs the one service, and ends it.
 SYSTEMCTL = """#!/bin/sh
@@ -76,14 +76,14 @@ OTHERS = {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}
 # One daemon
 
 
-def test_a_second_daemon_says_so_and_ends(home: Home, resident: Resident) -> None:
+def test_a_second_daemon_says_so_and_ends(home: Home, daemon: Daemon) -> None:
     second = ecr_py(home, "daemon", "run")
     assert "a daemon runs already" in second.line
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
-def test_of_ten_that_start_at_once_one_runs(home: Home, residents: Residents) -> None:
-    started = [residents.start(answers=False) for _ in range(10)]
+def test_of_ten_that_start_at_once_one_runs(home: Home, daemons: Daemons) -> None:
+    started = [daemons.start(answers=False) for _ in range(10)]
     eventually(lambda: sum(one.process.poll() is None for one in started) == 1)
     (left,) = [one for one in started if one.process.poll() is None]
     assert eventually(lambda: left.ask(b"status"))
@@ -92,10 +92,10 @@ def test_of_ten_that_start_at_once_one_runs(home: Home, residents: Residents) ->
     assert {one.said.read_text().count("\n") for one in others} == {1}
 
 
-def test_it_runs_again_after_it_was_killed(home: Home, resident: Resident, start: Start) -> None:
-    resident.kill()
+def test_it_runs_again_after_it_was_killed(home: Home, daemon: Daemon, start: Start) -> None:
+    daemon.kill()
     assert socket_path(home).exists()
-    assert start("memory").pid != resident.pid
+    assert start("memory").pid != daemon.pid
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
@@ -136,23 +136,21 @@ def test_a_file_in_the_place_of_its_socket_goes(home: Home, start: Start) -> Non
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_and_leaves_nothing(
-    home: Home, resident: Resident, number: signal.Signals
+    home: Home, daemon: Daemon, number: signal.Signals
 ) -> None:
-    resident.process.send_signal(number)
-    assert resident.process.wait(10) == 0
+    daemon.process.send_signal(number)
+    assert daemon.process.wait(10) == 0
     assert not socket_path(home).exists()
-    assert resident.said.read_text() == ""
+    assert daemon.said.read_text() == ""
     assert processes_of(home) == []
 
 
 def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) -> None:
     hosts = [registry(account) for account in (DEV, STAGE)]
     aws.fault("GetRoleCredentials", "hang")
-    resident = start(
-        "memory", "".join(f'[registries."{host}"]\nprofile = "dev"\n' for host in hosts)
-    )
+    daemon = start("memory", "".join(f'[registries."{host}"]\nprofile = "dev"\n' for host in hosts))
     eventually(lambda: aws.count("GetRoleCredentials") == 1)
-    workers = resident.workers()
+    workers = daemon.workers()
     assert workers
     with ExitStack() as stack:
         for number in range(100):
@@ -161,8 +159,8 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
             wire.connect(str(socket_path(home)))
             wire.sendall(b"ecr-py/1 read " + b"x" * number)
         began = time.monotonic()
-        resident.process.terminate()
-        assert resident.process.wait(10) == 0
+        daemon.process.terminate()
+        assert daemon.process.wait(10) == 0
         # A second where nobody else uses the machine.
         assert time.monotonic() - began < 5
         assert wire.recv(10) == b""
@@ -170,7 +168,7 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
     eventually(lambda: processes_of(home) == [])
 
 
-def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, daemon: Daemon) -> None:
     session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
     job = {"session": session, "device": True, "browser": False, "limit": 300}
     here = record.context(as_bytes(home))
@@ -183,131 +181,131 @@ def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident
         while b"prompt" not in told:
             told += (said := wire.recv(65536))
             assert said
-        assert resident.workers()
-        resident.process.terminate()
-        assert resident.process.wait(10) == 0
+        assert daemon.workers()
+        daemon.process.terminate()
+        assert daemon.process.wait(10) == 0
         assert wire.recv(65536) == b""
     eventually(lambda: processes_of(home) == [])
 
 
 # Fails at what no test has thought of: a worker has ended, and its end cannot be dealt with.
 STUMBLES = """
-from docker_credential_ecr_py.daemon import __main__, keeper
+from docker_credential_ecr_py.daemon import __main__, scheduler
 
 def ended(*_):
     raise ZeroDivisionError
 
-keeper.Keeper._ended = ended
+scheduler.Scheduler._ended = ended
 __main__.main()
 """
 
 
-def test_one_that_nobody_reaches_any_more_ends(home: Home, resident: Resident) -> None:
+def test_one_that_nobody_reaches_any_more_ends(home: Home, daemon: Daemon) -> None:
     """Where somebody logs out, the runtime folder goes."""
     shutil.rmtree(socket_path(home).parent)
-    resident.process.send_signal(signal.SIGHUP)  # it looks now, not within the minute
-    assert resident.process.wait(20) == 1
+    daemon.process.send_signal(signal.SIGHUP)  # it looks now, not within the minute
+    assert daemon.process.wait(20) == 1
     assert f"nobody reaches {socket_path(home)}" in home.log.read_text()
     assert processes_of(home) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_one_whose_place_was_taken_leaves_it_to_the_other(
-    home: Home, residents: Residents, number: signal.Signals
+    home: Home, daemons: Daemons, number: signal.Signals
 ) -> None:
-    first = residents.start()
+    first = daemons.start()
     shutil.rmtree(socket_path(home).parent)
-    second = residents.start()
+    second = daemons.start()
     first.process.send_signal(number)
     first.process.wait(20)
     assert second.status()["pid"] == second.pid
 
 
 def test_an_error_that_nobody_has_thought_of_does_not_end_it(
-    home: Home, aws: Aws, residents: Residents
+    home: Home, aws: Aws, daemons: Daemons
 ) -> None:
     use_store(home, "memory", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
-    resident = residents.start(command=[sys.executable, "-c", STUMBLES])
+    daemon = daemons.start(command=[sys.executable, "-c", STUMBLES])
     eventually(lambda: home.log.exists() and "ZeroDivisionError" in home.log.read_text())
-    assert resident.answers
+    assert daemon.answers
     assert home.get(registry(DEV)).password in aws.issued
 
 
 # What it is told
 
 
-def test_changed_settings_are_noticed_on_sighup(home: Home, resident: Resident) -> None:
+def test_changed_settings_are_noticed_on_sighup(home: Home, daemon: Daemon) -> None:
     home.get(registry(DEV))
-    assert names(resident, "credentials/")
+    assert names(daemon, "credentials/")
     for store in ("file", "none", "keyring", "memory"):
         use_store(home, store)
-        resident.process.send_signal(signal.SIGHUP)
-        eventually(lambda store=store: resident.status()["store"] == store)  # type: ignore[misc]
-        assert names(resident, "credentials/") == []
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda store=store: daemon.status()["store"] == store)  # type: ignore[misc]
+        assert names(daemon, "credentials/") == []
 
 
-def test_from_memory_to_files(home: Home, aws: Aws, resident: Resident) -> None:
+def test_from_memory_to_files(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.get(registry(DEV))
     use_store(home, "file")
-    resident.looks()
+    daemon.looks()
     second = home.get(registry(DEV))
     calls = aws.count()
     assert len(files(home, "credentials")) == 1
-    assert names(resident, "credentials/") == []
+    assert names(daemon, "credentials/") == []
     assert home.get(registry(DEV)) == second
     assert aws.count() == calls
 
 
 def test_from_files_to_memory(home: Home, aws: Aws, start: Start) -> None:
-    resident = start("file")
+    daemon = start("file")
     first = home.get(registry(DEV))
     use_store(home, "memory")
     assert home.get(registry(DEV)) == first
     assert files(home, "credentials") == files(home, "selections") == []
     assert home.get(registry(DEV)) == first
-    resident.looks()
+    daemon.looks()
     assert home.get(registry(DEV)) == first
     assert aws.count(TOKEN) == 1
 
 
-def test_settings_that_are_broken_leave_it_as_it_is(home: Home, resident: Resident) -> None:
+def test_settings_that_are_broken_leave_it_as_it_is(home: Home, daemon: Daemon) -> None:
     home.write(home.settings, "store = [")
-    resident.process.send_signal(signal.SIGHUP)
+    daemon.process.send_signal(signal.SIGHUP)
     eventually(lambda: home.log.exists() and "config.toml" in home.log.read_text())
-    assert resident.status()["store"] == "memory"
+    assert daemon.status()["store"] == "memory"
     use_store(home, "file")
-    resident.looks()
-    assert resident.status()["store"] == "file"
+    daemon.looks()
+    assert daemon.status()["store"] == "file"
 
 
-def test_settings_that_are_broken_when_it_starts(home: Home, residents: Residents) -> None:
+def test_settings_that_are_broken_when_it_starts(home: Home, daemons: Daemons) -> None:
     home.write(home.settings, "store = [")
-    resident = residents.start()
+    daemon = daemons.start()
     use_store(home, "memory")
-    resident.looks()
-    assert resident.status()["store"] == "memory"
+    daemon.looks()
+    assert daemon.status()["store"] == "memory"
 
 
 def test_a_broken_config_of_docker_does_not_hide_the_settings(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     home.get(registry(DEV))
     home.write(home.path / ".docker" / "config.json", "{")
     use_store(home, "file", f'[registries."{registry(STAGE)}"]\nprofile = "stage"\n')
-    resident.looks()
-    assert resident.status()["store"] == "file"
-    assert names(resident, "credentials/") == []
+    daemon.looks()
+    assert daemon.status()["store"] == "file"
+    assert names(daemon, "credentials/") == []
     eventually(lambda: len(files(home, "credentials")) == 1)
     (home.path / ".docker" / "config.json").write_text("{}")
-    resident.looks()
-    assert names(resident, "credentials/") == []
+    daemon.looks()
+    assert names(daemon, "credentials/") == []
 
 
 def test_a_registry_that_settings_name_is_fetched_before_anybody_asks(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     use_store(home, "memory", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 1
     assert aws.issued[home.get(registry(DEV)).password].account == DEV
     assert aws.count(TOKEN) == 1
@@ -316,48 +314,44 @@ def test_a_registry_that_settings_name_is_fetched_before_anybody_asks(
 # systemd
 
 
-def activated(home: Home, residents: Residents) -> Resident:
+def activated(home: Home, daemons: Daemons) -> Daemon:
     program = need("systemd-socket-activate")
     variables = [part for name in home.environment for part in ("-E", name)]
     socket_path(home).parent.mkdir(mode=0o700)
     command: list[str | Path] = [program, "-l", str(socket_path(home)), *variables]
-    resident = residents.start(command=[*command, ECR_PY, "daemon", "run"], answers=False)
-    eventually(lambda: socket_path(home).exists() and "Listening" in resident.said.read_text())
-    return resident
+    daemon = daemons.start(command=[*command, ECR_PY, "daemon", "run"], answers=False)
+    eventually(lambda: socket_path(home).exists() and "Listening" in daemon.said.read_text())
+    return daemon
 
 
-def test_it_takes_the_socket_that_systemd_opened(
-    home: Home, aws: Aws, residents: Residents
-) -> None:
+def test_it_takes_the_socket_that_systemd_opened(home: Home, aws: Aws, daemons: Daemons) -> None:
     use_store(home, "memory")
-    resident = activated(home, residents)
+    daemon = activated(home, daemons)
     inode = socket_path(home).stat().st_ino
-    command = Path(f"/proc/{resident.pid}/cmdline")
+    command = Path(f"/proc/{daemon.pid}/cmdline")
     assert b"docker_credential_ecr_py.daemon" not in command.read_bytes()
     assert aws.issued[home.get(registry(DEV)).password].account == DEV
-    assert eventually(lambda: resident.ask(b"status"))
+    assert eventually(lambda: daemon.ask(b"status"))
     assert b"docker_credential_ecr_py.daemon" in command.read_bytes()
     home.get(registry(DEV))
     first = home.get(registry(DEV))
     assert home.get(registry(DEV)) == first
-    resident.process.terminate()
-    assert resident.process.wait(10) == 0
+    daemon.process.terminate()
+    assert daemon.process.wait(10) == 0
     # It is systemd's, and is not to go with us.
     assert socket_path(home).stat().st_ino == inode
 
 
-def test_a_socket_of_systemds_whose_file_is_gone_is_replaced(
-    home: Home, residents: Residents
-) -> None:
+def test_a_socket_of_systemds_whose_file_is_gone_is_replaced(home: Home, daemons: Daemons) -> None:
     """As with a unit of an older version, which systemd does not start again with the service."""
-    resident = activated(home, residents)
+    daemon = activated(home, daemons)
     with socket.socket(socket.AF_UNIX) as wire:
         wire.connect(str(socket_path(home)))  # it is started
         socket_path(home).unlink()
         eventually(lambda: socket_path(home).exists())
-        assert resident.status()["pid"] == resident.pid
-    resident.process.terminate()
-    assert resident.process.wait(10) == 0
+        assert daemon.status()["pid"] == daemon.pid
+    daemon.process.terminate()
+    assert daemon.process.wait(10) == 0
     assert not socket_path(home).exists()
 
 
@@ -370,9 +364,9 @@ def inode(path: Path) -> int | None:
 
 
 def test_something_else_in_the_place_of_systemds_socket_is_replaced(
-    home: Home, residents: Residents
+    home: Home, daemons: Daemons
 ) -> None:
-    resident = activated(home, residents)
+    daemon = activated(home, daemons)
     with socket.socket(socket.AF_UNIX) as wire, socket.socket(socket.AF_UNIX) as another:
         wire.connect(str(socket_path(home)))
         socket_path(home).unlink()
@@ -380,59 +374,59 @@ def test_something_else_in_the_place_of_systemds_socket_is_replaced(
         another.listen()
         theirs = inode(socket_path(home))
         eventually(lambda: inode(socket_path(home)) not in (None, theirs))
-        assert resident.status()["pid"] == resident.pid
+        assert daemon.status()["pid"] == daemon.pid
 
 
-def test_no_other_daemon_runs_beside_one_of_systemd(home: Home, residents: Residents) -> None:
-    resident = activated(home, residents)
-    eventually(lambda: resident.ask(b"status"))
+def test_no_other_daemon_runs_beside_one_of_systemd(home: Home, daemons: Daemons) -> None:
+    daemon = activated(home, daemons)
+    eventually(lambda: daemon.ask(b"status"))
     assert "a daemon runs already" in ecr_py(home, "daemon", "run").line
     assert ecr_py(home, "daemon", "status").code == 0
 
 
 def test_sockets_that_were_opened_for_another_process_are_left_alone(
-    home: Home, residents: Residents
+    home: Home, daemons: Daemons
 ) -> None:
-    resident = residents.start({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+    daemon = daemons.start({"LISTEN_PID": "1", "LISTEN_FDS": "1"})
     assert socket_path(home).exists()
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
-def test_systemd_hears_that_it_lives(home: Home, residents: Residents) -> None:
+def test_systemd_hears_that_it_lives(home: Home, daemons: Daemons) -> None:
     path = f"{home.environment['XDG_RUNTIME_DIR']}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
         wire.settimeout(60)
         wire.bind(path)
-        residents.start({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000000"}, answers=False)
+        daemons.start({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "1000000"}, answers=False)
         assert [wire.recv(100) for _ in range(4)] == [b"READY=1", *[b"WATCHDOG=1"] * 3]
 
 
 @pytest.mark.parametrize("told", [{}, {"WATCHDOG_USEC": "x"}, {"WATCHDOG_USEC": "0"}, OTHERS])
 def test_a_watchdog_that_is_not_its_own_hears_nothing(
-    home: Home, residents: Residents, told: dict[str, str]
+    home: Home, daemons: Daemons, told: dict[str, str]
 ) -> None:
     path = f"{home.environment['XDG_RUNTIME_DIR']}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
         wire.settimeout(60)
         wire.bind(path)
-        resident = residents.start({"NOTIFY_SOCKET": path, **told})
+        daemon = daemons.start({"NOTIFY_SOCKET": path, **told})
         assert wire.recv(100) == b"READY=1"
-        resident.looks()
-        resident.process.terminate()
+        daemon.looks()
+        daemon.process.terminate()
         assert wire.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_systemd_is_told_when_it_is_ready(home: Home, residents: Residents, abstract: bool) -> None:
+def test_systemd_is_told_when_it_is_ready(home: Home, daemons: Daemons, abstract: bool) -> None:
     path = f"{home.environment['XDG_RUNTIME_DIR']}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as wire:
         wire.settimeout(20)
         wire.bind(f"\0{path}" if abstract else path)
         named = f"@{path}" if abstract else path
-        resident = residents.start({"NOTIFY_SOCKET": named}, answers=False)
+        daemon = daemons.start({"NOTIFY_SOCKET": named}, answers=False)
         assert wire.recv(100) == b"READY=1"
-        assert resident.status()["pid"] == resident.pid
-        resident.process.terminate()
+        assert daemon.status()["pid"] == daemon.pid
+        daemon.process.terminate()
         assert wire.recv(100) == b"STOPPING=1"
 
 
@@ -495,7 +489,7 @@ def test_no_key_of_the_shell_gets_into_the_unit(home: Home, aws: Aws) -> None:
 
 
 def test_the_service_finds_the_programs_that_the_shell_finds(
-    home: Home, aws: Aws, residents: Residents
+    home: Home, aws: Aws, daemons: Daemons
 ) -> None:
     """systemd's own PATH has neither ~/.local/bin nor Homebrew's."""
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{DEV}:user/dev")
@@ -509,9 +503,9 @@ def test_the_service_finds_the_programs_that_the_shell_finds(
     use_store(home, "file", f'[registries."{registry(DEV)}"]\nprofile = "dev"\n')
     unit = units(home, PATH=f"{tool.parent}:{home.environment['PATH']}")["ecr-py.service"]
     passed = dict(re.findall(r'^Environment="(\w+)=(.*)"$', unit, re.MULTILINE))
-    resident = residents.start({"PATH": "/usr/local/bin:/usr/bin:/bin"} | passed)
-    resident.looks()
-    assert resident.failures == []
+    daemon = daemons.start({"PATH": "/usr/local/bin:/usr/bin:/bin"} | passed)
+    daemon.looks()
+    assert daemon.failures == []
     assert aws.count(TOKEN) == 1
 
 
@@ -564,7 +558,7 @@ def systemd(home: Home) -> Path:
 
 
 def test_install_writes_starts_and_uninstall_takes_it_back(
-    home: Home, residents: Residents, systemd: Path
+    home: Home, daemons: Daemons, systemd: Path
 ) -> None:
     folder = home.path / ".config" / "systemd" / "user"
     wanted = units(home)
@@ -587,7 +581,7 @@ def test_install_writes_starts_and_uninstall_takes_it_back(
 
 
 def test_uninstall_removes_all_where_systemd_does_not_answer(
-    home: Home, residents: Residents, systemd: Path
+    home: Home, daemons: Daemons, systemd: Path
 ) -> None:
     """In a container, or over SSH: then nobody else would."""
     assert ecr_py(home, "daemon", "install").code == 0
@@ -615,7 +609,7 @@ def test_uninstall_leaves_a_link_of_somebody_elses(home: Home, systemd: Path) ->
 
 
 def test_stop_ends_one_by_hand_where_systemd_does_not_answer(
-    home: Home, residents: Residents, systemd: Path
+    home: Home, daemons: Daemons, systemd: Path
 ) -> None:
     assert ecr_py(home, "daemon", "install").code == 0
     home.write(home.path / "bin" / "systemctl", "#!/bin/sh\necho no bus >&2\nexit 1\n")
@@ -623,7 +617,7 @@ def test_stop_ends_one_by_hand_where_systemd_does_not_answer(
     assert "no bus" in ecr_py(home, "daemon", "stop").line
 
 
-def test_uninstall_leaves_the_locks_that_are_held(home: Home, resident: Resident) -> None:
+def test_uninstall_leaves_the_locks_that_are_held(home: Home, daemon: Daemon) -> None:
     """With store = "memory" the helper's locks are there too."""
     home.get(registry(DEV))
     folder = socket_path(home).parent / "locks"
@@ -637,7 +631,7 @@ def test_uninstall_leaves_the_locks_that_are_held(home: Home, resident: Resident
 
 
 def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(
-    home: Home, residents: Residents
+    home: Home, daemons: Daemons
 ) -> None:
     """Where there is no runtime folder."""
     if Path(f"/run/user/{os.geteuid()}").exists():
@@ -646,22 +640,22 @@ def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(
     with short_folder() as folder:
         nowhere["XDG_CACHE_HOME"] = str(folder)
         home.environment |= nowhere
-        resident = residents.start(answers=False)
+        daemon = daemons.start(answers=False)
         socket_file = folder / "ecr-py" / "daemon.sock"
         eventually(socket_file.exists)
         home.get(registry(DEV))
         kept = set((folder / "ecr-py").rglob("*"))
         assert ecr_py(home, "daemon", "uninstall").stdout == "Stopped; it was not installed\n"
-        assert resident.process.wait(20) is not None
+        assert daemon.process.wait(20) is not None
         gone = kept - set((folder / "ecr-py").rglob("*"))
         assert gone == {socket_file, socket_file.with_name("daemon.lock")}
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])
 def test_install_ends_a_daemon_that_was_started_by_hand(
-    home: Home, residents: Residents, systemd: Path, is_stopped: bool
+    home: Home, daemons: Daemons, systemd: Path, is_stopped: bool
 ) -> None:
-    by_hand = residents.start()
+    by_hand = daemons.start()
     if is_stopped:
         by_hand.process.send_signal(signal.SIGSTOP)
     done = ecr_py(home, "daemon", "install")
@@ -673,11 +667,11 @@ def test_install_ends_a_daemon_that_was_started_by_hand(
 
 
 def test_a_daemon_started_by_hand_goes_on_where_install_writes_nothing(
-    home: Home, resident: Resident, systemd: Path
+    home: Home, daemon: Daemon, systemd: Path
 ) -> None:
     home.write(home.path / ".config" / "systemd" / "user" / "ecr-py.socket", "[Socket]\n")
     assert "is not ours" in ecr_py(home, "daemon", "install").line
-    assert resident.answers
+    assert daemon.answers
 
 
 def test_an_agent_of_launchd_that_is_loaded_already_makes_way(home: Home) -> None:
@@ -708,7 +702,7 @@ def test_a_unit_that_is_not_ours_is_left_alone(home: Home, systemd: Path) -> Non
 # The commands
 
 
-def test_start_status_stop(home: Home, residents: Residents) -> None:
+def test_start_status_stop(home: Home, daemons: Daemons) -> None:
     use_store(home, "memory")
     assert "the daemon does not run" in ecr_py(home, "daemon", "status").line
     assert ecr_py(home, "daemon", "stop").stdout == "The daemon does not run\n"
@@ -726,7 +720,7 @@ def test_start_status_stop(home: Home, residents: Residents) -> None:
 
 
 def test_what_start_starts_outlives_its_terminal_and_holds_nothing(
-    home: Home, residents: Residents
+    home: Home, daemons: Daemons
 ) -> None:
     reader, writer = os.pipe()
     done = subprocess.run(
@@ -752,7 +746,7 @@ def test_what_start_starts_outlives_its_terminal_and_holds_nothing(
     assert os.getsid(found["pid"]) == found["pid"]
 
 
-def test_status_for_programs(home: Home, aws: Aws, resident: Resident) -> None:
+def test_status_for_programs(home: Home, aws: Aws, daemon: Daemon) -> None:
     absent = ecr_py(home, "daemon", "status", "--json", XDG_RUNTIME_DIR="/nowhere")
     assert (absent.code, json.loads(absent.stdout)) == (1, None)
     for account in (DEV, STAGE):
@@ -762,14 +756,14 @@ def test_status_for_programs(home: Home, aws: Aws, resident: Resident) -> None:
     assert [one["registry"] for one in found["registries"]] == sorted(map(registry, (DEV, STAGE)))
 
 
-def test_status_for_people(home: Home, aws: Aws, resident: Resident) -> None:
+def test_status_for_people(home: Home, aws: Aws, daemon: Daemon) -> None:
     password = home.get(registry(DEV)).password
     home.get(registry(DEV))
     shown = ecr_py(home, "daemon", "status")
     assert (shown.code, shown.stderr) == (0, "")
     assert re.search(rf"{re.escape(registry(DEV))} +dev +11h5\dm", shown.stdout)
     assert re.search(r"dev +7h5\dm +needs you then", shown.stdout)
-    assert f"pid {resident.pid}" in shown.stdout
+    assert f"pid {daemon.pid}" in shown.stdout
     assert password[:32] not in shown.stdout
 
 
@@ -783,22 +777,22 @@ def test_logs_are_those_of_daemon_and_helper(home: Home, start: Start) -> None:
 
 
 def test_the_daemon_writes_on_where_the_log_is_after_others_renamed_it(
-    home: Home, resident: Resident
+    home: Home, daemon: Daemon
 ) -> None:
     for _ in range(2):
         with home.log.open("a") as log:
             log.write("x" * (LARGEST + 1) + "\n")
         home.call("get", stdin=b"no server URL")
         assert home.log.stat().st_size < LARGEST
-    resident.process.terminate()
-    assert resident.process.wait(20) == 0
+    daemon.process.terminate()
+    assert daemon.process.wait(20) == 0
     assert "daemon ended" in home.log.read_text()
 
 
-def test_a_log_that_somebody_removed_is_begun_anew(home: Home, resident: Resident) -> None:
+def test_a_log_that_somebody_removed_is_begun_anew(home: Home, daemon: Daemon) -> None:
     home.log.unlink()
-    resident.process.terminate()
-    assert resident.process.wait(20) == 0
+    daemon.process.terminate()
+    assert daemon.process.wait(20) == 0
     assert "daemon ended" in home.log.read_text()
 
 
@@ -814,10 +808,10 @@ def test_workers_do_not_outlive_a_daemon_that_ends_in_a_renewal(
     home.get(registry(DEV))
     let_pass(home, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "hang")
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    (worker,) = children(resident.pid)
-    resident.process.terminate()
-    assert resident.process.wait(10) == 0
+    (worker,) = children(daemon.pid)
+    daemon.process.terminate()
+    assert daemon.process.wait(10) == 0
     eventually(lambda: state(worker) in "XZ")
     assert aws.issued[home.get(registry(DEV)).password].account == DEV

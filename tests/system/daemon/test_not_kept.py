@@ -18,7 +18,7 @@ from tests.support.home import DEV, HELPER, START_URL, THREE_ACCOUNTS, Home, reg
 from tests.support.processes import renewals
 from tests.support.programs import own_mounts
 from tests.support.records import HALF_LIFE, let_pass, only
-from tests.support.user import SESSION, Person, eventually
+from tests.support.user import SESSION, User, eventually
 
 # What lies in the cache, on a disk that is full, or that nobody may write to.
 FULL = """
@@ -68,7 +68,7 @@ class Disk:
     home: Home
     unshare: list[str]
 
-    def runs(self, script: str) -> None:
+    def run(self, script: str) -> None:
         command: list[str | Path] = [*self.unshare, "sh", "-ec", script, HELPER, ECR_PY]
         subprocess.run(
             [*command, registry(DEV)],
@@ -104,7 +104,7 @@ def ageing(home: Home, aws: Aws) -> Iterator[str]:
 def test_the_daemon_asks_aws_for_nothing_that_it_cannot_keep(
     home: Home, aws: Aws, disk: Disk, ageing: str, mount: str, why: str, advice: str
 ) -> None:
-    disk.runs(mount + DAEMON + LOOK)
+    disk.run(mount + DAEMON + LOOK)
     assert aws.count(TOKEN) == 1
     assert json.loads(disk.said("answer"))["Secret"] == ageing
     (failure,) = disk.failures
@@ -125,7 +125,7 @@ def test_the_daemon_asks_aws_for_nothing_that_it_cannot_keep(
 def test_neither_does_a_get_without_a_daemon(
     home: Home, aws: Aws, disk: Disk, ageing: str, mount: str, why: str, advice: str
 ) -> None:
-    disk.runs(f'{mount}"$0" get "$2" >first\n{LOOK}')
+    disk.run(f'{mount}"$0" get "$2" >first\n{LOOK}')
     eventually(lambda: not renewals(home))
     assert {json.loads(disk.said(name))["Secret"] for name in ("first", "answer")} == {ageing}
     assert aws.count(TOKEN) == 1
@@ -138,7 +138,7 @@ def test_neither_does_a_get_without_a_daemon(
 def test_what_could_not_be_kept_though_all_looked_well_is_not_fetched_on_and_on(
     home: Home, aws: Aws, disk: Disk, ageing: str
 ) -> None:
-    disk.runs(FIXED.format("credentials") + DAEMON + LOOK)
+    disk.run(FIXED.format("credentials") + DAEMON + LOOK)
     (failure,) = disk.failures
     assert "a credential was fetched, but could not be kept" in failure["what"]
     assert failure["tries"] == 1
@@ -148,7 +148,7 @@ def test_what_could_not_be_kept_though_all_looked_well_is_not_fetched_on_and_on(
 
 def test_neither_by_one_get_a_minute(home: Home, aws: Aws, disk: Disk, ageing: str) -> None:
     lock = only(home, "locks")
-    disk.runs(f'{FIXED.format("credentials")}"$0" get "$2" >first\n{UNTIL_LOGGED}{LOOK}')
+    disk.run(f'{FIXED.format("credentials")}"$0" get "$2" >first\n{UNTIL_LOGGED}{LOOK}')
     eventually(lambda: not renewals(home))
     assert aws.count(TOKEN) == 2
     # For longer than the minute that any renewal has.
@@ -160,7 +160,7 @@ def test_neither_by_one_get_a_minute(home: Home, aws: Aws, disk: Disk, ageing: s
 def test_a_choice_that_cannot_be_kept_is_shown(home: Home, aws: Aws, disk: Disk) -> None:
     home.get(registry(DEV))
     home.write(home.aws_config, f"# changed\n{THREE_ACCOUNTS}")
-    disk.runs(FIXED.format("selections") + DAEMON)
+    disk.run(FIXED.format("selections") + DAEMON)
     (failure,) = disk.failures
     assert "the choice of a profile could not be kept" in failure["what"]
     assert failure["tries"] == 1
@@ -171,12 +171,12 @@ def test_a_session_is_not_refreshed_where_its_token_cannot_be_kept(
     home: Home, aws: Aws, disk: Disk
 ) -> None:
     """A refresh token may be good for one time."""
-    person = Person(home, aws)
-    person.ends_session()
-    person.use_session_profiles()
+    user = User(home, aws)
+    user.end_session()
+    user.use_session_profiles()
     aws.write_sso_token(home.path, START_URL, session=SESSION, lifetime=600, refresh=True)
     aws.reset_calls()
-    disk.runs(
+    disk.run(
         "cp -a .aws/sso/cache tokens\n"
         "mount -t tmpfs -o size=64k,mode=0700 none .aws/sso/cache\n"
         "cp -a tokens/. .aws/sso/cache\n"
@@ -188,7 +188,7 @@ def test_a_session_is_not_refreshed_where_its_token_cannot_be_kept(
 
 
 def test_there_is_room_again(home: Home, aws: Aws, disk: Disk, ageing: str) -> None:
-    disk.runs(f'{FULL}rm .cache/filled\n{DAEMON}"$0" get "$2" >answer\n')
+    disk.run(f'{FULL}rm .cache/filled\n{DAEMON}"$0" get "$2" >answer\n')
     assert disk.failures == []
     assert aws.count(TOKEN) == 2
     assert json.loads(disk.said("answer"))["Secret"] != ageing

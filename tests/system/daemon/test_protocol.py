@@ -19,8 +19,8 @@ from docker_credential_ecr_py.store import daemon_client, record
 from tests.standin.aws import Aws
 from tests.support.daemon import (
     TOKEN,
-    Resident,
-    Residents,
+    Daemon,
+    Daemons,
     as_bytes,
     as_nobody,
     document_in,
@@ -34,7 +34,7 @@ from tests.support.processes import at_once
 from tests.support.records import write_sealed
 from tests.support.user import eventually
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 HELLO = daemon_client.PROTOCOL + b" "
 ACCOUNTS = (DEV, STAGE, PROD)
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -97,11 +97,11 @@ def selection(
     return new_record(record.SELECTION, host, b"HOME=/", key, details)
 
 
-def write_selection(resident: Resident, host: bytes, details: bytes = b"{}") -> bytes:
+def write_selection(daemon: Daemon, host: bytes, details: bytes = b"{}") -> bytes:
     """Has the daemon keep one for a host; the name of its record."""
     name = record.selection_name(host, b"c")
     body = new_record(record.SELECTION, host, b"c", b"", details)
-    assert resident.ask(b"write " + name, body) == b"ok\n"
+    assert daemon.ask(b"write " + name, body) == b"ok\n"
     return name
 
 
@@ -111,9 +111,9 @@ NAME = b"credentials/" + b"0" * 32
 # The words
 
 
-def test_get_answers_the_document_of_docker(home: Home, aws: Aws, resident: Resident) -> None:
+def test_get_answers_the_document_of_docker(home: Home, aws: Aws, daemon: Daemon) -> None:
     by_helper = home.get(registry(DEV))
-    assert document_in(resident.ask(asks_for(home))) == by_helper.stdout
+    assert document_in(daemon.ask(asks_for(home))) == by_helper.stdout
 
 
 @pytest.mark.parametrize(
@@ -130,39 +130,39 @@ def test_get_answers_the_document_of_docker(home: Home, aws: Aws, resident: Resi
     ],
 )
 def test_a_get_that_nothing_is_known_of_is_answered_with_nothing(
-    home: Home, resident: Resident, request_line: bytes
+    home: Home, daemon: Daemon, request_line: bytes
 ) -> None:
     assert says(home, HELLO, request_line, b"\n") == b""
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
-def test_a_record_is_written_read_named_and_removed(home: Home, resident: Resident) -> None:
-    assert resident.ask(b"read " + NAME) == b""
-    assert resident.ask(b"write " + NAME, credential()) == b"ok\n"
-    assert resident.ask(b"read " + NAME) == credential()
-    assert names(resident, "credentials/") == [NAME]
-    assert names(resident, "selections/") == []
-    assert resident.ask(b"remove " + NAME) == b"ok\n"
-    assert resident.ask(b"read " + NAME) == b""
-    assert names(resident, "credentials/") == []
+def test_a_record_is_written_read_named_and_removed(home: Home, daemon: Daemon) -> None:
+    assert daemon.ask(b"read " + NAME) == b""
+    assert daemon.ask(b"write " + NAME, credential()) == b"ok\n"
+    assert daemon.ask(b"read " + NAME) == credential()
+    assert names(daemon, "credentials/") == [NAME]
+    assert names(daemon, "selections/") == []
+    assert daemon.ask(b"remove " + NAME) == b"ok\n"
+    assert daemon.ask(b"read " + NAME) == b""
+    assert names(daemon, "credentials/") == []
 
 
-def test_a_write_replaces(home: Home, resident: Resident) -> None:
-    resident.ask(b"write " + NAME, credential())
+def test_a_write_replaces(home: Home, daemon: Daemon) -> None:
+    daemon.ask(b"write " + NAME, credential())
     second = new_record(*credential().split(b"\0")[1:-1], b'"another"')
-    assert resident.ask(b"write " + NAME, second) == b"ok\n"
-    assert resident.ask(b"read " + NAME) == second
+    assert daemon.ask(b"write " + NAME, second) == b"ok\n"
+    assert daemon.ask(b"read " + NAME) == second
 
 
-def test_status_is_a_document_without_secrets(home: Home, resident: Resident) -> None:
+def test_status_is_a_document_without_secrets(home: Home, daemon: Daemon) -> None:
     password = home.get(registry(DEV)).password
     home.get(registry(DEV))
-    answer = resident.ask(b"status") or b""
+    answer = daemon.ask(b"status") or b""
     assert password[:32].encode() not in answer
     found = json.loads(answer)
     assert (found["version"], found["pid"], found["store"]) == (
         __version__,
-        resident.pid,
+        daemon.pid,
         "memory",
     )
     (one,) = found["registries"]
@@ -173,26 +173,26 @@ def test_status_is_a_document_without_secrets(home: Home, resident: Resident) ->
     assert session["refreshable"] is False
 
 
-def test_reload_reads_the_settings_again(home: Home, resident: Resident) -> None:
+def test_reload_reads_the_settings_again(home: Home, daemon: Daemon) -> None:
     home.settings.unlink()
-    resident.looks()
-    assert resident.status()["store"] == "file"
+    daemon.looks()
+    assert daemon.status()["store"] == "file"
 
 
 @pytest.mark.parametrize(
     "verb", [b"", b"dance", b"GET example.com 00", b"read", b"\x00", b"wri\xff"]
 )
 def test_a_word_that_it_does_not_know_is_answered_with_nothing(
-    home: Home, resident: Resident, verb: bytes
+    home: Home, daemon: Daemon, verb: bytes
 ) -> None:
     assert says(home, HELLO, verb, b"\n") == b""
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 @pytest.mark.parametrize(
     "greeting", [b"ecr-py/2 status", b"ecr-py/0 status", b"GET / HTTP/1.1", b""]
 )
-def test_another_version_is_told_ours(home: Home, resident: Resident, greeting: bytes) -> None:
+def test_another_version_is_told_ours(home: Home, daemon: Daemon, greeting: bytes) -> None:
     assert says(home, greeting, b"\n") == b"ecr-py/1\n"
 
 
@@ -211,12 +211,12 @@ def test_another_version_is_told_ours(home: Home, resident: Resident, greeting: 
     ],
 )
 def test_a_login_that_is_none_ends_the_connection_alone(
-    home: Home, resident: Resident, job: bytes
+    home: Home, daemon: Daemon, job: bytes
 ) -> None:
     assert says(home, HELLO, b"login 00 ", job.hex().encode(), b"\n") == b""
     assert says(home, HELLO, b"login 00 zz\n") == b""
     assert says(home, HELLO, b"login\n") == b""
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 def login_order(**more: object) -> bytes:
@@ -226,20 +226,20 @@ def login_order(**more: object) -> bytes:
     return json.dumps(job | more).encode().hex().encode()
 
 
-def test_a_login_that_cannot_be_started_holds_up_no_other(home: Home, residents: Residents) -> None:
+def test_a_login_that_cannot_be_started_holds_up_no_other(home: Home, daemons: Daemons) -> None:
     """None of its workers finds the Python that it runs in."""
     use_store(home, "memory")
-    resident = residents.start(command=[sys.executable, "-c", WITHOUT_PYTHON])
+    daemon = daemons.start(command=[sys.executable, "-c", WITHOUT_PYTHON])
     for _ in range(2):
         answer = says(home, HELLO, b"login %b %b\n" % (context(home), login_order()), ends=False)
         assert "cannot be started" in json.loads(answer.splitlines()[-1])["result"]["what"]
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 WITHOUT_PYTHON = """
-from docker_credential_ecr_py.daemon import __main__, workers
+from docker_credential_ecr_py.daemon import __main__, worker_pool
 
-workers.python_for = lambda module: ["/no/such/python"]
+worker_pool.python_for = lambda module: ["/no/such/python"]
 __main__.main()
 """
 
@@ -269,26 +269,24 @@ __main__.main()
     ],
 )
 def test_a_write_that_is_damaged_or_of_a_wrong_kind_is_not_taken(
-    home: Home, resident: Resident, body: bytes
+    home: Home, daemon: Daemon, body: bytes
 ) -> None:
-    resident.ask(b"write " + NAME, credential())
-    assert resident.ask(b"write " + NAME, body) == b""
-    assert resident.ask(b"read " + NAME) == credential()
+    daemon.ask(b"write " + NAME, credential())
+    assert daemon.ask(b"write " + NAME, body) == b""
+    assert daemon.ask(b"read " + NAME) == credential()
 
 
 @pytest.mark.parametrize("name", [b"", b"x", b"locks/x", b"credentialsx/x", b"/credentials/x"])
-def test_a_write_to_no_folder_of_ours_is_not_taken(
-    home: Home, resident: Resident, name: bytes
-) -> None:
+def test_a_write_to_no_folder_of_ours_is_not_taken(home: Home, daemon: Daemon, name: bytes) -> None:
     for body in (credential(), selection()):
-        assert resident.ask(b"write " + name, body) == b""
-    assert names(resident, "") == []
+        assert daemon.ask(b"write " + name, body) == b""
+    assert names(daemon, "") == []
 
 
 @pytest.mark.parametrize("up", [b"../", b"../../../../", b"/", b"..", b"./../x/../"])
 @pytest.mark.parametrize("store", ["memory", "file"])
 def test_a_name_never_leads_to_a_file(home: Home, start: Start, store: str, up: bytes) -> None:
-    resident = start(store)
+    daemon = start(store)
     home.get(registry(DEV))
     precious = home.path / "precious"
     precious.write_bytes(credential(up + bytes(precious)))
@@ -301,13 +299,13 @@ def test_a_name_never_leads_to_a_file(home: Home, start: Start, store: str, up: 
             folder + up + b"precious",
             up + bytes(precious),
         ):
-            resident.ask(b"write " + name, body)
-            assert resident.ask(b"read " + name) in (b"", body)
-            resident.ask(b"names " + name)
-            assert resident.ask(b"remove " + name) == b"ok\n"
+            daemon.ask(b"write " + name, body)
+            assert daemon.ask(b"read " + name) in (b"", body)
+            daemon.ask(b"names " + name)
+            assert daemon.ask(b"remove " + name) == b"ok\n"
     for name in (b"credentials/../selections", b"selections/.."):
-        assert resident.ask(b"read " + name) == b""
-    resident.looks()
+        assert daemon.ask(b"read " + name) == b""
+    daemon.looks()
     changed = {path for path, then in before.items() if path.lstat().st_mtime_ns != then}
     assert changed <= {home.log}
     assert set(home.path.rglob("*")) == set(before)
@@ -327,18 +325,18 @@ STRANGE = [
 
 @pytest.mark.parametrize("fields", STRANGE)
 def test_a_strange_selection_does_not_end_it(
-    home: Home, resident: Resident, fields: tuple[bytes, ...]
+    home: Home, daemon: Daemon, fields: tuple[bytes, ...]
 ) -> None:
     here = record.context(as_bytes(home))
     # One that is found by a get, so that it counts as used; where it can be found.
     name = record.selection_name(b"h.example.com", here)
     strange = new_record(record.SELECTION, b"h.example.com", here, *fields[2:])
-    resident.ask(b"write " + name, strange)
-    resident.ask(b"write " + NAME, credential())
-    resident.ask(b"get h.example.com " + here.hex().encode())
+    daemon.ask(b"write " + name, strange)
+    daemon.ask(b"write " + NAME, credential())
+    daemon.ask(b"get h.example.com " + here.hex().encode())
     name = record.selection_name(b"strange.example.com", b"HOME=/")
-    resident.ask(b"write " + name, new_record(record.SELECTION, *fields))
-    resident.looks()
+    daemon.ask(b"write " + name, new_record(record.SELECTION, *fields))
+    daemon.looks()
     assert home.get(registry(DEV)).code == 0
 
 
@@ -351,59 +349,59 @@ def test_a_strange_selection_on_disk_does_not_end_it(
         file = home.cache / "selections" / name
         write_sealed(file, [record.SELECTION, *fields])
         file.chmod(0o600)
-    resident = start("file")
-    resident.looks()
-    resident.status()
+    daemon = start("file")
+    daemon.looks()
+    daemon.status()
     assert home.get(registry(DEV)).code == 0
 
 
 @pytest.mark.parametrize("digits", [b"9" * 18, b"9" * 400, b"-" + b"9" * 400])
-def test_times_beyond_all_time_do_not_end_it(home: Home, resident: Resident, digits: bytes) -> None:
+def test_times_beyond_all_time_do_not_end_it(home: Home, daemon: Daemon, digits: bytes) -> None:
     home.get(registry(DEV))
     home.get(registry(DEV))
-    (name,) = names(resident, "credentials/")
-    fields = record.fields_of(resident.ask(b"read " + name) or b"", record.CREDENTIAL)
+    (name,) = names(daemon, "credentials/")
+    fields = record.fields_of(daemon.ask(b"read " + name) or b"", record.CREDENTIAL)
     assert fields
     for place in range(2, 6):
         changed = [*fields]
         changed[place] = digits
-        resident.ask(b"write " + name, new_record(*changed))
-        resident.looks()
+        daemon.ask(b"write " + name, new_record(*changed))
+        daemon.looks()
         assert home.get(registry(DEV)).code == 0
 
 
 # Lines that are none
 
 
-def test_without_a_newline_there_is_no_answer(home: Home, resident: Resident) -> None:
+def test_without_a_newline_there_is_no_answer(home: Home, daemon: Daemon) -> None:
     assert says(home, HELLO, b"status") == b""
     assert says(home) == b""
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 @pytest.mark.parametrize("newline", [b"", b"\n"])
-def test_a_megabyte_is_not_read_to_its_end(home: Home, resident: Resident, newline: bytes) -> None:
+def test_a_megabyte_is_not_read_to_its_end(home: Home, daemon: Daemon, newline: bytes) -> None:
     assert says(home, HELLO + b"get " + b"a" * 2**20 + newline) == b""
     assert says(home, HELLO + b"write " + NAME + b"\n" + b"a" * 2**20) == b""
-    assert names(resident, "credentials/") == []
-    assert resident.status()["pid"] == resident.pid
+    assert names(daemon, "credentials/") == []
+    assert daemon.status()["pid"] == daemon.pid
 
 
-def test_the_largest_record_of_ours_is_taken(home: Home, resident: Resident) -> None:
+def test_the_largest_record_of_ours_is_taken(home: Home, daemon: Daemon) -> None:
     body = credential(b"0" * 32, b"/", b"x" * (record.LARGEST_RECORD - 1000))
     assert len(body) <= record.LARGEST_RECORD
-    assert resident.ask(b"write " + NAME, body) == b"ok\n"
-    assert resident.ask(b"read " + NAME) == body
+    assert daemon.ask(b"write " + NAME, body) == b"ok\n"
+    assert daemon.ask(b"read " + NAME) == body
 
 
 @pytest.mark.parametrize("said", [b"", b"ecr-py/1 sta", b"ecr-py/1 write credentials/x\nabc"])
-def test_who_falls_silent_is_shown_the_door(home: Home, resident: Resident, said: bytes) -> None:
+def test_who_falls_silent_is_shown_the_door(home: Home, daemon: Daemon, said: bytes) -> None:
     began = time.monotonic()
     assert says(home, said, ends=False) == b""
     assert time.monotonic() - began < 15
 
 
-def test_byte_by_byte_is_as_good(home: Home, resident: Resident) -> None:
+def test_byte_by_byte_is_as_good(home: Home, daemon: Daemon) -> None:
     home.get(registry(DEV))
     with connected(home) as wire:
         for byte in HELLO + asks_for(home) + b"\n":
@@ -416,26 +414,26 @@ def test_byte_by_byte_is_as_good(home: Home, resident: Resident) -> None:
         assert rest_of(wire) == b"ok\n"
 
 
-def test_a_second_request_is_not_served(home: Home, resident: Resident) -> None:
+def test_a_second_request_is_not_served(home: Home, daemon: Daemon) -> None:
     answer = says(home, HELLO + b"remove x\n" + HELLO + b"remove x\n")
     assert answer == b"ok\n"
 
 
-def test_who_leaves_early_leaves_nothing_behind(home: Home, resident: Resident) -> None:
+def test_who_leaves_early_leaves_nothing_behind(home: Home, daemon: Daemon) -> None:
     home.get(registry(DEV))
-    before = len(os.listdir(f"/proc/{resident.pid}/fd"))
+    before = len(os.listdir(f"/proc/{daemon.pid}/fd"))
     for part in (b"", HELLO, HELLO + b"status\n", HELLO + asks_for(home) + b"\n"):
         for _ in range(50):
             with connected(home) as wire:
                 wire.sendall(part)
-    eventually(lambda: len(os.listdir(f"/proc/{resident.pid}/fd")) <= before)
+    eventually(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before)
     assert home.get(registry(DEV)).code == 0
 
 
-def test_who_does_not_read_its_answer_holds_up_nobody(home: Home, resident: Resident) -> None:
+def test_who_does_not_read_its_answer_holds_up_nobody(home: Home, daemon: Daemon) -> None:
     details = b"x" * 60000
     written = [
-        write_selection(resident, b"%d%b" % (number, b"y" * 200), details) for number in range(20)
+        write_selection(daemon, b"%d%b" % (number, b"y" * 200), details) for number in range(20)
     ]
     name = written[0]
     with ExitStack() as stack:
@@ -445,15 +443,13 @@ def test_who_does_not_read_its_answer_holds_up_nobody(home: Home, resident: Resi
             wire.sendall(HELLO + b"read " + name + b"\n")
         home.get(registry(DEV))
         assert home.get(registry(DEV)).code == 0
-        assert len(resident.ask(b"names selections/") or b"") > 20 * 200
+        assert len(daemon.ask(b"names selections/") or b"") > 20 * 200
 
 
 # Crowds
 
 
-def test_five_hundred_who_say_nothing_hold_up_nobody(
-    home: Home, aws: Aws, resident: Resident
-) -> None:
+def test_five_hundred_who_say_nothing_hold_up_nobody(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.get(registry(DEV))
     first = home.get(registry(DEV))
     calls = aws.count()
@@ -461,42 +457,40 @@ def test_five_hundred_who_say_nothing_hold_up_nobody(
         for _ in range(500):
             stack.enter_context(connected(home))
         assert [timed.answer for timed in at_once(home, [registry(DEV)] * 8)] == [first] * 8
-        assert document_in(resident.ask(asks_for(home))) == first.stdout
+        assert document_in(daemon.ask(asks_for(home))) == first.stdout
     assert aws.count() == calls
 
 
-def test_more_than_there_is_room_for_hold_up_nobody(
-    home: Home, aws: Aws, resident: Resident
-) -> None:
+def test_more_than_there_is_room_for_hold_up_nobody(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.get(registry(DEV))
     first = home.get(registry(DEV))
     with ExitStack() as stack:
         for _ in range(900):
             stack.enter_context(connected(home))
-        assert document_in(resident.ask(asks_for(home))) == first.stdout
+        assert document_in(daemon.ask(asks_for(home))) == first.stdout
         assert home.get(registry(DEV)).password in aws.issued
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
-def test_two_hundred_at_once_none_lost_none_wrong(home: Home, aws: Aws, resident: Resident) -> None:
+def test_two_hundred_at_once_none_lost_none_wrong(home: Home, aws: Aws, daemon: Daemon) -> None:
     for account in ACCOUNTS:
         home.get(registry(account))
     wanted = {account: home.get(registry(account)).stdout for account in ACCOUNTS}
     chosen = random.Random(1).choices(ACCOUNTS, k=4000)
     with ThreadPoolExecutor(200) as pool:
-        answers = list(pool.map(lambda account: resident.ask(asks_for(home, account)), chosen))
+        answers = list(pool.map(lambda account: daemon.ask(asks_for(home, account)), chosen))
     assert [document_in(answer) for answer in answers] == [wanted[account] for account in chosen]
     assert aws.count(TOKEN) == 3
 
 
-def test_writers_and_readers_at_once_see_whole_records(home: Home, resident: Resident) -> None:
+def test_writers_and_readers_at_once_see_whole_records(home: Home, daemon: Daemon) -> None:
     bodies = [credential(b"0" * 32, b"/", b"%d" % number * 9000) for number in range(4)]
-    resident.ask(b"write " + NAME, bodies[0])
+    daemon.ask(b"write " + NAME, bodies[0])
 
     def one(number: int) -> bytes | None:
         if number % 2:
-            return resident.ask(b"read " + NAME)
-        assert resident.ask(b"write " + NAME, bodies[number % 4]) == b"ok\n"
+            return daemon.ask(b"read " + NAME)
+        assert daemon.ask(b"write " + NAME, bodies[number % 4]) == b"ok\n"
         return bodies[0]
 
     with ThreadPoolExecutor(50) as pool:
@@ -507,7 +501,7 @@ def test_writers_and_readers_at_once_see_whole_records(home: Home, resident: Res
 
 
 @AS_ROOT
-def test_another_user_is_not_answered(home: Home, resident: Resident) -> None:
+def test_another_user_is_not_answered(home: Home, daemon: Daemon) -> None:
     home.get(registry(DEV))
     folder = socket_path(home).parent
     for path in (folder.parent, folder):
@@ -521,13 +515,13 @@ def test_another_user_is_not_answered(home: Home, resident: Resident) -> None:
 
 
 @AS_ROOT
-def test_another_user_cannot_even_knock(home: Home, resident: Resident) -> None:
+def test_another_user_cannot_even_knock(home: Home, daemon: Daemon) -> None:
     socket_path(home).parent.parent.chmod(0o711)
     with as_nobody(), pytest.raises(PermissionError):
         says(home, HELLO, b"status\n")
 
 
-def test_socket_and_folders_are_for_their_owner_alone(home: Home, resident: Resident) -> None:
+def test_socket_and_folders_are_for_their_owner_alone(home: Home, daemon: Daemon) -> None:
     home.get(registry(DEV))
     top = socket_path(home).parent
     loose = [path for path in [top, *top.rglob("*")] if path.lstat().st_mode & 0o077]
@@ -536,12 +530,12 @@ def test_socket_and_folders_are_for_their_owner_alone(home: Home, resident: Resi
 
 
 def test_it_keeps_no_more_records_than_it_has_room_for_and_drops_the_longest_unused(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     """Each is small, so that ten thousand stay a matter of megabytes."""
 
     def write(number: int) -> bytes:
-        return write_selection(resident, b"%d" % number)
+        return write_selection(daemon, b"%d" % number)
 
     first = write(0)
     with ThreadPoolExecutor(20) as pool:
@@ -550,22 +544,22 @@ def test_it_keeps_no_more_records_than_it_has_room_for_and_drops_the_longest_unu
     calls = aws.count()
     assert home.get(registry(DEV)).password == password
     assert aws.count() == calls
-    kept = names(resident, "selections/")
-    assert len(kept) + len(names(resident, "credentials/")) == 10_000
+    kept = names(daemon, "selections/")
+    assert len(kept) + len(names(daemon, "credentials/")) == 10_000
     assert first not in kept
     assert last in kept
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 def test_a_long_answer_comes_whole_to_who_has_said_all_and_reads_late(
-    home: Home, resident: Resident
+    home: Home, daemon: Daemon
 ) -> None:
     """Longer than what the kernel takes at once: the end of the request comes meanwhile."""
-    written = [write_selection(resident, b"%d." % number + b"x" * 200) for number in range(3000)]
+    written = [write_selection(daemon, b"%d." % number + b"x" * 200) for number in range(3000)]
     with connected(home) as wire:
         wire.sendall(HELLO + b"names selections/\n")
         wire.shutdown(socket.SHUT_WR)
-        eventually(lambda: resident.answers)  # the daemon has seen the end of it
+        eventually(lambda: daemon.answers)  # the daemon has seen the end of it
         answer = rest_of(wire)
     assert len(answer) > 2 * wire_room()
     assert answer.split(b"\n") == sorted(written)
@@ -578,11 +572,11 @@ def wire_room() -> int:
 
 
 def test_the_log_tells_no_secret_of_what_was_said(home: Home, start: Start, aws: Aws) -> None:
-    resident = start("memory", ECR_PY_LOG="debug")
+    daemon = start("memory", ECR_PY_LOG="debug")
     password = home.get(registry(DEV)).password
     says(home, HELLO, password.encode(), b"\n")
     says(home, HELLO, b"login 00 ", password.encode().hex().encode(), b"\n")
     says(home, HELLO, b"write credentials/x\n", password.encode())
-    resident.looks()
-    said = home.log.read_text() + resident.said.read_text()
+    daemon.looks()
+    said = home.log.read_text() + daemon.said.read_text()
     assert password[:32] not in said

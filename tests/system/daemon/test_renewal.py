@@ -12,7 +12,7 @@ import pytest
 
 from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
-from tests.support.daemon import TOKEN, Resident, ecr_py, let_pass_in_memory, names, use_store
+from tests.support.daemon import TOKEN, Daemon, ecr_py, let_pass_in_memory, names, use_store
 from tests.support.home import DEV, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, Home, registry
 from tests.support.records import (
     DAY,
@@ -26,7 +26,7 @@ from tests.support.records import (
 from tests.support.user import eventually
 from tests.system.hostile.test_secrets import Secrets
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 ACCOUNTS = (DEV, STAGE, PROD)
 OF_DEV = '[registries."*"]\nprofile = "dev"\n'
 WEEK = 7 * DAY
@@ -51,10 +51,10 @@ def test_what_is_past_its_half_life_is_renewed_by_nobodys_get(
 ) -> None:
     first = home.get(registry(DEV)).password
     let_pass(home, HALF_LIFE + 60)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: kept(home) != first)
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     assert aws.count(TOKEN) == 2
     calls = aws.count()
     answer = home.get(registry(DEV))
@@ -63,14 +63,14 @@ def test_what_is_past_its_half_life_is_renewed_by_nobodys_get(
 
 
 def test_in_memory_too_even_if_it_was_asked_for_but_once(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     first = home.get(registry(DEV)).password
-    let_pass_in_memory(resident, HALF_LIFE + 60)
-    resident.looks()
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
+    daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 2)
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     answer = home.get(registry(DEV))
     assert answer.password != first
     assert answer.stderr == b""
@@ -81,9 +81,9 @@ def test_in_memory_too_even_if_it_was_asked_for_but_once(
 def test_what_is_fresh_is_left_alone(home: Home, aws: Aws, start: Start, seconds: int) -> None:
     first = home.get(registry(DEV)).password
     let_pass(home, seconds)
-    resident = start("file")
+    daemon = start("file")
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     assert kept(home) == first
     assert aws.count(TOKEN) == 1
 
@@ -99,12 +99,12 @@ def test_what_is_fresh_is_left_alone(home: Home, aws: Aws, start: Start, seconds
 def test_what_cannot_be_answered_any_more_is_renewed_at_once(
     home: Home, aws: Aws, start: Start, seconds: int
 ) -> None:
-    resident = start("file")
+    daemon = start("file")
     first = home.get(registry(DEV)).password
     let_pass(home, seconds)
-    resident.looks()
+    daemon.looks()
     eventually(lambda: kept(home) != first)
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 2
     calls = aws.count()
     assert home.get(registry(DEV)).password == kept(home)
@@ -119,22 +119,22 @@ def test_several_registries_of_one_identity_cost_one_call(
         home.get(registry(account))
     assert aws.count(TOKEN) == 1
     let_pass(home, HALF_LIFE + 60)
-    resident = start("file", OF_DEV)
-    resident.looks()
+    daemon = start("file", OF_DEV)
+    daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 2)
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 2
-    assert len(resident.status()["registries"]) == 3
+    assert len(daemon.status()["registries"]) == 3
 
 
 @pytest.mark.parametrize("store", ["file", "memory"])
 def test_several_that_are_named_and_nobody_asked_for_cost_one_call(
     home: Home, aws: Aws, start: Start, store: str
 ) -> None:
-    resident = start(store, named(*map(registry, ACCOUNTS)))
+    daemon = start(store, named(*map(registry, ACCOUNTS)))
     eventually(lambda: aws.count(TOKEN) == 1)
-    resident.looks()
-    resident.looks()
+    daemon.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 1
 
 
@@ -142,9 +142,9 @@ def test_each_identity_costs_one_call(home: Home, aws: Aws, start: Start) -> Non
     for account in ACCOUNTS:
         home.get(registry(account))
     let_pass(home, HALF_LIFE + 60)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: aws.count(TOKEN) == 6)
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 6
     calls = aws.count()
     for account in ACCOUNTS:
@@ -155,10 +155,10 @@ def test_each_identity_costs_one_call(home: Home, aws: Aws, start: Start) -> Non
 def test_after_a_change_of_the_aws_config_it_chooses_anew(
     home: Home, aws: Aws, start: Start
 ) -> None:
-    resident = start("file")
+    daemon = start("file")
     first = home.get(registry(DEV)).password
     home.write(home.aws_config, f"# changed\n{THREE_ACCOUNTS}")
-    resident.looks()
+    daemon.looks()
     calls = aws.count()
     assert home.get(registry(DEV)).password == first
     fields = record.read(os.fsencode(only(home, "selections")), record.SELECTION)
@@ -169,11 +169,11 @@ def test_after_a_change_of_the_aws_config_it_chooses_anew(
 
 
 def test_what_was_erased_is_not_fetched_again(home: Home, aws: Aws, start: Start) -> None:
-    resident = start("file")
+    daemon = start("file")
     home.get(registry(DEV))
     home.call("erase", stdin=registry(DEV).encode())
-    resident.looks()
-    assert resident.status()["registries"] == []
+    daemon.looks()
+    assert daemon.status()["registries"] == []
     assert aws.count(TOKEN) == 1
 
 
@@ -182,10 +182,10 @@ def test_after_a_logout_nothing_is_fetched(home: Home, aws: Aws, start: Start) -
     let_pass(home, HALF_LIFE + 60)
     for token in (home.path / ".aws" / "sso" / "cache").iterdir():
         token.unlink()
-    resident = start("file")
-    resident.looks()
+    daemon = start("file")
+    daemon.looks()
     assert aws.count() == 2
-    assert resident.failures == []
+    assert daemon.failures == []
 
 
 def test_what_docker_login_gave_is_not_renewed(home: Home, aws: Aws, start: Start) -> None:
@@ -208,10 +208,10 @@ def test_names_that_are_no_registry_are_passed_over(home: Home, aws: Aws, start:
         home.path / ".docker" / "config.json",
         json.dumps({"credHelpers": dict.fromkeys(["ghcr.io", "public.ecr.aws"], "ecr-py")}),
     )
-    resident = start("file", named("*.dkr.ecr.eu-west-1.amazonaws.com"))
-    resident.looks()
+    daemon = start("file", named("*.dkr.ecr.eu-west-1.amazonaws.com"))
+    daemon.looks()
     assert aws.count() == 0
-    assert resident.status()["registries"] == []
+    assert daemon.status()["registries"] == []
 
 
 # Use
@@ -219,10 +219,10 @@ def test_names_that_are_no_registry_are_passed_over(home: Home, aws: Aws, start:
 
 def test_unused_for_more_than_a_week_is_not_renewed(home: Home, aws: Aws, start: Start) -> None:
     unused(home, WEEK + 3600)
-    resident = start("file")
-    resident.looks()
+    daemon = start("file")
+    daemon.looks()
     assert aws.count(TOKEN) == 1
-    assert resident.status()["registries"] == []
+    assert daemon.status()["registries"] == []
 
 
 def unused(home: Home, seconds: int) -> None:
@@ -245,11 +245,11 @@ def test_what_docker_names_is_renewed_however_long_it_was_not_used(
     unused(home, 3 * WEEK)
     config = {"credHelpers": {registry(DEV): "ecr-py", registry(STAGE): "another"}}
     home.write(home.path / ".docker" / "config.json", json.dumps(config))
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: aws.count(TOKEN) == 2)
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 2
-    assert [one["registry"] for one in resident.status()["registries"]] == [registry(DEV)]
+    assert [one["registry"] for one in daemon.status()["registries"]] == [registry(DEV)]
 
 
 def test_a_renewal_is_no_use(home: Home, aws: Aws, start: Start) -> None:
@@ -279,9 +279,9 @@ def test_a_look_is_no_use(home: Home, aws: Aws, start: Start) -> None:
     os.utime(file, (now - 3 * DAY, now - 2 * DAY))
     if atime_of_a_read(home) == 0:
         pytest.skip("reading a file here does not change when it was last read")
-    resident = start("file")
-    resident.looks()
-    resident.status()
+    daemon = start("file")
+    daemon.looks()
+    daemon.status()
     assert abs(file.stat().st_atime - (now - 3 * DAY)) < 1
 
 
@@ -293,27 +293,27 @@ def atime_of_a_read(home: Home) -> float:
     return probe.stat().st_atime
 
 
-def test_a_hit_by_socket_is_a_use(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_hit_by_socket_is_a_use(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.get(registry(DEV))
     home.get(registry(DEV))
-    assert [one["registry"] for one in resident.status()["registries"]] == [registry(DEV)]
+    assert [one["registry"] for one in daemon.status()["registries"]] == [registry(DEV)]
 
 
 # Failures
 
 
 @pytest.fixture
-def failing(home: Home, aws: Aws, start: Start) -> Resident:
+def failing(home: Home, aws: Aws, start: Start) -> Daemon:
     """A daemon whose renewal has just failed."""
     home.get(registry(DEV))
     let_pass(home, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "error", status=403, code="ForbiddenException")
-    resident = start("file")
-    resident.failure()
-    return resident
+    daemon = start("file")
+    daemon.failure()
+    return daemon
 
 
-def test_a_failure_is_shown_and_backed_off(home: Home, aws: Aws, failing: Resident) -> None:
+def test_a_failure_is_shown_and_backed_off(home: Home, aws: Aws, failing: Daemon) -> None:
     calls = aws.count()
     for _ in range(3):
         failing.looks()
@@ -329,18 +329,18 @@ def test_a_valid_token_is_answered_while_aws_is_down(
 ) -> None:
     """In the last minutes of its life the daemon answers no hit; what it has is still of use."""
     aws.token_lifetime = 290  # all of it is the last minutes
-    resident = start(store)
+    daemon = start(store)
     home.get(registry(DEV))
     aws.fault(TOKEN, "error", status=503, code="Unavailable")
-    resident.looks()
+    daemon.looks()
     for _ in range(2):
         answer = home.get(registry(DEV))
         assert answer.stderr == b""
         assert answer.password in aws.issued
-    assert "503" in resident.failure()["what"]
+    assert "503" in daemon.failure()["what"]
 
 
-def test_a_changed_aws_config_makes_it_try_at_once(home: Home, aws: Aws, failing: Resident) -> None:
+def test_a_changed_aws_config_makes_it_try_at_once(home: Home, aws: Aws, failing: Daemon) -> None:
     aws.clear_faults()
     home.write(home.aws_config, f"# mended\n{THREE_ACCOUNTS}")
     failing.looks()
@@ -350,7 +350,7 @@ def test_a_changed_aws_config_makes_it_try_at_once(home: Home, aws: Aws, failing
     assert aws.count(TOKEN) == 2
 
 
-def test_a_changed_token_file_makes_it_try_at_once(home: Home, aws: Aws, failing: Resident) -> None:
+def test_a_changed_token_file_makes_it_try_at_once(home: Home, aws: Aws, failing: Daemon) -> None:
     aws.clear_faults()
     aws.write_sso_token(home.path, START_URL)
     failing.looks()
@@ -359,7 +359,7 @@ def test_a_changed_token_file_makes_it_try_at_once(home: Home, aws: Aws, failing
 
 
 def test_it_fails_again_where_a_change_did_not_mend_it(
-    home: Home, aws: Aws, failing: Resident
+    home: Home, aws: Aws, failing: Daemon
 ) -> None:
     aws.write_sso_token(home.path, START_URL)
     failing.looks()
@@ -371,30 +371,30 @@ def test_it_fails_again_where_a_change_did_not_mend_it(
 
 def test_a_failure_to_choose_anew_is_shown(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV))
-    resident = start("file")
+    daemon = start("file")
     home.write(home.aws_config, THREE_ACCOUNTS.replace(DEV, "111111111111"))
-    resident.looks()
-    failure = resident.failure()
+    daemon.looks()
+    failure = daemon.failure()
     assert DEV in failure["what"]
     home.write(home.aws_config, THREE_ACCOUNTS)
-    resident.looks()
-    assert resident.failures == []
+    daemon.looks()
+    assert daemon.failures == []
 
 
 def test_a_named_registry_that_cannot_be_fetched_is_shown(
     home: Home, aws: Aws, start: Start
 ) -> None:
     aws.assigned[DEV].clear()
-    resident = start("file", named(registry(DEV)))
-    resident.looks()
-    assert registry(DEV) in resident.failure()["job"]
+    daemon = start("file", named(registry(DEV)))
+    daemon.looks()
+    assert registry(DEV) in daemon.failure()["job"]
     shown = ecr_py(home, "daemon", "status").stdout
     assert "tried 1 time," in shown
     assert DEV in shown
 
 
 def test_a_failure_is_forgotten_once_a_get_has_brought_a_token(
-    home: Home, aws: Aws, failing: Resident
+    home: Home, aws: Aws, failing: Daemon
 ) -> None:
     aws.clear_faults()
     let_pass(home, LIFE)
@@ -409,14 +409,14 @@ def test_a_session_that_the_portal_ended_is_said_with_what_mends_it(
     home.get(registry(DEV))
     let_pass(home, HALF_LIFE + 60)
     aws.end_session()
-    resident = start("file")
-    failure = resident.failure()
+    daemon = start("file")
+    failure = daemon.failure()
     assert "ecr-py login dev" in failure["what"]
     calls = aws.count()
-    resident.looks()
+    daemon.looks()
     assert aws.count() == calls
     aws.write_sso_token(home.path, START_URL)
-    resident.looks()
+    daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 2)
 
 
@@ -425,25 +425,25 @@ def test_one_that_fails_holds_up_no_other(home: Home, aws: Aws, start: Start) ->
         home.get(registry(account))
     let_pass(home, HALF_LIFE + 60)
     aws.assigned[STAGE].remove(ROLE)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: aws.count(TOKEN) == 5)
-    assert STAGE in resident.failure()["what"]
+    assert STAGE in daemon.failure()["what"]
 
 
 # Secrets
 
 
 def test_keys_in_the_askers_environment_are_not_kept_for_renewals(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{PROD}:user/dev")
     keys = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
     home.get(registry(DEV), **keys)
     home.get(registry(DEV), **keys)
-    let_pass_in_memory(resident, HALF_LIFE + 60)
-    resident.looks()
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
+    daemon.looks()
     assert aws.count(TOKEN) == 1
-    held = [resident.ask(b"read " + name) or b"" for name in names(resident, "")]
+    held = [daemon.ask(b"read " + name) or b"" for name in names(daemon, "")]
     assert held
     assert [text for text in held if secret.encode() in text] == []
 
@@ -455,7 +455,7 @@ def test_workers_have_no_secret_in_environment_and_arguments(
     let_pass(home, HALF_LIFE + 60)
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{PROD}:user/dev")
     aws.fault("GetRoleCredentials", "hang")
-    resident = start(
+    daemon = start(
         "file",
         AWS_ACCESS_KEY_ID="AKIADEV",
         AWS_SECRET_ACCESS_KEY=secret,
@@ -465,7 +465,7 @@ def test_workers_have_no_secret_in_environment_and_arguments(
         AWS_CONTAINER_AUTHORIZATION_TOKEN=aws.container_token,
     )
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    (worker,) = resident.workers()
+    (worker,) = daemon.workers()
     process = Path(f"/proc/{worker}")
     assert Secrets(aws).within((process / "cmdline").read_bytes()) == []
     try:
@@ -487,25 +487,25 @@ def test_an_outage_ends_for_all_when_one_get_is_answered(
         home.get(registry(account))
     let_pass(home, HALF_LIFE + 60)
     aws.fault(TOKEN, "close")
-    resident = start("file")
-    eventually(lambda: len(resident.failures) == 2, seconds=60)
-    resident.looks()
-    assert {failure["tries"] for failure in resident.failures} == {1}
+    daemon = start("file")
+    eventually(lambda: len(daemon.failures) == 2, seconds=60)
+    daemon.looks()
+    assert {failure["tries"] for failure in daemon.failures} == {1}
     aws.clear_faults()
     aws.reset_calls()
-    resident.looks()
+    daemon.looks()
     assert aws.count(TOKEN) == 0
     assert home.get(registry(PROD)).code == 0
-    resident.looks()
-    assert resident.failures == []
+    daemon.looks()
+    assert daemon.failures == []
     assert aws.count(TOKEN) == 3
 
 
 def test_a_renewal_asks_as_the_one_who_asked(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV), AWS_PROFILE="stage")
     let_pass(home, HALF_LIFE + 60)
-    resident = start("file", AWS_PROFILE="prod")
-    resident.looks()
+    daemon = start("file", AWS_PROFILE="prod")
+    daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 2)
     assert len(files(home, "selections")) == 1
     calls = aws.count()

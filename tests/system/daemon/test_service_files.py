@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import ECR_PY, Resident, Residents, ecr_py
+from tests.support.daemon import ECR_PY, Daemon, Daemons, ecr_py
 from tests.support.home import Home
 from tests.support.user import Done, eventually
 
@@ -133,13 +133,13 @@ def test_a_plist_holds_what_the_shell_held() -> None:
     assert read["EnvironmentVariables"]["PATH"] == f"{UNUSUAL}<&>]]>"
 
 
-def test_stop_and_status_do_not_mind(home: Home, residents: Residents) -> None:
+def test_stop_and_status_do_not_mind(home: Home, daemons: Daemons) -> None:
     """What is installed must be stopped and removed from any shell."""
-    resident: Resident = residents.start()
+    daemon: Daemon = daemons.start()
     environment = with_value(home, "PATH", BAD["newline"])
     assert ecr_py(home, "daemon", "status", **environment).code == 0
     assert ecr_py(home, "daemon", "stop", **environment).stdout == "Stopped\n"
-    eventually(lambda: resident.process.poll() is not None)
+    eventually(lambda: daemon.process.poll() is not None)
     assert ecr_py(home, "daemon", "uninstall", **environment).code == 0
 
 

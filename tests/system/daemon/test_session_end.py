@@ -13,13 +13,13 @@ import pytest
 from docker_credential_ecr_py.daemon.notified_sessions import TOLD
 from docker_credential_ecr_py.sso.token_cache import read_token
 from tests.standin.aws import Aws
-from tests.support.daemon import TOKEN, Resident, socket_path
+from tests.support.daemon import TOKEN, Daemon, socket_path
 from tests.support.home import DEV, STAGE, START_URL, Home, registry
 from tests.support.records import HALF_LIFE, let_pass
-from tests.support.user import BROWSER, SESSION, Person, eventually, visit
+from tests.support.user import BROWSER, SESSION, User, eventually, visit
 from tests.system.hostile.test_secrets import Secrets
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 # Writes its arguments to a file, one a line, and is clicked where the test says so.
 NOTIFY_SEND = """#!/bin/sh
 printf '%s\\n' "$@" -- >>"$HOME/notified"
@@ -42,10 +42,10 @@ MINUTES = 60.0
 class Desktop:
     """A person at a desktop, with a browser and notifications."""
 
-    def __init__(self, person: Person) -> None:
-        self.person = person
-        self.home = person.home
-        person.has_browser()
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.home = user.home
+        user.add_browser()
         self.has("notify-send", NOTIFY_SEND)
         folder = self.home.path / "bin"
         self.home.environment["PATH"] = f"{folder}:{self.home.environment['PATH']}"
@@ -66,11 +66,11 @@ class Desktop:
 
 @pytest.fixture
 def desktop(home: Home, aws: Aws) -> Desktop:
-    return Desktop(Person(home, aws))
+    return Desktop(User(home, aws))
 
 
 def token_file(home: Home) -> Path:
-    (file,) = Person(home, None).token_files()  # type: ignore[arg-type]
+    (file,) = User(home, None).token_files()  # type: ignore[arg-type]
     return file
 
 
@@ -82,8 +82,8 @@ def expires(home: Home) -> float:
 
 def session_ends_in(desktop: Desktop, aws: Aws, seconds: float, *, refresh: bool = True) -> None:
     """A named session that was used."""
-    desktop.person.ends_session()
-    desktop.person.use_session_profiles()
+    desktop.user.end_session()
+    desktop.user.use_session_profiles()
     for lifetime in (8 * 3600, seconds):
         aws.write_sso_token(
             desktop.home.path, START_URL, session=SESSION, lifetime=lifetime, refresh=refresh
@@ -105,14 +105,14 @@ def legacy_session_ends_in(desktop: Desktop, aws: Aws, seconds: float) -> None:
 
 def test_a_session_that_soon_ends_is_refreshed(desktop: Desktop, aws: Aws, start: Start) -> None:
     session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: expires(desktop.home) > time.time() + 30 * MINUTES)
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     assert aws.count("CreateToken") == 1
-    (session,) = resident.status()["sessions"]
+    (session,) = daemon.status()["sessions"]
     assert session["refreshable"] is True
-    assert resident.failures == []
+    assert daemon.failures == []
     assert desktop.told == []
     calls = aws.count()
     assert desktop.home.get(registry(DEV)).code == 0
@@ -121,8 +121,8 @@ def test_a_session_that_soon_ends_is_refreshed(desktop: Desktop, aws: Aws, start
 
 def test_one_that_lasts_is_left_alone(desktop: Desktop, aws: Aws, start: Start) -> None:
     session_ends_in(desktop, aws, 30 * MINUTES)
-    resident = start("file")
-    resident.looks()
+    daemon = start("file")
+    daemon.looks()
     assert aws.count() == 0
     assert desktop.told == []
 
@@ -132,12 +132,12 @@ def test_a_portal_that_is_out_of_order_is_asked_again_later(
 ) -> None:
     session_ends_in(desktop, aws, 10 * MINUTES)
     aws.fault("CreateToken", "error", status=400, code="SlowDownException")
-    resident = start("file")
-    failure = resident.failure()
+    daemon = start("file")
+    failure = daemon.failure()
     assert failure["tries"] == 1
     assert failure["again"] > time.time()
     calls = aws.count()
-    resident.looks()
+    daemon.looks()
     assert aws.count() == calls
 
 
@@ -146,12 +146,12 @@ def test_a_portal_that_refuses_is_said_to_the_person_once(
 ) -> None:
     session_ends_in(desktop, aws, 10 * MINUTES)
     aws.end_session()
-    resident = start("file")
-    failure = resident.failure()
+    daemon = start("file")
+    failure = daemon.failure()
     assert f"ecr-py login {SESSION}" in failure["what"]
     eventually(lambda: desktop.told)
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     assert len(desktop.told) == 1
     assert aws.count("CreateToken") == 1
 
@@ -163,10 +163,10 @@ def test_a_session_that_needs_a_person_causes_one_notification(
     desktop: Desktop, aws: Aws, start: Start
 ) -> None:
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: desktop.told)
     for _ in range(3):
-        resident.looks()
+        daemon.looks()
     (arguments,) = desktop.told
     said = "\n".join(arguments)
     assert "ends in 10 minutes" in said
@@ -180,13 +180,13 @@ def test_a_daemon_that_starts_again_does_not_repeat_it(
     desktop: Desktop, aws: Aws, start: Start
 ) -> None:
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: desktop.told)
     for number in (signal.SIGKILL, signal.SIGTERM):
-        resident.process.send_signal(number)
-        resident.process.wait(20)
-        resident = start("file")
-        resident.looks()
+        daemon.process.send_signal(number)
+        daemon.process.wait(20)
+        daemon = start("file")
+        daemon.looks()
     assert len(desktop.told) == 1
     kept = socket_path(desktop.home).with_name(TOLD)
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -201,9 +201,9 @@ def test_one_that_ends_later_causes_none(desktop: Desktop, aws: Aws, start: Star
 
 def test_one_that_has_just_ended_causes_one(desktop: Desktop, aws: Aws, start: Start) -> None:
     legacy_session_ends_in(desktop, aws, -5 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: desktop.told)
-    resident.looks()
+    daemon.looks()
     (arguments,) = desktop.told
     assert "has ended" in "\n".join(arguments)
 
@@ -216,19 +216,19 @@ def test_one_that_ended_days_ago_causes_none(desktop: Desktop, aws: Aws, start: 
 
 def test_the_next_end_causes_another(desktop: Desktop, aws: Aws, start: Start) -> None:
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: len(desktop.told) == 1)
     aws.write_sso_token(desktop.home.path, START_URL, lifetime=12 * MINUTES)
-    resident.looks()
+    daemon.looks()
     eventually(lambda: len(desktop.told) == 2)
-    resident.looks()
+    daemon.looks()
     assert len(desktop.told) == 2
 
 
 def test_none_where_nobody_wants_any(desktop: Desktop, aws: Aws, start: Start) -> None:
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file", 'notify = "never"\n')
-    resident.looks()
+    daemon = start("file", 'notify = "never"\n')
+    daemon.looks()
     assert "a session ends soon" in desktop.home.log.read_text()
     assert desktop.told == []
 
@@ -244,10 +244,10 @@ def test_none_for_what_was_not_used_for_a_week(desktop: Desktop, aws: Aws, start
 def test_without_a_desktop_it_lives_on(home: Home, aws: Aws, start: Start) -> None:
     home.get(registry(DEV))
     aws.write_sso_token(home.path, START_URL, lifetime=10 * MINUTES)
-    resident = start("file", PATH="/nowhere")
-    resident.looks()
+    daemon = start("file", PATH="/nowhere")
+    daemon.looks()
     assert "a session ends soon" in home.log.read_text()
-    assert resident.status()["pid"] == resident.pid
+    assert daemon.status()["pid"] == daemon.pid
 
 
 def test_a_notify_send_that_knows_no_buttons_shows_it_without(
@@ -255,12 +255,12 @@ def test_a_notify_send_that_knows_no_buttons_shows_it_without(
 ) -> None:
     desktop.has("notify-send", WITHOUT_BUTTONS + NOTIFY_SEND.partition("\n")[2])
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     (arguments,) = eventually(lambda: desktop.told)
     assert "ends in 10 minutes" in "\n".join(arguments)
     assert not [argument for argument in arguments if argument.startswith("--action")]
-    resident.looks()
-    assert resident.failures == []
+    daemon.looks()
+    assert daemon.failures == []
 
 
 def test_it_gets_no_secret(desktop: Desktop, aws: Aws, start: Start) -> None:
@@ -294,11 +294,11 @@ def test_a_click_logs_in_by_the_browser(desktop: Desktop, aws: Aws, start: Start
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
     aws.end_session()
     desktop.clicks()
-    resident = start("file")
-    visit(desktop.person.next_address(), "allow")
+    daemon = start("file")
+    visit(desktop.user.next_address(), "allow")
     eventually(lambda: expires(desktop.home) > time.time() + 3600)
-    resident.looks()
-    assert len(desktop.person.addresses) == 1
+    daemon.looks()
+    assert len(desktop.user.addresses) == 1
     assert len(desktop.told) == 1
     assert aws.count("StartDeviceAuthorization") == 1
 
@@ -309,7 +309,7 @@ def test_a_click_for_a_named_session_logs_in_by_redirect(
     session_ends_in(desktop, aws, 10 * MINUTES, refresh=False)
     desktop.clicks()
     start("file")
-    _, page = visit(desktop.person.next_address(), "allow")
+    _, page = visit(desktop.user.next_address(), "allow")
     assert "You can close this page" in page
     eventually(lambda: expires(desktop.home) > time.time() + 30 * MINUTES)
     assert aws.count("StartDeviceAuthorization") == 0
@@ -330,7 +330,7 @@ def test_a_click_logs_in_on_the_display_that_came_later(
     desktop.has("xdg-settings", "#!/bin/sh\nexit 1\n")
     desktop.has("xdg-open", XDG_OPEN + BROWSER.partition("\n")[2])
     clicked_without_a_browser(desktop, aws, start)
-    visit(desktop.person.next_address(), "allow")
+    visit(desktop.user.next_address(), "allow")
     eventually(lambda: expires(desktop.home) > time.time() + 3600)
     assert (desktop.home.path / "seen").read_text().split() == [":7"]
 
@@ -347,10 +347,10 @@ def test_a_click_where_no_browser_is_to_be_had_says_so(
 
 def test_without_a_click_nobody_is_logged_in(desktop: Desktop, aws: Aws, start: Start) -> None:
     legacy_session_ends_in(desktop, aws, 10 * MINUTES)
-    resident = start("file")
+    daemon = start("file")
     eventually(lambda: desktop.told)
-    resident.looks()
-    assert desktop.person.addresses == []
+    daemon.looks()
+    assert desktop.user.addresses == []
     assert aws.count() == 0
 
 
@@ -360,11 +360,11 @@ def test_a_login_brings_the_tokens_that_waited_for_it(
     """Nobody's get has to."""
     legacy_session_ends_in(desktop, aws, -5 * MINUTES)
     let_pass(desktop.home, HALF_LIFE + 60)
-    resident = start("file")
-    eventually(lambda: resident.failures)
+    daemon = start("file")
+    eventually(lambda: daemon.failures)
     assert aws.count(TOKEN) == 0
     aws.write_sso_token(desktop.home.path, START_URL)
-    resident.looks()
+    daemon.looks()
     eventually(lambda: aws.count(TOKEN) == 2)
-    resident.looks()
-    assert resident.failures == []
+    daemon.looks()
+    assert daemon.failures == []

@@ -14,8 +14,8 @@ import pytest
 from docker_credential_ecr_py.daemon import discovery
 from tests.support.daemon import (
     ECR_PY,
-    Resident,
-    Residents,
+    Daemon,
+    Daemons,
     ecr_py,
     processes_of,
     socket_path,
@@ -30,7 +30,7 @@ HINT = "run `ecr-py daemon stop`, then `ecr-py daemon start`"
 # Serves nobody, and does not end when it is asked to, as in an endless loop of C code.
 HANGS = """
 import signal, time
-from docker_credential_ecr_py.daemon import __main__, run
+from docker_credential_ecr_py.daemon import __main__, daemon
 
 def turn(self):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
@@ -38,28 +38,28 @@ def turn(self):
     while True:
         time.sleep(60)
 
-run.Daemon._turn = turn
+daemon.Daemon._turn = turn
 __main__.main()
 """
 
 
 @pytest.fixture
-def stopped(home: Home, residents: Residents) -> Resident:
+def stopped(home: Home, daemons: Daemons) -> Daemon:
     """A daemon that somebody stopped with SIGSTOP."""
-    resident = residents.start()
-    resident.process.send_signal(signal.SIGSTOP)
-    eventually(lambda: state(resident.pid) == "T")
-    return resident
+    daemon = daemons.start()
+    daemon.process.send_signal(signal.SIGSTOP)
+    eventually(lambda: state(daemon.pid) == "T")
+    return daemon
 
 
 @pytest.fixture
-def hung(home: Home, residents: Residents, tmp_path: Path) -> Resident:
+def hung(home: Home, daemons: Daemons, tmp_path: Path) -> Daemon:
     """A daemon whose loop does not come back."""
     marker = tmp_path / "hangs"
     script = HANGS.format(marker=str(marker))
-    resident = residents.start(command=[sys.executable, "-c", script], answers=False)
+    daemon = daemons.start(command=[sys.executable, "-c", script], answers=False)
     eventually(marker.exists)
-    return resident
+    return daemon
 
 
 def doctor_says(home: Home) -> dict[str, str]:
@@ -80,54 +80,54 @@ def check_report(home: Home, pid: int, what: str) -> None:
     assert (found["state"], found["words"], found["hint"]) == ("note", said, HINT)
 
 
-def check_end(home: Home, resident: Resident, done: Done) -> None:
+def check_end(home: Home, daemon: Daemon, done: Done) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "Stopped\n", "")
-    assert resident.process.wait(20) is not None
+    assert daemon.process.wait(20) is not None
     assert ecr_py(home, "daemon", "stop").stdout == "The daemon does not run\n"
     assert ecr_py(home, "daemon", "start").code == 0
     assert ecr_py(home, "daemon", "status").code == 0
 
 
-def test_a_stopped_daemon_is_reported(home: Home, stopped: Resident) -> None:
+def test_a_stopped_daemon_is_reported(home: Home, stopped: Daemon) -> None:
     check_report(home, stopped.pid, "is stopped (SIGSTOP) and does not answer")
     found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
     assert found == {"pid": stopped.pid, "answers": False, "stopped": True}
 
 
-def test_a_hung_daemon_is_reported(home: Home, hung: Resident) -> None:
+def test_a_hung_daemon_is_reported(home: Home, hung: Daemon) -> None:
     check_report(home, hung.pid, "does not answer")
     found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
     assert found == {"pid": hung.pid, "answers": False, "stopped": False}
 
 
-def test_stop_ends_a_stopped_daemon(home: Home, stopped: Resident) -> None:
+def test_stop_ends_a_stopped_daemon(home: Home, stopped: Daemon) -> None:
     check_end(home, stopped, ecr_py(home, "daemon", "stop"))
 
 
-def test_stop_kills_a_daemon_that_does_not_end(home: Home, hung: Resident) -> None:
+def test_stop_kills_a_daemon_that_does_not_end(home: Home, hung: Daemon) -> None:
     done = ecr_py(home, "daemon", "stop")
     assert hung.process.wait(20) == -signal.SIGKILL
     check_end(home, hung, done)
 
 
-def test_one_whose_socket_was_deleted_is_reported_and_ended(home: Home, resident: Resident) -> None:
+def test_one_whose_socket_was_deleted_is_reported_and_ended(home: Home, daemon: Daemon) -> None:
     socket_path(home).unlink()
     found = json.loads(ecr_py(home, "daemon", "status", "--json").stdout)
-    assert found == {"pid": resident.pid, "answers": False, "stopped": False}
-    check_end(home, resident, ecr_py(home, "daemon", "stop"))
+    assert found == {"pid": daemon.pid, "answers": False, "stopped": False}
+    check_end(home, daemon, ecr_py(home, "daemon", "stop"))
 
 
-def test_uninstall_ends_one_that_hangs(home: Home, stopped: Resident) -> None:
+def test_uninstall_ends_one_that_hangs(home: Home, stopped: Daemon) -> None:
     done = ecr_py(home, "daemon", "uninstall")
     assert (done.code, done.stdout) == (0, "Stopped; it was not installed\n")
     assert stopped.process.wait(20) is not None
     assert not socket_path(home).parent.exists()
 
 
-def test_the_process_that_is_signalled_is_the_daemon(home: Home, resident: Resident) -> None:
+def test_the_process_that_is_signalled_is_the_daemon(home: Home, daemon: Daemon) -> None:
     """Not one whose PID stands in a file, or that has the PID of a daemon that was."""
-    assert discovery.lock_holder(home.environment) == resident.pid
-    resident.kill()
+    assert discovery.lock_holder(home.environment) == daemon.pid
+    daemon.kill()
     assert discovery.lock_holder(home.environment) is None
     with subprocess.Popen(["sleep", "100"]) as other:
         lock = socket_path(home).with_name(discovery.LOCK)
@@ -137,26 +137,26 @@ def test_the_process_that_is_signalled_is_the_daemon(home: Home, resident: Resid
         other.kill()
 
 
-def test_a_daemon_of_an_older_version_is_ended_too(home: Home, residents: Residents) -> None:
+def test_a_daemon_of_an_older_version_is_ended_too(home: Home, daemons: Daemons) -> None:
     """It holds no lock that tells its PID."""
-    old = "from docker_credential_ecr_py.daemon import __main__, run; run.hold_lock = id; "
-    resident = residents.start(command=[sys.executable, "-c", f"{old}__main__.main()"])
+    old = "from docker_credential_ecr_py.daemon import __main__, daemon; daemon.hold_lock = id; "
+    daemon = daemons.start(command=[sys.executable, "-c", f"{old}__main__.main()"])
     assert discovery.lock_holder(home.environment) is None
     assert discovery.find_daemon(home.environment) is not None
     done = ecr_py(home, "daemon", "stop")
-    check_end(home, resident, done)
+    check_end(home, daemon, done)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes PID namespaces")
 def test_the_daemon_of_another_pid_namespace_is_not_mistaken_for_a_process_of_ours(
-    home: Home, residents: Residents
+    home: Home, daemons: Daemons
 ) -> None:
     """Its PID there is one of ours here."""
     alone = [need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc"]
-    resident = residents.start(command=[*alone, ECR_PY, "daemon", "run"], answers=False)
-    eventually(lambda: resident.ask(b"status"))
-    inside = resident.status()["pid"]
-    inner = [pid for pid in processes_of(home) if pid != resident.pid]
+    daemon = daemons.start(command=[*alone, ECR_PY, "daemon", "run"], answers=False)
+    eventually(lambda: daemon.ask(b"status"))
+    inside = daemon.status()["pid"]
+    inner = [pid for pid in processes_of(home) if pid != daemon.pid]
     found = discovery.find_daemon(home.environment)
     assert found is not None
     # We see it, by another PID than its own.
@@ -168,9 +168,9 @@ def test_the_daemon_of_another_pid_namespace_is_not_mistaken_for_a_process_of_ou
         other, env=home.environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert "the daemon runs in another container: stop it there" in done.stderr
-    assert resident.ask(b"status")
+    assert daemon.ask(b"status")
     assert ecr_py(home, "daemon", "stop").stdout == "Stopped\n"
-    resident.process.wait(20)
+    daemon.process.wait(20)
 
 
 def test_start_says_at_once_that_it_failed(home: Home) -> None:

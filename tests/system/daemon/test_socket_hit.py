@@ -13,7 +13,7 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.daemon import (
     TOKEN,
-    Resident,
+    Daemon,
     as_bytes,
     document_in,
     names,
@@ -28,10 +28,10 @@ from tests.system.hostile.test_secrets import Secrets
 
 OTHER = "registry.example.com"
 ACCOUNTS = (DEV, STAGE, PROD)
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 
 
-def test_a_get_by_socket_asks_aws_once(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_get_by_socket_asks_aws_once(home: Home, aws: Aws, daemon: Daemon) -> None:
     first = home.get(registry(DEV))
     calls = aws.count()
     assert [home.get(registry(DEV)) for _ in range(3)] == [first] * 3
@@ -40,9 +40,7 @@ def test_a_get_by_socket_asks_aws_once(home: Home, aws: Aws, resident: Resident)
     assert aws.count() == calls
 
 
-def test_a_daemon_that_has_answered_and_gone_already(
-    home: Home, aws: Aws, resident: Resident
-) -> None:
+def test_a_daemon_that_has_answered_and_gone_already(home: Home, aws: Aws, daemon: Daemon) -> None:
     """macOS fails then to shut down what the other end has closed."""
     home.get(registry(DEV))
     first, calls = home.get(registry(DEV)), aws.count()
@@ -85,10 +83,10 @@ def test_by_socket_the_answer_is_that_by_file_to_the_byte(
 
 
 def test_a_registry_of_somebody_else_is_not_found_by_socket(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     first = home.get(OTHER)
-    answer = resident.ask(b"get %b %b" % (OTHER.encode(), context(home)))
+    answer = daemon.ask(b"get %b %b" % (OTHER.encode(), context(home)))
     assert document_in(answer) == b"-\n"
     again = home.get(OTHER)
     assert again == first
@@ -103,11 +101,9 @@ def context(home: Home) -> bytes:
 
 
 @pytest.mark.parametrize("host", [registry(DEV), OTHER])
-def test_it_imports_nothing_but_the_module_that_asks(
-    home: Home, resident: Resident, host: str
-) -> None:
+def test_it_imports_nothing_but_the_module_that_asks(home: Home, daemon: Daemon, host: str) -> None:
     home.get(host)
-    ours = {"", ".helper", ".store", ".store.entry", ".store.client"}
+    ours = {"", ".helper", ".store", ".store.record", ".store.daemon_client"}
     wanted = {f"docker_credential_ecr_py{name}" for name in ours} | {"_socket"}
     assert imported(home, HELPER, "get", host) - imported(home, "-c", "pass") == wanted
 
@@ -121,7 +117,7 @@ def test_a_hit_by_file_leaves_the_running_daemon_alone(home: Home, start: Start)
 
 
 def test_a_hit_by_socket_says_nothing_on_standard_error_and_writes_no_file(
-    home: Home, resident: Resident
+    home: Home, daemon: Daemon
 ) -> None:
     home.get(registry(DEV))
     before = {path: path.lstat().st_mtime_ns for path in home.path.rglob("*")}
@@ -132,7 +128,7 @@ def test_a_hit_by_socket_says_nothing_on_standard_error_and_writes_no_file(
     assert {path: path.lstat().st_mtime_ns for path in home.path.rglob("*")} == before
 
 
-def test_each_environment_has_its_own_answer(home: Home, aws: Aws, resident: Resident) -> None:
+def test_each_environment_has_its_own_answer(home: Home, aws: Aws, daemon: Daemon) -> None:
     asked = {name: home.get(registry(DEV), AWS_PROFILE=name) for name in ("dev", "stage")}
     again = {name: home.get(registry(DEV), AWS_PROFILE=name) for name in ("dev", "stage")}
     assert again == asked
@@ -140,14 +136,14 @@ def test_each_environment_has_its_own_answer(home: Home, aws: Aws, resident: Res
     assert owners == {"dev": DEV, "stage": STAGE}
 
 
-def test_a_changed_aws_config_is_heeded_at_once(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_changed_aws_config_is_heeded_at_once(home: Home, aws: Aws, daemon: Daemon) -> None:
     assert aws.issued[home.get(registry(DEV)).password].account == DEV
     home.get(registry(DEV))
     home.write(home.settings, f'{home.settings.read_text()}[registries."*"]\nprofile = "stage"\n')
     assert aws.issued[home.get(registry(DEV)).password].account == STAGE
 
 
-def test_a_logout_ends_the_answers_at_once(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_logout_ends_the_answers_at_once(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.get(registry(DEV))
     assert home.get(registry(DEV)).code == 0
     for token in (home.path / ".aws" / "sso" / "cache").iterdir():
@@ -156,7 +152,7 @@ def test_a_logout_ends_the_answers_at_once(home: Home, aws: Aws, resident: Resid
     assert "ecr-py login dev" in home.get(registry(DEV)).line
 
 
-def test_erase_and_list_reach_the_memory(home: Home, aws: Aws, resident: Resident) -> None:
+def test_erase_and_list_reach_the_memory(home: Home, aws: Aws, daemon: Daemon) -> None:
     first = home.get(registry(DEV)).password
     home.get(registry(STAGE))
     urls = [f"https://{registry(account)}" for account in (DEV, STAGE)]
@@ -166,7 +162,7 @@ def test_erase_and_list_reach_the_memory(home: Home, aws: Aws, resident: Residen
     assert home.get(registry(DEV)).password != first
 
 
-def test_what_docker_login_gave_is_kept_in_memory(home: Home, aws: Aws, resident: Resident) -> None:
+def test_what_docker_login_gave_is_kept_in_memory(home: Home, aws: Aws, daemon: Daemon) -> None:
     password = home.get(registry(DEV)).password
     given = {"ServerURL": registry(PROD), "Username": "AWS", "Secret": password}
     calls = aws.count()
@@ -176,7 +172,7 @@ def test_what_docker_login_gave_is_kept_in_memory(home: Home, aws: Aws, resident
 
 
 def test_keys_in_the_environment_are_answered_for_by_socket(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{PROD}:user/dev")
     keys = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
@@ -190,15 +186,15 @@ def texts(top: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-def test_nothing_lies_on_disk(home: Home, aws: Aws, resident: Resident) -> None:
+def test_nothing_lies_on_disk(home: Home, aws: Aws, daemon: Daemon) -> None:
     home.environment["ECR_PY_LOG"] = "debug"
     hosts = [registry(account) for account in ACCOUNTS]
     for host in (*hosts, *hosts, OTHER):
         home.get(host)
     home.call("list")
     home.call("erase", stdin=hosts[2].encode())
-    resident.looks()
-    assert len(names(resident, "credentials/")) == 2
+    daemon.looks()
+    assert len(names(daemon, "credentials/")) == 2
     secrets = Secrets(aws)
     assert len(secrets.known) > 6
     theirs = home.path / ".aws"  # the AWS CLI's
@@ -223,10 +219,10 @@ def test_without_a_daemon_memory_keeps_nothing(home: Home, aws: Aws) -> None:
 
 
 def test_an_ended_daemon_takes_its_memory_along(
-    home: Home, aws: Aws, resident: Resident, start: Start
+    home: Home, aws: Aws, daemon: Daemon, start: Start
 ) -> None:
     first = home.get(registry(DEV)).password
-    resident.process.terminate()
-    assert resident.process.wait(10) == 0
+    daemon.process.terminate()
+    assert daemon.process.wait(10) == 0
     start("memory")
     assert home.get(registry(DEV)).password != first

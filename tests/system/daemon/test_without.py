@@ -20,7 +20,7 @@ from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
     TOKEN,
-    Resident,
+    Daemon,
     as_bytes,
     as_nobody,
     let_pass_in_memory,
@@ -34,7 +34,7 @@ from tests.support.programs import own_mounts
 from tests.support.records import HALF_LIFE, LIFE, files, let_pass
 from tests.support.user import eventually
 
-Start = Callable[..., Resident]
+Start = Callable[..., Daemon]
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 STORES = pytest.mark.parametrize("store", ["file", "memory"])
 
@@ -60,42 +60,42 @@ def answers(home: Home, aws: Aws) -> None:
 def test_a_daemon_killed_in_the_middle_of_a_renewal(
     home: Home, aws: Aws, start: Start, store: str
 ) -> None:
-    resident = start(store)
+    daemon = start(store)
     home.get(registry(DEV))
     home.get(registry(DEV))
-    age(resident, store, HALF_LIFE + 60)
+    age(daemon, store, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "delay", seconds=3, times=1)
-    resident.ask(b"reload")
+    daemon.ask(b"reload")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    resident.kill()
+    daemon.kill()
     answers(home, aws)
 
 
-def age(resident: Resident, store: str, seconds: int) -> None:
+def age(daemon: Daemon, store: str, seconds: int) -> None:
     if store == "memory":
-        let_pass_in_memory(resident, seconds)
+        let_pass_in_memory(daemon, seconds)
     else:
-        let_pass(resident.home, seconds)
+        let_pass(daemon.home, seconds)
 
 
 @STORES
 def test_a_daemon_killed_while_it_renews_what_is_spent(
     home: Home, aws: Aws, start: Start, store: str
 ) -> None:
-    resident = start(store)
+    daemon = start(store)
     first = home.get(registry(DEV)).password
     home.get(registry(DEV))
-    age(resident, store, LIFE - 60)
+    age(daemon, store, LIFE - 60)
     aws.fault("GetRoleCredentials", "delay", seconds=3, times=1)
-    resident.ask(b"reload")
+    daemon.ask(b"reload")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    resident.kill()
+    daemon.kill()
     assert right(aws, home.get(registry(DEV))) != first
     answers(home, aws)
 
 
 def test_a_daemon_killed_in_the_middle_of_answers(home: Home, aws: Aws, start: Start) -> None:
-    resident = start("memory")
+    daemon = start("memory")
     ended = threading.Event()
     found: list[Answer] = []
 
@@ -106,7 +106,7 @@ def test_a_daemon_killed_in_the_middle_of_answers(home: Home, aws: Aws, start: S
     with ThreadPoolExecutor(3) as pool:
         asking = [pool.submit(ask_on) for _ in range(3)]
         eventually(lambda: len(found) >= 6)
-        resident.kill()
+        daemon.kill()
         ended.set()
         for one in asking:
             one.result()
@@ -115,9 +115,9 @@ def test_a_daemon_killed_in_the_middle_of_answers(home: Home, aws: Aws, start: S
 
 
 def test_a_daemon_that_is_started_again_after_a_kill(home: Home, aws: Aws, start: Start) -> None:
-    resident = start("memory")
+    daemon = start("memory")
     home.get(registry(DEV))
-    resident.kill()
+    daemon.kill()
     assert socket_path(home).exists()
     right(aws, home.get(registry(DEV)))
     start("memory")
@@ -130,18 +130,18 @@ def test_a_daemon_that_is_started_again_after_a_kill(home: Home, aws: Aws, start
 
 @STORES
 def test_a_daemon_that_is_stopped(home: Home, aws: Aws, start: Start, store: str) -> None:
-    resident = start(store)
+    daemon = start(store)
     home.get(registry(DEV))
-    with resident.stopped():
+    with daemon.stopped():
         answers(home, aws)
     home.get(registry(DEV))
     right(aws, home.get(registry(DEV)))
 
 
 def test_what_was_asked_of_a_stopped_daemon_does_it_no_harm(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
-    with resident.stopped(), ThreadPoolExecutor(8) as pool:
+    with daemon.stopped(), ThreadPoolExecutor(8) as pool:
         asked = list(pool.map(lambda _: home.get(registry(DEV)), range(8)))
     assert {aws.issued[answer.password].account for answer in asked} == {DEV}
     assert {answer.stderr for answer in asked} == {b""}
@@ -292,7 +292,7 @@ def test_a_socket_that_somebody_else_listens_on(home: Home, aws: Aws, public: bo
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o777, 0o701])
 def test_a_folder_that_others_may_enter_is_not_entered(
-    home: Home, aws: Aws, resident: Resident, mode: int
+    home: Home, aws: Aws, daemon: Daemon, mode: int
 ) -> None:
     first = home.get(registry(DEV)).password
     socket_path(home).parent.chmod(mode)
@@ -302,14 +302,14 @@ def test_a_folder_that_others_may_enter_is_not_entered(
 
 
 @AS_ROOT
-def test_a_folder_of_somebody_else_is_not_entered(home: Home, aws: Aws, resident: Resident) -> None:
+def test_a_folder_of_somebody_else_is_not_entered(home: Home, aws: Aws, daemon: Daemon) -> None:
     os.chown(socket_path(home).parent, 65534, 65534)
     answers(home, aws)
     assert not list(socket_path(home).parent.glob("locks/*"))
 
 
 def test_a_link_where_the_folder_belongs_is_not_followed(
-    home: Home, aws: Aws, resident: Resident
+    home: Home, aws: Aws, daemon: Daemon
 ) -> None:
     folder = socket_path(home).parent
     elsewhere = folder.with_name("elsewhere")
@@ -462,12 +462,12 @@ def test_a_disk_that_is_full_does_not_make_it_ask_aws_on_and_on(
 @STORES
 def test_a_worker_that_hangs(home: Home, aws: Aws, start: Start, store: str) -> None:
     """What is ageing is answered at once; so is what others own."""
-    resident = start(store)
+    daemon = start(store)
     first = home.get(registry(DEV)).password
     home.get(registry(DEV))
-    age(resident, store, HALF_LIFE + 60)
+    age(daemon, store, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "hang", times=1)
-    resident.ask(b"reload")
+    daemon.ask(b"reload")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
     timed = timed_get(home, registry(DEV))
     assert right(aws, timed.answer) == first
@@ -489,19 +489,19 @@ def test_four_workers_that_hang_hold_up_no_get(home: Home, aws: Aws, start: Star
 
 
 def test_a_worker_that_is_killed_is_tried_again_later(home: Home, aws: Aws, start: Start) -> None:
-    resident = start("memory")
+    daemon = start("memory")
     home.get(registry(DEV))
     home.get(registry(DEV))
-    let_pass_in_memory(resident, HALF_LIFE + 60)
+    let_pass_in_memory(daemon, HALF_LIFE + 60)
     aws.fault("GetRoleCredentials", "hang", times=1)
-    resident.ask(b"reload")
+    daemon.ask(b"reload")
     eventually(lambda: aws.count("GetRoleCredentials") == 2)
-    (worker,) = resident.workers()
+    (worker,) = daemon.workers()
     os.kill(worker, 9)
-    failure = resident.failure()
+    failure = daemon.failure()
     assert failure["tries"] == 1
     assert failure["again"] > time.time()
-    assert resident.workers() == []
+    assert daemon.workers() == []
     right(aws, home.get(registry(DEV)))
 
 

@@ -18,7 +18,7 @@ from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, PROD, STAGE, Answer, Home, new_home, registry
 from tests.support.other_user import AS_ROOT, OTHER, folder_of_theirs, give, run_by_other
 from tests.support.processes import at_once
-from tests.support.user import SESSION, Done, Person, eventually
+from tests.support.user import SESSION, Done, User, eventually
 from tests.system.hostile.test_planted_links import facts
 
 pytestmark = AS_ROOT
@@ -40,8 +40,8 @@ def home(aws: Aws) -> Iterator[Home]:
 
 
 @pytest.fixture
-def person(home: Home, aws: Aws) -> Person:
-    return Person(home, aws)
+def user(home: Home, aws: Aws) -> User:
+    return User(home, aws)
 
 
 def seen(home: Home) -> dict[str, tuple[int, int, int]]:
@@ -149,7 +149,7 @@ def test_what_root_kept_before_is_answered_no_more(home: Home, aws: Aws) -> None
     assert right(aws, home.get(registry(STAGE)), STAGE) != first
 
 
-def test_it_is_said_where_it_can_be(home: Home, person: Person, tmp_path: Path) -> None:
+def test_it_is_said_where_it_can_be(home: Home, user: User, tmp_path: Path) -> None:
     state = tmp_path / "state"
     home.get(registry(DEV), XDG_STATE_HOME=str(state))
     [line] = [
@@ -158,8 +158,8 @@ def test_it_is_said_where_it_can_be(home: Home, person: Person, tmp_path: Path) 
         if "root keeps nothing" in line
     ]
     assert f"{home.cache}, a place of user nobody" in line
-    assert "store   none: root keeps nothing in" in person.invokes("status").stdout
-    lines = person.invokes("doctor").stdout.splitlines()
+    assert "store   none: root keeps nothing in" in user.invoke("status").stdout
+    lines = user.invoke("doctor").stdout.splitlines()
     for name in ("cache", "log"):
         [line] = [line for line in lines if line.split()[1] == name]
         assert line.split()[0] == "note"
@@ -174,7 +174,7 @@ def test_a_place_of_roots_own_is_used(home: Home, aws: Aws, tmp_path: Path) -> N
 
 
 def test_the_users_daemon_is_neither_asked_nor_kept_from_starting(home: Home, aws: Aws) -> None:
-    line = Person(home, aws).types("daemon", "start").line
+    line = User(home, aws).ecr_py("daemon", "start").line
     assert f"root runs no daemon in {home.path}/runtime/ecr-py, a place of user nobody" in line
     home.write(home.settings, '[defaults]\nstore = "memory"\n')
     give(home.path)
@@ -202,10 +202,10 @@ def test_the_users_daemon_is_neither_asked_nor_kept_from_starting(home: Home, aw
 
 
 @pytest.fixture
-def near_its_end(home: Home, person: Person, aws: Aws) -> Path:
+def near_its_end(home: Home, user: User, aws: Aws) -> Path:
     """The token file of a session that is to be refreshed."""
-    shutil.rmtree(person.sso_cache)
-    person.use_session_profiles()
+    shutil.rmtree(user.sso_cache)
+    user.use_session_profiles()
     aws.write_sso_token(
         home.path,
         "https://teliacompany.awsapps.com/start",
@@ -214,7 +214,7 @@ def near_its_end(home: Home, person: Person, aws: Aws) -> Path:
         refresh=True,
     )
     give(home.path)
-    [file] = person.token_files()
+    [file] = user.token_files()
     return file
 
 
@@ -242,11 +242,11 @@ def test_many_at_once_refresh_once(home: Home, aws: Aws, near_its_end: Path) -> 
     assert aws.count("CreateToken") == 1
 
 
-def test_a_login_by_root_is_the_users(home: Home, person: Person, aws: Aws) -> None:
+def test_a_login_by_root_is_the_users(home: Home, user: User, aws: Aws) -> None:
     shutil.rmtree(home.path / ".aws" / "sso")
     aws.end_session()
     aws.auto_approve = True
-    assert person.types("login", "dev").code == 0
+    assert user.ecr_py("login", "dev").code == 0
     assert {owner for owner, _, _ in seen(home).values()} == {OTHER}
     assert [mode for path, (_, _, mode) in seen(home).items() if "/sso" in path] == [
         0o700 if os.path.isdir(path) else 0o600 for path in seen(home) if "/sso" in path
@@ -257,9 +257,9 @@ def test_a_login_by_root_is_the_users(home: Home, person: Person, aws: Aws) -> N
 # Edits, which were asked for
 
 
-def test_what_root_edits_there_is_the_users(home: Home, person: Person) -> None:
-    assert "--undo`: see the copies in NAME.bak" in person.types("configure").stdout
-    assert person.types("config", "set", "login", "never").code == 0
+def test_what_root_edits_there_is_the_users(home: Home, user: User) -> None:
+    assert "--undo`: see the copies in NAME.bak" in user.ecr_py("configure").stdout
+    assert user.ecr_py("config", "set", "login", "never").code == 0
     assert {owner for owner, _, _ in seen(home).values()} == {OTHER}
     assert not list(home.path.rglob("undo"))
     done = as_user(home, ECR_PY, "config", "show")
@@ -267,12 +267,12 @@ def test_what_root_edits_there_is_the_users(home: Home, person: Person) -> None:
     assert as_user(home, ECR_PY, "configure", "--undo").code == 0
 
 
-def test_what_the_user_configured_root_can_undo(home: Home, person: Person) -> None:
+def test_what_the_user_configured_root_can_undo(home: Home, user: User) -> None:
     file = home.path / ".docker" / "config.json"
     before = file.read_bytes()
     assert as_user(home, ECR_PY, "configure").code == 0
     assert file.read_bytes() != before
-    assert person.types("configure", "--undo").code == 0
+    assert user.ecr_py("configure", "--undo").code == 0
     assert file.read_bytes() == before
     assert {owner for owner, _, _ in seen(home).values()} == {OTHER}
 
@@ -298,7 +298,7 @@ def roots(tmp_path: Path) -> Path:
     ],
 )  # fmt: skip
 def test_an_edit_follows_no_link_of_the_users(
-    home: Home, person: Person, aws: Aws, roots: Path, name: str, words: str, part: str
+    home: Home, user: User, aws: Aws, roots: Path, name: str, words: str, part: str
 ) -> None:
     aws.auto_approve = True
     file = home.path / name
@@ -312,7 +312,7 @@ def test_an_edit_follows_no_link_of_the_users(
         file.parent.symlink_to(roots)
     give(home.path)
     before = {path: facts(path) for path in roots.iterdir()}
-    done = person.types(*words.split())
+    done = user.ecr_py(*words.split())
     assert done.code == 1
     assert "is a link that another user may have put there" in done.stderr
     assert "Traceback" not in done.stderr
@@ -320,9 +320,9 @@ def test_an_edit_follows_no_link_of_the_users(
 
 
 def test_a_session_is_kept_behind_no_link_of_the_users(
-    home: Home, person: Person, aws: Aws, near_its_end: Path, roots: Path
+    home: Home, user: User, aws: Aws, near_its_end: Path, roots: Path
 ) -> None:
-    cache = person.sso_cache
+    cache = user.sso_cache
     moved = roots / "cache"
     cache.rename(moved)
     cache.symlink_to(moved)
@@ -330,7 +330,7 @@ def test_a_session_is_kept_behind_no_link_of_the_users(
     before = {path: facts(path) for path in moved.iterdir()}
     assert (
         "is a link that another user may have put there"
-        in person.types("login", "dev", "--force", "--device", "--no-browser").stderr
+        in user.ecr_py("login", "dev", "--force", "--device", "--no-browser").stderr
     )
     home.get(registry(DEV))
     assert {path: facts(path) for path in moved.iterdir()} == before
@@ -347,7 +347,7 @@ def damage(home: Home, *paths: Path) -> None:
             os.chown(inside, 0, 0, follow_symlinks=False)
 
 
-def hint(home: Home, person: Person) -> list[str]:
+def hint(home: Home, user: User) -> list[str]:
     """Runs what doctor says, as root. The lines that it had to say."""
     done = as_user(home, ECR_PY, "doctor")
     assert done.code == 1, done
@@ -359,9 +359,9 @@ def hint(home: Home, person: Person) -> list[str]:
 
 
 def test_doctor_names_what_root_left_and_the_command_that_mends_it(
-    home: Home, person: Person, aws: Aws
+    home: Home, user: User, aws: Aws
 ) -> None:
-    [token] = person.token_files()
+    [token] = user.token_files()
     damage(
         home,
         token,
@@ -371,7 +371,7 @@ def test_doctor_names_what_root_left_and_the_command_that_mends_it(
         home.path / ".docker" / "config.json",
     )
     (home.path / ".docker" / "config.json").chmod(0o600)
-    wrong = hint(home, person)
+    wrong = hint(home, user)
     named = " ".join(wrong)
     for path in (token, home.path / ".cache", home.path / ".local"):
         assert str(path) in named
@@ -382,24 +382,24 @@ def test_doctor_names_what_root_left_and_the_command_that_mends_it(
     assert as_user(home, ECR_PY, "doctor").code == 0
 
 
-def test_doctor_names_files_in_folders_that_are_right(home: Home, person: Person, aws: Aws) -> None:
+def test_doctor_names_files_in_folders_that_are_right(home: Home, user: User, aws: Aws) -> None:
     gets(home)
     [record] = (home.cache / "credentials").iterdir()
     damage(home, record)
-    [line] = hint(home, person)
+    [line] = hint(home, user)
     assert line.startswith("wrong   cache")
     assert str(record) in line
     assert as_user(home, ECR_PY, "doctor").code == 0
 
 
-def test_root_itself_is_told_too(home: Home, person: Person) -> None:
+def test_root_itself_is_told_too(home: Home, user: User) -> None:
     damage(home, home.path / ".cache")
-    done = person.types("doctor")
+    done = user.ecr_py("doctor")
     [line] = [line for line in done.stdout.splitlines() if "belongs to another user" in line]
     assert f"run `chown -R nobody: {home.path / '.cache'}`" in line
 
 
-def test_doctor_is_content_with_what_works(home: Home, person: Person, tmp_path: Path) -> None:
+def test_doctor_is_content_with_what_works(home: Home, user: User, tmp_path: Path) -> None:
     """Files that an administrator made, and links to such files, can be read all the same."""
     managed = tmp_path / "managed"
     tmp_path.chmod(0o755)

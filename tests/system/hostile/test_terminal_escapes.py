@@ -17,7 +17,7 @@ from docker_credential_ecr_py.printable import printable
 from tests.standin.aws import Aws
 from tests.support.daemon import short_folder
 from tests.support.home import DEV, STAGE, START_URL, THREE_ACCOUNTS, Home, new_home, registry
-from tests.support.user import Person, visit
+from tests.support.user import User, visit
 
 HOST = registry(DEV)
 # A title, a wiped screen, a cursor that moves, C1 controls, DEL, bidirectional overrides and
@@ -40,7 +40,7 @@ def left(shown: bytes | str, *, by_rich: bool = False) -> set[str]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, aws: Aws) -> Person:
+def user(tmp_path: Path, aws: Aws) -> User:
     """A home with such a path, and a profile with such a name."""
     home = new_home(tmp_path / f"home{HOSTILE}", aws)
     config = THREE_ACCOUNTS.replace("[profile dev]", f'[profile "dev{HOSTILE}"]')
@@ -54,12 +54,12 @@ def person(tmp_path: Path, aws: Aws) -> Person:
         "auths": {f"https://{registry(STAGE)}/{HOSTILE}": {"auth": "eDp5"}},
     }
     home.write(home.path / ".docker" / "config.json", json.dumps(docker, ensure_ascii=False))
-    return Person(home, aws)
+    return User(home, aws)
 
 
-def on_terminal(person: Person, script: str, types: str = "", **environment: str) -> str:
+def on_terminal(user: User, script: str, types: str = "", **environment: str) -> str:
     """What a script leaves on a terminal."""
-    with person.at_terminal(script, **environment) as terminal:
+    with user.at_terminal(script, **environment) as terminal:
         if types:
             terminal.wait_for(r"[?:]")
             terminal.type(types)
@@ -100,26 +100,26 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command(person: Person, aws: Aws, command: str) -> None:
+def test_a_command(user: User, aws: Aws, command: str) -> None:
     aws.auto_approve = True
-    person.home.get(HOST)
+    user.home.get(HOST)
     words = command.format(host=HOST, hostile="$HOSTILE")
     words = re.sub(r"\S*\$HOSTILE", lambda found: f'"{found[0]}"', words)
-    plain = on_terminal(person, f"ecr-py {words}", HOSTILE=HOSTILE, TERM="dumb", NO_COLOR="1")
+    plain = on_terminal(user, f"ecr-py {words}", HOSTILE=HOSTILE, TERM="dumb", NO_COLOR="1")
     assert left(plain) == set(), plain
     assert len(plain) > 10
-    coloured = on_terminal(person, f"ecr-py {words}", HOSTILE=HOSTILE)
+    coloured = on_terminal(user, f"ecr-py {words}", HOSTILE=HOSTILE)
     assert left(coloured, by_rich=True) == set(), coloured
-    piped = on_terminal(person, f"ecr-py {words} 2>&1 | cat", HOSTILE=HOSTILE)
+    piped = on_terminal(user, f"ecr-py {words} 2>&1 | cat", HOSTILE=HOSTILE)
     assert left(piped) == set(), piped
-    assert left(person.home.log.read_bytes()) == set()
+    assert left(user.home.log.read_bytes()) == set()
 
 
 @pytest.mark.parametrize("command", ["status", "doctor", "version", "config show", "cache ls"])
-def test_json_is_what_it_was(person: Person, command: str) -> None:
+def test_json_is_what_it_was(user: User, command: str) -> None:
     """Escaped by JSON, for programs: what they read is the name itself."""
-    person.home.get(HOST)
-    text = on_terminal(person, f"ecr-py {command} --json", NO_COLOR="1")
+    user.home.get(HOST)
+    text = on_terminal(user, f"ecr-py {command} --json", NO_COLOR="1")
     assert left(text) == set()
     assert HOSTILE in json.dumps(json.loads(text), ensure_ascii=False).replace(
         json.dumps(HOSTILE, ensure_ascii=False)[1:-1], HOSTILE
@@ -131,39 +131,39 @@ def test_json_is_what_it_was(person: Person, command: str) -> None:
 
 @pytest.mark.parametrize("operation", ["GetAuthorizationToken", "GetRoleCredentials"])
 @pytest.mark.parametrize("status", [400, 403, 500])
-def test_an_error_of_aws(person: Person, aws: Aws, operation: str, status: int) -> None:
+def test_an_error_of_aws(user: User, aws: Aws, operation: str, status: int) -> None:
     code = f"Odd{HOSTILE}"
     aws.fault(operation, "error", status=status, code=code, message=HOSTILE + LINES)
-    answer = person.home.get(HOST)
+    answer = user.home.get(HOST)
     assert answer.code == 1
     for said in (answer.stdout, answer.stderr):
         assert said.count(b"\n") == 1
         assert left(said) == set()
-    shown = on_terminal(person, f"echo {HOST} | docker-credential-ecr-py get")
+    shown = on_terminal(user, f"echo {HOST} | docker-credential-ecr-py get")
     assert left(shown) == set()
     for command in ("status --check", "doctor --deep", "token 642976147714"):
-        assert left(on_terminal(person, f"ecr-py {command}"), by_rich=True) == set()
-    assert left(person.home.log.read_bytes()) == set()
+        assert left(on_terminal(user, f"ecr-py {command}"), by_rich=True) == set()
+    assert left(user.home.log.read_bytes()) == set()
 
 
 @pytest.mark.parametrize(
     "operation", ["RegisterClient", "StartDeviceAuthorization", "CreateToken", "ListAccounts"]
 )
-def test_an_error_of_the_portal(person: Person, aws: Aws, operation: str) -> None:
+def test_an_error_of_the_portal(user: User, aws: Aws, operation: str) -> None:
     aws.auto_approve = True
-    person.ends_session()
+    user.end_session()
     # The portal has the code of an error in a header, which holds no such characters.
     aws.fault(operation, "error", status=400, code="Odd", message=HOSTILE + LINES)
     command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1 --all --session x"
-    shown = on_terminal(person, command)
+    shown = on_terminal(user, command)
     assert "Odd" in shown
     assert left(shown, by_rich=True) == set()
-    assert left(person.home.log.read_bytes()) == set()
+    assert left(user.home.log.read_bytes()) == set()
 
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["rich", "plain"])
-def test_a_code_of_the_portal(person: Person, aws: Aws, environment: dict[str, str]) -> None:
-    person.ends_session()
+def test_a_code_of_the_portal(user: User, aws: Aws, environment: dict[str, str]) -> None:
+    user.end_session()
     answer = {
         "deviceCode": "x",
         "userCode": f"AB\n{HOSTILE}"[:60],
@@ -173,23 +173,23 @@ def test_a_code_of_the_portal(person: Person, aws: Aws, environment: dict[str, s
         "interval": 1,
     }
     aws.fault("StartDeviceAuthorization", "answer", document=answer)
-    person.portal_says("AuthorizationPendingException")
+    user.portal_fails_with("AuthorizationPendingException")
     # Profiles of one portal are one session: any of them begins it.
-    shown = on_terminal(person, "ecr-py login stage --no-browser", **environment)
+    shown = on_terminal(user, "ecr-py login stage --no-browser", **environment)
     assert "nobody allowed the login" in shown
     assert left(shown, by_rich=not environment) == set()
-    shown = on_terminal(person, f"echo {HOST} | docker-credential-ecr-py get")
+    shown = on_terminal(user, f"echo {HOST} | docker-credential-ecr-py get")
     assert "the code is AB\\n" in shown
     assert left(shown) == set()
 
 
 def test_what_a_redirect_says(home: Home, aws: Aws) -> None:
-    person = Person(home, aws)
-    person.ends_session()
-    person.use_session_profiles()
-    person.has_browser()
-    with person.at_terminal("ecr-py login", NO_COLOR="1") as terminal:
-        address = person.next_address()
+    user = User(home, aws)
+    user.end_session()
+    user.use_session_profiles()
+    user.add_browser()
+    with user.at_terminal("ecr-py login", NO_COLOR="1") as terminal:
+        address = user.next_address()
         port = int(address.partition("127.0.0.1%3A")[2].partition("%2F")[0])
         state = address.partition("&state=")[2].partition("&")[0]
         error = "%1B%5D0%3Bowned%07%C2%9B2J%E2%80%AE%0A"
@@ -201,17 +201,17 @@ def test_what_a_redirect_says(home: Home, aws: Aws) -> None:
     assert left(home.log.read_bytes()) == set()
 
 
-def test_accounts_to_choose_from(person: Person, aws: Aws) -> None:
+def test_accounts_to_choose_from(user: User, aws: Aws) -> None:
     aws.auto_approve = True
     accounts = [{"accountId": one, "accountName": f"a{HOSTILE}"[:50]} for one in (DEV, STAGE)]
     aws.fault("ListAccounts", "answer", document={"accountList": accounts})
     command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1 --session x"
-    shown = on_terminal(person, command, types="1\n", NO_COLOR="1")
+    shown = on_terminal(user, command, types="1\n", NO_COLOR="1")
     assert "Which (numbers, or all)" in shown
     assert left(shown) == set()
 
 
-def test_repositories_and_images(person: Person, aws: Aws) -> None:
+def test_repositories_and_images(user: User, aws: Aws) -> None:
     """As ECR would never name them."""
     repository = {
         "registryId": DEV,
@@ -235,18 +235,18 @@ def test_repositories_and_images(person: Person, aws: Aws) -> None:
         for options in (f"--registry {HOST}", f"--registry {HOST} --json"):
             if "--tags" in command and "--json" in options:
                 continue
-            shown = on_terminal(person, f"ecr-py {command} {options}", NO_COLOR="1")
+            shown = on_terminal(user, f"ecr-py {command} {options}", NO_COLOR="1")
             assert "\\u202e" in shown, shown
             assert left(shown, by_rich=True) == set()
-    shown = on_terminal(person, f"ecr-py image rm nats 1 --registry {HOST}", types="n\n")
+    shown = on_terminal(user, f"ecr-py image rm nats 1 --registry {HOST}", types="n\n")
     assert left(shown, by_rich=True) == set()
 
 
 # Elsewhere
 
 
-def test_a_credential_process(person: Person) -> None:
-    home = person.home
+def test_a_credential_process(user: User) -> None:
+    home = user.home
     home.write(home.path / "message", HOSTILE + LINES)
     config = (
         "[profile dev]\naws_account_id = 642976147714\n"
@@ -284,15 +284,15 @@ def test_an_mfa_device(home: Home, aws: Aws) -> None:
         f"[profile keys]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"
         f"aws_secret_access_key = {secret}\n",
     )
-    person = Person(home, aws)
-    shown = on_terminal(person, f"echo {HOST} | docker-credential-ecr-py get", types="123456\n")
+    user = User(home, aws)
+    shown = on_terminal(user, f"echo {HOST} | docker-credential-ecr-py get", types="123456\n")
     assert "MFA code of" in shown
     assert left(shown) == set()
 
 
-def test_completion(person: Person) -> None:
+def test_completion(user: User) -> None:
     """A shell shows the words beside a suggestion as they are."""
-    config = person.home.aws_config
+    config = user.home.aws_config
     text = config.read_text().replace("region = eu-west-1", f"region = eu-west-1{HOSTILE}")
     config.write_text(text)
     for shell in ("zsh", "fish"):
@@ -301,30 +301,30 @@ def test_completion(person: Person) -> None:
             "COMP_WORDS": "ecr-py login ",
             "COMP_CWORD": "" if shell == "fish" else "2",
         }
-        done = person.types(**environment)
+        done = user.ecr_py(**environment)
         assert "stage" in done.stdout
         assert left(done.stdout.replace("\t", "")) == set()
 
 
-def test_the_daemon(person: Person) -> None:
+def test_the_daemon(user: User) -> None:
     """What it says of what it keeps."""
-    home = person.home
+    home = user.home
     with short_folder() as runtime:
         home.environment["XDG_RUNTIME_DIR"] = str(runtime)
         home.get(HOST)
-        started = person.types("daemon", "start")
+        started = user.ecr_py("daemon", "start")
         assert started.code == 0, started
         try:
             for options in ("", " --json"):
-                shown = on_terminal(person, f"ecr-py daemon status{options}", NO_COLOR="1")
+                shown = on_terminal(user, f"ecr-py daemon status{options}", NO_COLOR="1")
                 assert "u202e" in shown
                 assert left(shown, by_rich=True) == set()
         finally:
-            assert person.types("daemon", "stop").code == 0
+            assert user.ecr_py("daemon", "stop").code == 0
     assert left(home.log.read_bytes()) == set()
 
 
-def test_the_hostile_text_is_hostile(person: Person) -> None:
+def test_the_hostile_text_is_hostile(user: User) -> None:
     """A program that does not care would let it through."""
-    shown = on_terminal(person, 'printf %s "$HOSTILE"', HOSTILE=HOSTILE)
+    shown = on_terminal(user, 'printf %s "$HOSTILE"', HOSTILE=HOSTILE)
     assert len(left(shown, by_rich=True)) > 10

@@ -20,7 +20,7 @@ from docker_credential_ecr_py.programs import (
 )
 from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, Answer, Home, registry
-from tests.support.user import BROWSER, ECR_PY, Done, Person, eventually, visit
+from tests.support.user import BROWSER, ECR_PY, Done, User, eventually, visit
 
 # Programs that are not installed here, and that we or Python's webbrowser look for.
 MORE_PROGRAMS = (
@@ -37,11 +37,11 @@ RELATIVE_ENTRIES = pytest.mark.parametrize("entry", ["", ".", "../project"])
 class Project:
     """A working folder with a trap for every program of this machine; `path` is searched first."""
 
-    def __init__(self, person: Person, entry: str = "") -> None:
-        self.person, self.home = person, person.home
-        self.folder = person.home.path / "project"
+    def __init__(self, user: User, entry: str = "") -> None:
+        self.user, self.home = user, user.home
+        self.folder = user.home.path / "project"
         self.folder.mkdir()
-        trap = person.home.write(self.folder / "trap", TRAP)
+        trap = user.home.write(self.folder / "trap", TRAP)
         trap.chmod(0o755)
         installed = {
             program.name
@@ -51,9 +51,9 @@ class Project:
         }
         for name in installed | set(MORE_PROGRAMS):
             (self.folder / name).symlink_to(trap)
-        self.real = person.home.path / "real-programs"
+        self.real = user.home.path / "real-programs"
         self.real.mkdir()
-        self.path = f"{entry}:{self.real}:{person.home.environment['PATH']}"
+        self.path = f"{entry}:{self.real}:{user.home.environment['PATH']}"
 
     def has(self, name: str, script: str = REAL) -> None:
         """Installs a program in a folder that the PATH names in full."""
@@ -72,10 +72,10 @@ class Project:
     def real_calls(self) -> list[str]:
         return _lines(self.home.path / "real")
 
-    def runs(self, *command: str, **environment: str) -> Done:
+    def try_run(self, *command: str, **environment: str) -> Done:
         """An installed executable of ours, in this folder."""
         here = ("/usr/bin/env", "-C", str(self.folder))
-        return self.person.runs(*here, *command, PATH=self.path, **environment)
+        return self.user.try_run(*here, *command, PATH=self.path, **environment)
 
 
 def _lines(file: Path) -> list[str]:
@@ -83,14 +83,14 @@ def _lines(file: Path) -> list[str]:
 
 
 @pytest.fixture
-def project(person: Person) -> Project:
-    return Project(person)
+def project(user: User) -> Project:
+    return Project(user)
 
 
 @pytest.fixture
-def person(home: Home, aws: Aws) -> Person:
-    someone = Person(home, aws)
-    someone.ends_session()
+def user(home: Home, aws: Aws) -> User:
+    someone = User(home, aws)
+    someone.end_session()
     return someone
 
 
@@ -138,9 +138,9 @@ def test_relative_folders_are_dropped_from_a_path() -> None:
 
 
 @RELATIVE_ENTRIES
-def test_the_fallback_helper(person: Person, entry: str) -> None:
-    project = Project(person, entry)
-    person.home.write(person.home.settings, '[defaults]\nfallback = "x"\n')
+def test_the_fallback_helper(user: User, entry: str) -> None:
+    project = Project(user, entry)
+    user.home.write(user.home.settings, '[defaults]\nfallback = "x"\n')
     document = b'{"ServerURL": "https://ghcr.io", "Username": "me", "Secret": "hunter2"}'
     for action, given in (("get", b"https://ghcr.io"), ("store", document), ("list", b"")):
         answer = helper(project, action, given)
@@ -155,19 +155,19 @@ def test_the_fallback_helper(person: Person, entry: str) -> None:
 
 
 @RELATIVE_ENTRIES
-def test_the_launcher_that_is_a_link(person: Person, entry: str) -> None:
+def test_the_launcher_that_is_a_link(user: User, entry: str) -> None:
     """As pipx makes it: the shell asks readlink where it leads."""
-    project = Project(person, entry)
-    link = person.home.path / "links" / HELPER.name
+    project = Project(user, entry)
+    link = user.home.path / "links" / HELPER.name
     link.parent.mkdir()
     link.symlink_to(HELPER)
-    done = project.runs(str(link), "version")
+    done = project.try_run(str(link), "version")
     assert done.code == 0, done
     assert project.trapped == []
-    alone = person.home.path / "alone" / HELPER.name
+    alone = user.home.path / "alone" / HELPER.name
     alone.parent.mkdir()
     shutil.copy(HELPER, alone)
-    assert "the command ecr-py is not beside" in project.runs(str(alone), "version").stderr
+    assert "the command ecr-py is not beside" in project.try_run(str(alone), "version").stderr
     assert project.trapped == []
 
 
@@ -204,10 +204,10 @@ def test_the_browser_of_a_desktop(project: Project, aws: Aws) -> None:
     """Python's webbrowser looks for a dozen programs, and asks xdg-settings."""
     project.has("xdg-settings", "#!/bin/sh\nexit 1\n")
     project.has("xdg-open", BROWSER + '\npwd >>"$HOME/real"\n')
-    with project.person.at_terminal(
+    with project.user.at_terminal(
         f"(cd {project.folder} && {ECR_PY} login dev)", DISPLAY=":7", PATH=project.path
     ) as terminal:
-        visit(project.person.next_address(), "allow")
+        visit(project.user.next_address(), "allow")
         terminal.wait()
     assert project.trapped == []
     assert eventually(lambda: project.real_calls) == ["/"]
@@ -219,12 +219,12 @@ def test_a_browser_variable_that_names_no_folder(project: Project, aws: Aws, bro
     installed = "/" not in browser
     if installed:
         project.has("browser", BROWSER)
-    with project.person.at_terminal(
+    with project.user.at_terminal(
         f"(cd {project.folder} && {ECR_PY} login dev)", BROWSER=browser, PATH=project.path
     ) as terminal:
         code = terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
         if installed:
-            project.person.next_address()
+            project.user.next_address()
         aws.approve(code)
         assert terminal.wait() == 0
     assert project.trapped == []
@@ -237,7 +237,7 @@ def test_the_browser_under_wsl(project: Project, aws: Aws) -> None:
         path.unlink(missing_ok=True)
         path.symlink_to(project.folder / "trap")
     aws.auto_approve = True
-    done = project.runs(str(ECR_PY), "login", "dev", WSL_DISTRO_NAME="Debian")
+    done = project.try_run(str(ECR_PY), "login", "dev", WSL_DISTRO_NAME="Debian")
     assert done.code == 0
     assert project.trapped == []
 
@@ -284,12 +284,12 @@ def test_notifications(project: Project, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_command(project: Project, aws: Aws, arguments: tuple[str, ...]) -> None:
     aws.auto_approve = True
     project.home.get(registry(DEV))  # leaves a log
-    project.runs(str(ECR_PY), *arguments)
+    project.try_run(str(ECR_PY), *arguments)
     assert project.trapped == []
 
 
 def test_the_log_is_shown_by_the_systems_tail(project: Project) -> None:
     project.home.get(registry(DEV))
-    done = project.runs(str(ECR_PY), "daemon", "logs")
+    done = project.try_run(str(ECR_PY), "daemon", "logs")
     assert done.code == 0, done
     assert "ecr-py login" in done.stdout

@@ -10,26 +10,26 @@ from tests.standin.aws import Aws
 from tests.standin.proxy import Proxy
 from tests.support.browser import Browser
 from tests.support.home import Home
-from tests.support.user import Person
+from tests.support.user import User
 
 
 @pytest.fixture
-def person(home: Home, aws: Aws) -> Person:
+def user(home: Home, aws: Aws) -> User:
     """Legacy profiles, no session; a terminal only where a test gives one, no browser."""
-    someone = Person(home, aws)
-    someone.ends_session()
+    someone = User(home, aws)
+    someone.end_session()
     return someone
 
 
 @pytest.fixture
-def at_aws(person: Person, aws: Aws) -> Iterator[Person]:
+def at_aws(user: User, aws: Aws) -> Iterator[User]:
     """The AWS CLI 2.9 knows no AWS_ENDPOINT_URL: a proxy takes it, and us, to the stand-in."""
     with Proxy(aws) as proxy:
-        environment = person.home.environment
+        environment = user.home.environment
         for name in [name for name in environment if name.startswith("AWS_ENDPOINT_URL")]:
             del environment[name]
         environment |= proxy.environment()
-        yield person
+        yield user
 
 
 @pytest.fixture(scope="session")

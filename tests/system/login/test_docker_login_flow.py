@@ -9,10 +9,10 @@ import pytest
 from tests.standin.aws import Aws
 from tests.standin.engine import Engine
 from tests.support.browser import Browser
-from tests.support.desk import Desk, image
+from tests.support.docker_user import image
 from tests.support.home import DEV, HELPER, START_URL, registry
 from tests.support.terminal import Terminal
-from tests.support.user import SESSION, Person
+from tests.support.user import SESSION, User
 
 # In docker's way to the helper: keeps what the helper printed, and passes it on.
 WITNESS = """\
@@ -26,34 +26,34 @@ GRANTS = pytest.mark.parametrize("grant", ["device", "code"])
 
 
 @pytest.fixture
-def waiting(person: Person, desk: Desk, images: None, grant: str) -> Person:
+def waiting(user: User, docker_user: User, images: None, grant: str) -> User:
     """A session that has ended; legacy profiles log in by a device code, others by a redirect."""
     if grant == "code":
-        person.use_session_profiles()
-    person.has_browser()
-    folder = person.home.path / "witness"
+        user.use_session_profiles()
+    user.add_browser()
+    folder = user.home.path / "witness"
     helper = WITNESS.format(helper=HELPER)
-    person.home.write(folder / HELPER.name, helper).chmod(0o755)
-    person.home.environment = desk.environment | person.home.environment
-    person.home.environment["PATH"] = f"{folder}:{person.home.environment['PATH']}"
-    return person
+    user.home.write(folder / HELPER.name, helper).chmod(0o755)
+    user.home.environment = docker_user.environment | user.home.environment
+    user.home.environment["PATH"] = f"{folder}:{user.home.environment['PATH']}"
+    return user
 
 
-def pulling(person: Person, docker: str) -> Terminal:
-    return person.at_terminal(f"{docker} pull {image(DEV)}")
+def pulling(user: User, docker: str) -> Terminal:
+    return user.at_terminal(f"{docker} pull {image(DEV)}")
 
 
-def printed(person: Person) -> list[str]:
-    return [file.read_text() for file in person.home.path.glob("printed.*")]
+def printed(user: User) -> list[str]:
+    return [file.read_text() for file in user.home.path.glob("printed.*")]
 
 
 @GRANTS
 def test_a_pull_logs_in_by_a_click_and_goes_on(
-    waiting: Person, docker: str, browser: Browser, aws: Aws, engine: Engine, grant: str
+    waiting: User, docker: str, browser: Browser, aws: Aws, engine: Engine, grant: str
 ) -> None:
-    person = waiting
-    with pulling(person, docker) as terminal:
-        address = person.next_address()
+    user = waiting
+    with pulling(user, docker) as terminal:
+        address = user.next_address()
         terminal.wait_for(r"log in to(.|\n)*Ctrl-C")
         shown = terminal.shown.replace("\n", "")
         assert address in shown
@@ -71,8 +71,8 @@ def test_a_pull_logs_in_by_a_click_and_goes_on(
         terminal.wait_for("Downloaded newer image")
         assert terminal.state == terminal.before
         assert "no basic auth" not in terminal.shown
-    assert person.addresses == [address]
-    [answer] = printed(person)
+    assert user.addresses == [address]
+    [answer] = printed(user)
     assert answer.count("\n") == 1
     assert set(json.loads(answer)) == {"ServerURL", "Username", "Secret"}
     [asked] = engine.asked
@@ -80,7 +80,7 @@ def test_a_pull_logs_in_by_a_click_and_goes_on(
     assert asked.auth["password"] == json.loads(answer)["Secret"]
     # From now on nobody is asked anything.
     calls = aws.count()
-    with pulling(person, docker) as terminal:
+    with pulling(user, docker) as terminal:
         assert terminal.wait() == 0
         assert "log in" not in terminal.shown
     assert aws.count() == calls
@@ -88,11 +88,11 @@ def test_a_pull_logs_in_by_a_click_and_goes_on(
 
 @GRANTS
 def test_a_click_on_deny_is_told_in_one_line(
-    waiting: Person, docker: str, browser: Browser, aws: Aws, grant: str
+    waiting: User, docker: str, browser: Browser, aws: Aws, grant: str
 ) -> None:
-    person = waiting
-    with pulling(person, docker) as terminal:
-        browser.open(person.next_address())
+    user = waiting
+    with pulling(user, docker) as terminal:
+        browser.open(user.next_address())
         browser.click("#deny")
         if grant == "code":
             browser.wait_for("Not logged in")
@@ -102,6 +102,6 @@ def test_a_click_on_deny_is_told_in_one_line(
     assert len(lines) == 1
     for wanted in ("ecr-py: the login was refused", registry(DEV), "profile dev"):
         assert wanted in lines[0]
-    assert [text.rstrip("\n") for text in printed(person)] == lines
+    assert [text.rstrip("\n") for text in printed(user)] == lines
     assert aws.count("GetAuthorizationToken") == 0
-    assert person.token_files() == []
+    assert user.token_files() == []

@@ -13,7 +13,7 @@ import pytest
 
 from tests.standin.aws import Aws
 from tests.support.home import DEV, PROD, ROLE, START_URL, registry
-from tests.support.user import SESSION, Person, eventually, leftovers, visit
+from tests.support.user import SESSION, User, eventually, leftovers, visit
 
 SECOND_URL = "https://second.awsapps.com/start"
 SECOND = f"""
@@ -35,21 +35,21 @@ aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
 
 
 @pytest.fixture
-def approved(person: Person, aws: Aws) -> Person:
+def approved(user: User, aws: Aws) -> User:
     """Somebody who clicks Allow at once."""
     aws.auto_approve = True
-    return person
+    return user
 
 
 @pytest.fixture
-def with_session(person: Person) -> Person:
-    person.use_session_profiles()
-    person.has_browser()
-    return person
+def with_session(user: User) -> User:
+    user.use_session_profiles()
+    user.add_browser()
+    return user
 
 
-def add_second_session(person: Person) -> None:
-    config = person.home.aws_config
+def add_second_session(user: User) -> None:
+    config = user.home.aws_config
     config.write_text(config.read_text() + SECOND)
 
 
@@ -57,8 +57,8 @@ def add_second_session(person: Person) -> None:
 
 
 @pytest.mark.parametrize("name", ["stage", registry(PROD), f"https://{registry(DEV)}"])
-def test_a_legacy_session_by_profile_or_registry(approved: Person, aws: Aws, name: str) -> None:
-    done = approved.invokes("login", name)
+def test_a_legacy_session_by_profile_or_registry(approved: User, aws: Aws, name: str) -> None:
+    done = approved.invoke("login", name)
     assert done.code == 0, done
     assert START_URL in done.stdout
     assert done.stdout.count("\n") == 1
@@ -68,28 +68,28 @@ def test_a_legacy_session_by_profile_or_registry(approved: Person, aws: Aws, nam
 
 
 @pytest.mark.parametrize("name", [SESSION, "dev", registry(PROD), ""])
-def test_a_named_session_by_its_name_profile_registry_or_alone(approved: Person, name: str) -> None:
+def test_a_named_session_by_its_name_profile_registry_or_alone(approved: User, name: str) -> None:
     approved.use_session_profiles()
-    done = approved.invokes("login", *([name] if name else []), "--no-browser")
+    done = approved.invoke("login", *([name] if name else []), "--no-browser")
     assert done.code == 0, done
     assert f"Logged in to {SESSION} ({START_URL})" in done.stdout
 
 
-def test_two_profiles_of_one_session_log_in_once(approved: Person, aws: Aws) -> None:
-    assert approved.invokes("login", "dev", "stage", registry(PROD)).code == 0
+def test_two_profiles_of_one_session_log_in_once(approved: User, aws: Aws) -> None:
+    assert approved.invoke("login", "dev", "stage", registry(PROD)).code == 0
     assert aws.count("StartDeviceAuthorization") == 1
 
 
-def test_all_logs_in_to_every_session(approved: Person) -> None:
+def test_all_logs_in_to_every_session(approved: User) -> None:
     add_second_session(approved)
-    done = approved.invokes("login", "--all")
+    done = approved.invoke("login", "--all")
     assert done.code == 0, done
     assert START_URL in done.stdout
     assert SECOND_URL in done.stdout
     assert len(approved.token_files()) == 2
 
 
-def test_one_of_several_is_chosen_at_the_terminal(approved: Person, aws: Aws) -> None:
+def test_one_of_several_is_chosen_at_the_terminal(approved: User, aws: Aws) -> None:
     add_second_session(approved)
     with approved.at_terminal("ecr-py login") as terminal:
         terminal.wait_for(r"1 +second(.|\n)*2 +https")
@@ -101,9 +101,9 @@ def test_one_of_several_is_chosen_at_the_terminal(approved: Person, aws: Aws) ->
     assert len(approved.token_files()) == 1
 
 
-def test_one_of_several_cannot_be_chosen_without_a_terminal(approved: Person, aws: Aws) -> None:
+def test_one_of_several_cannot_be_chosen_without_a_terminal(approved: User, aws: Aws) -> None:
     add_second_session(approved)
-    done = approved.invokes("login")
+    done = approved.invoke("login")
     assert done.code != 0
     assert "second" in done.stderr
     assert "--all" in done.stderr
@@ -111,48 +111,48 @@ def test_one_of_several_cannot_be_chosen_without_a_terminal(approved: Person, aw
 
 
 @pytest.mark.parametrize(("name", "near"), [("stge", "stage"), ("secnd", "second"), ("dve", "dev")])
-def test_a_name_that_nobody_has_brings_the_nearest(person: Person, name: str, near: str) -> None:
-    add_second_session(person)
-    line = person.invokes("login", name).line
+def test_a_name_that_nobody_has_brings_the_nearest(user: User, name: str, near: str) -> None:
+    add_second_session(user)
+    line = user.invoke("login", name).line
     assert f"nearest: {near}" in line
-    assert str(person.home.aws_config) in line
+    assert str(user.home.aws_config) in line
 
 
-def test_a_name_unlike_any(person: Person, aws: Aws) -> None:
-    line = person.invokes("login", "zzzzzz").line
+def test_a_name_unlike_any(user: User, aws: Aws) -> None:
+    line = user.invoke("login", "zzzzzz").line
     assert "zzzzzz" in line
     assert "nearest" not in line
     assert aws.calls == []
 
 
-def test_a_profile_without_a_session_has_nothing_to_log_in_to(person: Person) -> None:
-    config = person.home.aws_config
+def test_a_profile_without_a_session_has_nothing_to_log_in_to(user: User) -> None:
+    config = user.home.aws_config
     config.write_text(config.read_text() + KEYS)
-    assert "does not log in by IAM Identity Center" in person.invokes("login", "keys").line
+    assert "does not log in by IAM Identity Center" in user.invoke("login", "keys").line
 
 
-def test_no_session_at_all(person: Person) -> None:
-    person.home.aws_config.unlink()
-    line = person.invokes("login").line
+def test_no_session_at_all(user: User) -> None:
+    user.home.aws_config.unlink()
+    line = user.invoke("login").line
     assert "no SSO session" in line
     assert "ecr-py login --start-url" in line
-    assert "no SSO session" in person.invokes("logout").line
-    assert "no SSO session" in person.invokes("login", "--all").line
+    assert "no SSO session" in user.invoke("logout").line
+    assert "no SSO session" in user.invoke("login", "--all").line
 
 
 # By which grant, and at what cost
 
 
-def test_a_legacy_session_takes_the_device_grant(person: Person, aws: Aws) -> None:
+def test_a_legacy_session_takes_the_device_grant(user: User, aws: Aws) -> None:
     """Even with a browser: a registration without scopes may not redirect."""
-    person.has_browser()
-    with person.at_terminal("ecr-py login dev") as terminal:
-        address = person.next_address()
+    user.add_browser()
+    with user.at_terminal("ecr-py login dev") as terminal:
+        address = user.next_address()
         assert address.startswith(aws.url)
         assert "user_code=" in address
         visit(address, "allow")
         assert terminal.wait() == 0
-    asked = person.calls("RegisterClient", "StartDeviceAuthorization", "CreateToken", "Authorize")
+    asked = user.calls("RegisterClient", "StartDeviceAuthorization", "CreateToken", "Authorize")
     assert list(dict.fromkeys(asked)) == [
         "RegisterClient",
         "StartDeviceAuthorization",
@@ -160,18 +160,16 @@ def test_a_legacy_session_takes_the_device_grant(person: Person, aws: Aws) -> No
     ]
 
 
-def test_a_named_session_with_a_browser_takes_the_code_grant(
-    with_session: Person, aws: Aws
-) -> None:
-    person = with_session
-    with person.at_terminal("ecr-py login") as terminal:
-        status, page = visit(person.next_address(), "allow")
+def test_a_named_session_with_a_browser_takes_the_code_grant(with_session: User, aws: Aws) -> None:
+    user = with_session
+    with user.at_terminal("ecr-py login") as terminal:
+        status, page = visit(user.next_address(), "allow")
         assert status == 200
         assert "You are logged in" in page
         assert terminal.wait() == 0
         assert terminal.state == terminal.before
     assert aws.count("StartDeviceAuthorization") == 0
-    assert person.calls("RegisterClient", "CreateToken") == ["RegisterClient", "CreateToken"]
+    assert user.calls("RegisterClient", "CreateToken") == ["RegisterClient", "CreateToken"]
     [registration] = [r for r in aws.registrations.values() if r.redirect_uris]
     assert registration.redirect_uris == ("http://127.0.0.1/oauth/callback",)
     assert registration.grant_types == ("authorization_code", "refresh_token")
@@ -179,9 +177,7 @@ def test_a_named_session_with_a_browser_takes_the_code_grant(
 
 
 @pytest.mark.parametrize("option", ["--device", "--no-browser"])
-def test_the_device_grant_where_it_is_asked_for(
-    with_session: Person, aws: Aws, option: str
-) -> None:
+def test_the_device_grant_where_it_is_asked_for(with_session: User, aws: Aws, option: str) -> None:
     with with_session.at_terminal(f"ecr-py login {option}") as terminal:
         code = terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
         if option == "--device":
@@ -192,52 +188,52 @@ def test_the_device_grant_where_it_is_asked_for(
     assert len(with_session.addresses) == (option == "--device")
 
 
-def test_calls_with_a_live_registration(with_session: Person, aws: Aws) -> None:
+def test_calls_with_a_live_registration(with_session: User, aws: Aws) -> None:
     """Device: two, and one for each further poll. Code: one; the browser's are its own."""
-    person = with_session
+    user = with_session
     aws.auto_approve = True
     for arguments in (("--device",), ()):
         if not arguments:
-            with person.at_terminal("ecr-py login --force") as terminal:
-                visit(person.next_address(after=1))
+            with user.at_terminal("ecr-py login --force") as terminal:
+                visit(user.next_address(after=1))
                 assert terminal.wait() == 0
         else:
-            assert person.types("login", *arguments).code == 0
-            eventually(lambda: person.addresses)
+            assert user.ecr_py("login", *arguments).code == 0
+            eventually(lambda: user.addresses)
     assert aws.count("RegisterClient") == 2  # one for each grant
 
     aws.reset_calls()
     aws.auto_approve = False
-    with person.at_terminal("ecr-py login --force --device --no-browser") as terminal:
+    with user.at_terminal("ecr-py login --force --device --no-browser") as terminal:
         code = terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
         eventually(lambda: aws.count("CreateToken") == 2)
         aws.approve(code)
         assert terminal.wait() == 0
-    assert person.calls() == ["StartDeviceAuthorization", *["CreateToken"] * 3]
+    assert user.calls() == ["StartDeviceAuthorization", *["CreateToken"] * 3]
 
     aws.reset_calls()
-    with person.at_terminal("ecr-py login --force") as terminal:
-        visit(person.next_address(after=2), "allow")
+    with user.at_terminal("ecr-py login --force") as terminal:
+        visit(user.next_address(after=2), "allow")
         assert terminal.wait() == 0
-    assert [name for name in person.calls() if name != "Authorize"] == ["CreateToken"]
+    assert [name for name in user.calls() if name != "Authorize"] == ["CreateToken"]
 
 
-def test_a_registration_that_has_expired_is_replaced(approved: Person, aws: Aws) -> None:
-    assert approved.invokes("login", "dev").code == 0
+def test_a_registration_that_has_expired_is_replaced(approved: User, aws: Aws) -> None:
+    assert approved.invoke("login", "dev").code == 0
     registrations = [f for f in approved.sso_cache.iterdir() if f not in approved.token_files()]
     [file] = registrations
     kept = json.loads(file.read_text())
     file.write_text(json.dumps(kept | {"expiresAt": "2020-01-01T00:00:00Z"}))
-    assert approved.invokes("login", "dev", "--force").code == 0
+    assert approved.invoke("login", "dev", "--force").code == 0
     assert aws.count("RegisterClient") == 2
     assert json.loads(file.read_text())["clientId"] != kept["clientId"]
 
 
-def test_a_registration_that_the_portal_has_forgotten(approved: Person, aws: Aws) -> None:
+def test_a_registration_that_the_portal_has_forgotten(approved: User, aws: Aws) -> None:
     """It says it is good for weeks, and is refused: a new one must do, in the same call."""
-    assert approved.invokes("login", "dev").code == 0
+    assert approved.invoke("login", "dev").code == 0
     aws.registrations.clear()
-    done = approved.invokes("login", "dev", "--force")
+    done = approved.invoke("login", "dev", "--force")
     assert done.code == 0, done
     assert aws.count("RegisterClient") == 2
 
@@ -252,37 +248,37 @@ def test_a_registration_that_the_portal_has_forgotten(approved: Person, aws: Aws
     ids=["none", "usual", "two"],
 )
 def test_the_scopes_of_the_session_are_asked_for(
-    approved: Person, aws: Aws, written: str, asked: tuple[str, ...] | None
+    approved: User, aws: Aws, written: str, asked: tuple[str, ...] | None
 ) -> None:
     approved.use_session_profiles(scopes=written)
-    assert approved.invokes("login", "--device").code == 0
+    assert approved.invoke("login", "--device").code == 0
     wanted = asked or ("sso:account:access", "codewhisperer:completions")
     assert [r.scopes for r in aws.registrations.values() if r.scopes] == [wanted]
 
 
-def test_other_scopes_take_another_registration(approved: Person, aws: Aws) -> None:
+def test_other_scopes_take_another_registration(approved: User, aws: Aws) -> None:
     approved.use_session_profiles()
-    assert approved.invokes("login", "--device").code == 0
+    assert approved.invoke("login", "--device").code == 0
     approved.use_session_profiles(scopes="sso:account:access,codewhisperer:completions")
-    assert approved.invokes("login", "--device", "--force").code == 0
+    assert approved.invoke("login", "--device", "--force").code == 0
     assert aws.count("RegisterClient") == 2
 
 
-def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: Person, aws: Aws) -> None:
-    assert approved.invokes("login", "dev").code == 0
+def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: User, aws: Aws) -> None:
+    assert approved.invoke("login", "dev").code == 0
     [file] = approved.token_files()
     before, calls = file.read_text(), aws.count()
-    done = approved.invokes("login", "dev")
+    done = approved.invoke("login", "dev")
     assert "You are logged in" in done.stdout
     assert "for 7h59m" in done.stdout
     assert (file.read_text(), aws.count()) == (before, calls + 1)
     assert aws.count("ListAccounts") == 1  # it might have ended at the portal
-    assert approved.invokes("login", "dev", "--force").code == 0
+    assert approved.invoke("login", "dev", "--force").code == 0
     assert file.read_text() != before
 
 
-def test_two_profiles_of_one_portal_are_one_login(approved: Person, aws: Aws) -> None:
-    done = approved.invokes("login", "--force", "dev", "stage", DEV)
+def test_two_profiles_of_one_portal_are_one_login(approved: User, aws: Aws) -> None:
+    done = approved.invoke("login", "--force", "dev", "stage", DEV)
     assert (done.code, done.stdout.count("Logged in")) == (0, 1)
     assert aws.count("StartDeviceAuthorization") == 1
 
@@ -290,13 +286,13 @@ def test_two_profiles_of_one_portal_are_one_login(approved: Person, aws: Aws) ->
 # What it leaves behind
 
 
-def test_the_token_file_is_the_aws_clis(with_session: Person, aws: Aws) -> None:
-    person = with_session
-    shutil.rmtree(person.home.path / ".aws" / "sso")
-    with person.at_terminal("umask 0; ecr-py login") as terminal:
-        visit(person.next_address(), "allow")
+def test_the_token_file_is_the_aws_clis(with_session: User, aws: Aws) -> None:
+    user = with_session
+    shutil.rmtree(user.home.path / ".aws" / "sso")
+    with user.at_terminal("umask 0; ecr-py login") as terminal:
+        visit(user.next_address(), "allow")
         assert terminal.wait() == 0
-    [file] = person.token_files()
+    [file] = user.token_files()
     assert file.name == f"{hashlib.sha1(SESSION.encode()).hexdigest()}.json"
     kept = json.loads(file.read_text())
     assert set(kept) == {
@@ -315,14 +311,14 @@ def test_the_token_file_is_the_aws_clis(with_session: Person, aws: Aws) -> None:
     for moment, seconds in (("expiresAt", 3600), ("registrationExpiresAt", 90 * 86400)):
         written = time.mktime(time.strptime(kept[moment], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
         assert abs(written - time.time() - seconds) < 30
-    assert {stat.S_IMODE(f.stat().st_mode) for f in person.sso_cache.iterdir()} == {0o600}
-    for folder in (person.sso_cache, person.sso_cache.parent):
+    assert {stat.S_IMODE(f.stat().st_mode) for f in user.sso_cache.iterdir()} == {0o600}
+    for folder in (user.sso_cache, user.sso_cache.parent):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert leftovers([person.home.path]) == []
+    assert leftovers([user.home.path]) == []
 
 
-def test_a_legacy_token_has_no_refresh_token(approved: Person) -> None:
-    assert approved.invokes("login", "dev").code == 0
+def test_a_legacy_token_has_no_refresh_token(approved: User) -> None:
+    assert approved.invoke("login", "dev").code == 0
     [file] = approved.token_files()
     assert "refreshToken" not in json.loads(file.read_text())
 
@@ -330,36 +326,36 @@ def test_a_legacy_token_has_no_refresh_token(approved: Person) -> None:
 # What goes wrong
 
 
-def test_denied_at_the_device_page(person: Person, aws: Aws) -> None:
-    with person.at_terminal("ecr-py login dev") as terminal:
+def test_denied_at_the_device_page(user: User, aws: Aws) -> None:
+    with user.at_terminal("ecr-py login dev") as terminal:
         aws.deny(terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1])
         assert terminal.wait() == 1
         assert terminal.state == terminal.before
         assert terminal.shown.endswith("ecr-py: the login was refused\n")
-    assert person.token_files() == []
+    assert user.token_files() == []
 
 
-def test_denied_in_the_browser(with_session: Person) -> None:
-    person = with_session
-    with person.at_terminal("ecr-py login") as terminal:
-        _, page = visit(person.next_address(), "deny")
+def test_denied_in_the_browser(with_session: User) -> None:
+    user = with_session
+    with user.at_terminal("ecr-py login") as terminal:
+        _, page = visit(user.next_address(), "deny")
         assert "Not logged in" in page
         assert terminal.wait() == 1
         terminal.wait_for("the login was refused")
         assert terminal.state == terminal.before
         assert terminal.shown.rstrip().splitlines()[-1].endswith("refused (access_denied)")
-    assert person.token_files() == []
+    assert user.token_files() == []
 
 
-def test_a_device_code_that_expires(person: Person) -> None:
-    person.portal_says("ExpiredTokenException")
-    done = person.types("login", "dev", "--no-browser")
+def test_a_device_code_that_expires(user: User) -> None:
+    user.portal_fails_with("ExpiredTokenException")
+    done = user.ecr_py("login", "dev", "--no-browser")
     last = done.stderr.splitlines()[-1]
     assert "not allowed in time" in last
     assert (done.code, done.stdout) == (1, "")
 
 
-def test_the_portals_own_limit_counts_where_it_is_shorter(person: Person, aws: Aws) -> None:
+def test_the_portals_own_limit_counts_where_it_is_shorter(user: User, aws: Aws) -> None:
     """Two seconds, say: the screen and the wait must both keep to it."""
     answer = {
         "deviceCode": "x",
@@ -370,9 +366,9 @@ def test_the_portals_own_limit_counts_where_it_is_shorter(person: Person, aws: A
         "interval": 1,
     }
     aws.fault("StartDeviceAuthorization", "answer", document=answer)
-    person.portal_says("AuthorizationPendingException")
+    user.portal_fails_with("AuthorizationPendingException")
     began = time.monotonic()
-    done = person.types("login", "dev", "--no-browser")
+    done = user.ecr_py("login", "dev", "--no-browser")
     assert time.monotonic() - began < 30
     assert done.code == 1
     last = done.stderr.splitlines()[-1]
@@ -381,55 +377,55 @@ def test_the_portals_own_limit_counts_where_it_is_shorter(person: Person, aws: A
     assert "0 minutes" not in done.stderr
 
 
-def test_slow_down_is_heeded(person: Person, aws: Aws) -> None:
-    person.portal_says("SlowDownException", times=1)
+def test_slow_down_is_heeded(user: User, aws: Aws) -> None:
+    user.portal_fails_with("SlowDownException", times=1)
     aws.auto_approve = True
     began = time.monotonic()
-    assert person.types("login", "dev", "--no-browser").code == 0
+    assert user.ecr_py("login", "dev", "--no-browser").code == 0
     assert 5.5 < time.monotonic() - began < 60
     assert aws.count("CreateToken") == 2
 
 
 @pytest.mark.parametrize("operation", ["RegisterClient", "StartDeviceAuthorization", "CreateToken"])
-def test_a_portal_that_answers_html(person: Person, aws: Aws, operation: str) -> None:
+def test_a_portal_that_answers_html(user: User, aws: Aws, operation: str) -> None:
     aws.fault(operation, "garbage")
-    done = person.types("login", "dev", "--no-browser")
+    done = user.ecr_py("login", "dev", "--no-browser")
     assert done.code == 1
     assert "Traceback" not in done.stderr
     assert "cannot be read" in done.stderr.splitlines()[-1]
-    assert person.token_files() == []
-    assert leftovers([person.home.path]) == []
+    assert user.token_files() == []
+    assert leftovers([user.home.path]) == []
 
 
-def test_a_portal_that_fails_while_it_is_polled(person: Person, aws: Aws) -> None:
+def test_a_portal_that_fails_while_it_is_polled(user: User, aws: Aws) -> None:
     """A hiccup in the middle of a login does not end it."""
     aws.fault("CreateToken", "error", times=2, status=503, code="InternalServerException")
     aws.auto_approve = True
-    assert person.types("login", "dev", "--no-browser").code == 0
+    assert user.ecr_py("login", "dev", "--no-browser").code == 0
 
 
-def test_a_poll_that_gets_no_answer_is_tried_again(person: Person, aws: Aws) -> None:
+def test_a_poll_that_gets_no_answer_is_tried_again(user: User, aws: Aws) -> None:
     aws.fault("CreateToken", "hang", times=1)
     aws.auto_approve = True
     began = time.monotonic()
-    assert person.types("login", "dev", "--no-browser").code == 0
+    assert user.ecr_py("login", "dev", "--no-browser").code == 0
     assert time.monotonic() - began < 20
 
 
-def test_a_portal_that_is_not_there(person: Person) -> None:
+def test_a_portal_that_is_not_there(user: User) -> None:
     gone = {"AWS_ENDPOINT_URL_SSO_OIDC": "http://127.0.0.1:1"}
-    line = person.invokes("login", "dev", **gone).line
+    line = user.invoke("login", "dev", **gone).line
     assert "cannot be reached" in line
 
 
-def test_two_logins_at_once_are_one(person: Person, aws: Aws) -> None:
+def test_two_logins_at_once_are_one(user: User, aws: Aws) -> None:
     """Two terminals, the same command: the second one finds the session that the first began."""
     with (
-        person.at_terminal("ecr-py login dev --no-browser") as first,
+        user.at_terminal("ecr-py login dev --no-browser") as first,
         ThreadPoolExecutor(1) as pool,
     ):
         code = first.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
-        second = pool.submit(person.types, "login", "dev", "--no-browser")
+        second = pool.submit(user.ecr_py, "login", "dev", "--no-browser")
         time.sleep(1)
         aws.approve(code)
         assert first.wait() == 0
@@ -438,7 +434,7 @@ def test_two_logins_at_once_are_one(person: Person, aws: Aws) -> None:
         assert second.result().code == 0
 
 
-def test_the_registration_of_the_aws_cli_serves_for_devices(approved: Person, aws: Aws) -> None:
+def test_the_registration_of_the_aws_cli_serves_for_devices(approved: User, aws: Aws) -> None:
     """The AWS CLI's own name for it, its own fields: botocore's SSOTokenFetcher."""
     client = aws._register()
     parts = {
@@ -456,22 +452,20 @@ def test_the_registration_of_the_aws_cli_serves_for_devices(approved: Person, aw
         "scopes": None,
     }
     approved.home.write(approved.sso_cache / f"{name}.json", json.dumps(theirs))
-    assert approved.invokes("login", "dev").code == 0
+    assert approved.invoke("login", "dev").code == 0
     assert aws.count("RegisterClient") == 0
 
 
-def test_a_session_that_the_portal_has_ended_begins_anew(approved: Person, aws: Aws) -> None:
+def test_a_session_that_the_portal_has_ended_begins_anew(approved: User, aws: Aws) -> None:
     """An administrator ends it, or a logout on another machine: its token's file knows nothing."""
     aws.write_sso_token(approved.home.path, START_URL)
     aws.end_session()
     assert "run `ecr-py login dev`" in approved.home.get(registry(DEV), CI="true").line
-    assert "Logged in to" in approved.runs("ecr-py", "login", "dev").stdout
+    assert "Logged in to" in approved.try_run("ecr-py", "login", "dev").stdout
     assert approved.home.get(registry(DEV)).password in aws.issued
 
 
-def test_a_session_that_nobody_can_be_asked_about_is_taken_for_alive(
-    person: Person, aws: Aws
-) -> None:
-    aws.write_sso_token(person.home.path, START_URL)
+def test_a_session_that_nobody_can_be_asked_about_is_taken_for_alive(user: User, aws: Aws) -> None:
+    aws.write_sso_token(user.home.path, START_URL)
     aws.fault("ListAccounts", "error", status=500, code="InternalServerException")
-    assert "You are logged in to" in person.runs("ecr-py", "login", "dev").stdout
+    assert "You are logged in to" in user.try_run("ecr-py", "login", "dev").stdout

@@ -14,7 +14,7 @@ import pytest
 
 from docker_credential_ecr_py.sso.redirect import listening
 from tests.support.browser import Browser
-from tests.support.user import Person
+from tests.support.user import User
 
 STATE = "state-of-this-login"
 REFUSED = "The login was refused"
@@ -156,12 +156,12 @@ def test_a_refusal_that_holds_markup_is_text(browser: Browser) -> None:
         assert "owned" not in browser.run("return document.title")
 
 
-def test_the_page_stays_after_the_login_has_gone_on(person: Person, browser: Browser) -> None:
+def test_the_page_stays_after_the_login_has_gone_on(user: User, browser: Browser) -> None:
     """The listener is gone by then: nothing on the page may need it."""
-    person.use_session_profiles()
-    person.has_browser()
-    with person.at_terminal("ecr-py login") as terminal:
-        browser.open(person.next_address())
+    user.use_session_profiles()
+    user.add_browser()
+    with user.at_terminal("ecr-py login") as terminal:
+        browser.open(user.next_address())
         browser.click("#allow")
         assert terminal.wait() == 0
     browser.wait_for("You are logged in")

@@ -17,7 +17,7 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.home import START_URL
 from tests.support.programs import need
-from tests.support.user import ECR_PY, SESSION, Person, eventually, visit
+from tests.support.user import ECR_PY, SESSION, User, eventually, visit
 
 CODE = "BQTD-QJWX"
 PENDING = "AuthorizationPendingException"
@@ -75,12 +75,12 @@ class Tmux:
 
 
 @pytest.fixture
-def waiting(person: Person, aws: Aws) -> Iterator[Person]:
+def waiting(user: User, aws: Aws) -> Iterator[User]:
     """A login that nobody allows; the code and the address are always the same."""
-    person.use_session_profiles()
-    person.portal_says(PENDING)
+    user.use_session_profiles()
+    user.portal_fails_with(PENDING)
     portal_answers(aws, ADDRESSES["start"])
-    yield person
+    yield user
 
 
 def portal_answers(aws: Aws, address: str) -> None:
@@ -111,7 +111,7 @@ def code_stands_on(screen: str) -> bool:
     ],
 )
 def test_all_that_is_needed_stands_on_the_screen(
-    waiting: Person, aws: Aws, kind: str, columns: int, rows: int
+    waiting: User, aws: Aws, kind: str, columns: int, rows: int
 ) -> None:
     address = ADDRESSES[kind]
     portal_answers(aws, address)
@@ -129,7 +129,7 @@ def test_all_that_is_needed_stands_on_the_screen(
     assert len(frame) in (0, 2)
 
 
-def test_the_time_runs_in_one_line_and_nothing_else_moves(waiting: Person) -> None:
+def test_the_time_runs_in_one_line_and_nothing_else_moves(waiting: User) -> None:
     with Tmux(waiting.home.environment, 80, 40) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
         first = tmux.wait_for(r"4:\d\d left").splitlines()
@@ -147,7 +147,7 @@ def test_the_time_runs_in_one_line_and_nothing_else_moves(waiting: Person) -> No
     ("kind", "columns", "rows"), [("device", 80, 24), ("start", 80, 24), ("start", 120, 50)]
 )
 def test_the_qr_code_can_be_scanned(
-    waiting: Person, aws: Aws, tmp_path: Path, kind: str, columns: int, rows: int
+    waiting: User, aws: Aws, tmp_path: Path, kind: str, columns: int, rows: int
 ) -> None:
     zbarimg, address = need("zbarimg"), ADDRESSES[kind]
     portal_answers(aws, address)
@@ -191,14 +191,14 @@ def drawn(screen: str, columns: int, scale: int = 6) -> bytes:
 
 
 @pytest.mark.parametrize("columns", [40, 59])
-def test_no_qr_code_where_it_would_not_fit(waiting: Person, columns: int) -> None:
+def test_no_qr_code_where_it_would_not_fit(waiting: User, columns: int) -> None:
     with Tmux(waiting.home.environment, columns, 30) as tmux:
         tmux.start(str(ECR_PY), "login", "--device", "--no-browser")
         assert "▀" not in tmux.wait_for(r"4:\d\d left")
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-def test_plain_lines_where_they_are_asked_for(waiting: Person, environment: dict[str, str]) -> None:
+def test_plain_lines_where_they_are_asked_for(waiting: User, environment: dict[str, str]) -> None:
     with waiting.at_terminal("ecr-py login --device --no-browser", **environment) as terminal:
         terminal.wait_for("Ctrl-C")
         time.sleep(0.5)
@@ -209,31 +209,31 @@ def test_plain_lines_where_they_are_asked_for(waiting: Person, environment: dict
         assert shown.isascii()
 
 
-def test_plain_lines_in_a_pipe(waiting: Person) -> None:
+def test_plain_lines_in_a_pipe(waiting: User) -> None:
     """And none of them on standard output."""
     waiting.aws.clear_faults()
-    waiting.portal_says("ExpiredTokenException")
-    done = waiting.types("login", "--device", "--no-browser")
+    waiting.portal_fails_with("ExpiredTokenException")
+    done = waiting.ecr_py("login", "--device", "--no-browser")
     assert done.stdout == ""
     assert "\x1b" not in done.stderr
     assert done.stderr.count("\n") == 4
     assert done.stderr.isascii()
 
 
-def test_a_long_address_of_a_redirect_can_be_copied_whole(person: Person) -> None:
-    person.use_session_profiles()
-    person.has_browser()
+def test_a_long_address_of_a_redirect_can_be_copied_whole(user: User) -> None:
+    user.use_session_profiles()
+    user.add_browser()
     for columns in (80, 40):
-        with Tmux(person.home.environment, columns, 24) as tmux:
+        with Tmux(user.home.environment, columns, 24) as tmux:
             tmux.start(str(ECR_PY), "login")
             tmux.wait_for(r"4:\d\d left")
-            address = person.addresses[-1]
+            address = user.addresses[-1]
             assert address in tmux.screen("-J").splitlines()
             tmux.type("C-c")
             tmux.wait_for("exit")
 
 
-def test_without_unicode_it_still_can_be_read(waiting: Person) -> None:
+def test_without_unicode_it_still_can_be_read(waiting: User) -> None:
     """A terminal of the C locale: no frame that turns into question marks, no error."""
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     with waiting.at_terminal("ecr-py login --device --no-browser", **plain) as terminal:
@@ -245,9 +245,9 @@ def test_without_unicode_it_still_can_be_read(waiting: Person) -> None:
         assert "\\u" not in terminal.shown
 
 
-def test_success_leaves_one_line(person: Person, aws: Aws) -> None:
-    person.use_session_profiles()
-    with Tmux(person.home.environment, 80, 40) as tmux:
+def test_success_leaves_one_line(user: User, aws: Aws) -> None:
+    user.use_session_profiles()
+    with Tmux(user.home.environment, 80, 40) as tmux:
         tmux.start(str(ECR_PY), "login", "--no-browser")
         shown = tmux.wait_for(r"user_code=[A-Z-]+\n")
         found = re.search(r"http://\S+", shown)

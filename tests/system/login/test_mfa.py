@@ -12,7 +12,7 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.home import THREE_ACCOUNTS, registry
 from tests.support.other_user import AS_ROOT, OTHER, give
-from tests.support.user import Person, leftovers
+from tests.support.user import User, leftovers
 from tests.system.login.test_from_get import answer_of, answers, gets
 
 KEY, USER = "AKIAIOSFODNN7EXAMPLE", "arn:aws:iam::111122223333:user/me"
@@ -34,41 +34,41 @@ ASKED = rf"MFA code of {SERIAL}: "
 
 
 @pytest.fixture
-def deployer(person: Person, aws: Aws) -> Person:
+def deployer(user: User, aws: Aws) -> User:
     secret = aws.add_key(KEY, USER)
     aws.allow_role(ROLE, SERIAL)
     aws.mfa_codes |= {"111111", "222222"}
-    home = person.home
+    home = user.home
     home.write(home.aws_config, CONFIG)
     keys = f"[keys]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n"
     home.write(home.path / ".aws" / "credentials", keys)
-    return person
+    return user
 
 
-def cli_cache(person: Person) -> list[Path]:
-    folder = person.home.path / ".aws" / "cli" / "cache"
+def cli_cache(user: User) -> list[Path]:
+    folder = user.home.path / ".aws" / "cli" / "cache"
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
-def test_the_code_is_asked_for_once(deployer: Person, aws: Aws) -> None:
-    person = deployer
-    with person.at_terminal(GET) as terminal:
+def test_the_code_is_asked_for_once(deployer: User, aws: Aws) -> None:
+    user = deployer
+    with user.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
-        answer = answer_of(person, terminal)
+        answer = answer_of(user, terminal)
         assert terminal.state == terminal.before
     assert aws.issued[answer.password].account == ACCOUNT
     assert answer.stderr == b""
     # Another region is another credential, but the same role: nobody is asked again.
-    with person.at_terminal(GET.replace("eu-west-1", "us-east-1")) as terminal:
-        answer = answer_of(person, terminal)
+    with user.at_terminal(GET.replace("eu-west-1", "us-east-1")) as terminal:
+        answer = answer_of(user, terminal)
         assert terminal.shown == ""
     assert aws.issued[answer.password].region == "us-east-1"
     assert aws.count("AssumeRole") == 1
-    assert leftovers([person.home.path]) == []
+    assert leftovers([user.home.path]) == []
 
 
-def test_it_is_kept_as_the_aws_cli_keeps_it(deployer: Person) -> None:
+def test_it_is_kept_as_the_aws_cli_keeps_it(deployer: User) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
@@ -85,7 +85,7 @@ def test_it_is_kept_as_the_aws_cli_keeps_it(deployer: Person) -> None:
 
 
 @AS_ROOT
-def test_root_keeps_no_role_in_another_users_home(deployer: Person, aws: Aws) -> None:
+def test_root_keeps_no_role_in_another_users_home(deployer: User, aws: Aws) -> None:
     give(deployer.home.path)
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
@@ -98,9 +98,7 @@ def test_root_keeps_no_role_in_another_users_home(deployer: Person, aws: Aws) ->
 
 
 @pytest.mark.parametrize("obstacle", ["pipe", "folder"])
-def test_what_lies_where_a_role_is_kept_is_no_role(
-    deployer: Person, aws: Aws, obstacle: str
-) -> None:
+def test_what_lies_where_a_role_is_kept_is_no_role(deployer: User, aws: Aws, obstacle: str) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
@@ -112,19 +110,17 @@ def test_what_lies_where_a_role_is_kept_is_no_role(
     assert "nobody may be asked" in other.line
 
 
-def test_the_aws_cli_does_not_ask_after_us(at_aws: Person, deployer: Person, cli: str) -> None:
+def test_the_aws_cli_does_not_ask_after_us(at_aws: User, deployer: User, cli: str) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
         assert terminal.wait() == 0
-    done = deployer.runs(cli, "sts", "get-caller-identity", "--profile", "deploy")
+    done = deployer.try_run(cli, "sts", "get-caller-identity", "--profile", "deploy")
     assert json.loads(done.stdout)["Account"] == ACCOUNT, done
     assert len(cli_cache(deployer)) == 1
 
 
-def test_we_do_not_ask_after_the_aws_cli(
-    at_aws: Person, deployer: Person, aws: Aws, cli: str
-) -> None:
+def test_we_do_not_ask_after_the_aws_cli(at_aws: User, deployer: User, aws: Aws, cli: str) -> None:
     with deployer.at_terminal(f"{cli} sts get-caller-identity --profile deploy") as terminal:
         terminal.wait_for("Enter MFA code")
         terminal.type("111111\n")
@@ -134,7 +130,7 @@ def test_we_do_not_ask_after_the_aws_cli(
     assert aws.count("AssumeRole") == 1
 
 
-def test_without_a_terminal_one_line(deployer: Person, aws: Aws) -> None:
+def test_without_a_terminal_one_line(deployer: User, aws: Aws) -> None:
     line = deployer.home.get(HOST).line
     for wanted in (SERIAL, HOST, "profile deploy", "nobody may be asked"):
         assert wanted in line
@@ -144,7 +140,7 @@ def test_without_a_terminal_one_line(deployer: Person, aws: Aws) -> None:
 @pytest.mark.parametrize(
     "environment", [{"CI": "true"}, {"ECR_PY_LOGIN": "never"}], ids=["CI", "never"]
 )
-def test_nobody_is_asked_where_that_is_said(deployer: Person, environment: dict[str, str]) -> None:
+def test_nobody_is_asked_where_that_is_said(deployer: User, environment: dict[str, str]) -> None:
     with deployer.at_terminal(GET, **environment) as terminal:
         answer = answer_of(deployer, terminal)
         assert terminal.shown == ""
@@ -153,7 +149,7 @@ def test_nobody_is_asked_where_that_is_said(deployer: Person, environment: dict[
     assert "no terminal" not in answer.line
 
 
-def test_public_images_ask_for_no_code(deployer: Person) -> None:
+def test_public_images_ask_for_no_code(deployer: User) -> None:
     script = GET.replace(HOST, "public.ecr.aws")
     with deployer.at_terminal(script, AWS_PROFILE="deploy") as terminal:
         answer = answer_of(deployer, terminal)
@@ -162,7 +158,7 @@ def test_public_images_ask_for_no_code(deployer: Person) -> None:
 
 
 @pytest.mark.parametrize("typed", ["000000", "nonsense"])
-def test_a_code_that_is_wrong(deployer: Person, typed: str) -> None:
+def test_a_code_that_is_wrong(deployer: User, typed: str) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type(f"{typed}\n")
@@ -179,7 +175,7 @@ def test_a_code_that_is_wrong(deployer: Person, typed: str) -> None:
         assert answer_of(deployer, terminal).code == 0
 
 
-def test_no_code_is_typed(deployer: Person) -> None:
+def test_no_code_is_typed(deployer: User) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("\n")
@@ -188,7 +184,7 @@ def test_no_code_is_typed(deployer: Person) -> None:
     assert HOST in answer.line
 
 
-def test_ctrl_c(deployer: Person) -> None:
+def test_ctrl_c(deployer: User) -> None:
     with deployer.at_terminal(GET) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("\x03")
@@ -196,7 +192,7 @@ def test_ctrl_c(deployer: Person) -> None:
         assert terminal.state == terminal.before
 
 
-def test_many_at_once_ask_once(deployer: Person, aws: Aws) -> None:
+def test_many_at_once_ask_once(deployer: User, aws: Aws) -> None:
     with deployer.at_terminal(gets([HOST] * 5)) as terminal:
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
@@ -207,7 +203,7 @@ def test_many_at_once_ask_once(deployer: Person, aws: Aws) -> None:
     assert aws.count("AssumeRole") == 1
 
 
-def test_two_regions_at_once_ask_once(deployer: Person, aws: Aws) -> None:
+def test_two_regions_at_once_ask_once(deployer: User, aws: Aws) -> None:
     """Two credentials, one role: a code is good for one use."""
     hosts = [HOST, registry(ACCOUNT, "us-east-1"), registry(ACCOUNT, "eu-north-1")]
     with deployer.at_terminal(gets(hosts)) as terminal:
@@ -222,20 +218,20 @@ def test_two_regions_at_once_ask_once(deployer: Person, aws: Aws) -> None:
     ]
 
 
-def test_by_way_of_a_session_that_has_ended(person: Person, aws: Aws) -> None:
+def test_by_way_of_a_session_that_has_ended(user: User, aws: Aws) -> None:
     """First the session, then the code: one pull, two questions."""
     aws.allow_role(ROLE, SERIAL)
     aws.mfa_codes.add("111111")
     config = CONFIG.replace("source_profile = keys", "source_profile = dev")
-    person.home.write(person.home.aws_config, THREE_ACCOUNTS + config)
-    with person.at_terminal(GET) as terminal:
+    user.home.write(user.home.aws_config, THREE_ACCOUNTS + config)
+    with user.at_terminal(GET) as terminal:
         aws.approve(terminal.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1])
         terminal.wait_for(ASKED)
         terminal.type("111111\n")
-        assert aws.issued[answer_of(person, terminal).password].account == ACCOUNT
+        assert aws.issued[answer_of(user, terminal).password].account == ACCOUNT
 
 
-def test_a_cache_that_is_damaged_is_replaced(deployer: Person, aws: Aws) -> None:
+def test_a_cache_that_is_damaged_is_replaced(deployer: User, aws: Aws) -> None:
     for code in ("111111", "222222"):
         with deployer.at_terminal(f"{GET.replace('get', 'erase')}; {GET}") as terminal:
             terminal.wait_for(ASKED)

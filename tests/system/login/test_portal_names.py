@@ -20,7 +20,7 @@ from docker_credential_ecr_py.selection import DEFAULT_SCOPE, SsoSession
 from docker_credential_ecr_py.sso.portal import Assignment, assignments
 from tests.standin.aws import Aws
 from tests.support.home import DEV, PROD, ROLE, STAGE, START_URL, registry
-from tests.support.user import Done, Person
+from tests.support.user import Done, User
 
 PORTAL = ("--start-url", START_URL, "--sso-region", "eu-west-1")
 SESSION = SsoSession(START_URL, "eu-west-1", "telia", "", (DEFAULT_SCOPE,))
@@ -29,11 +29,11 @@ THEIRS = "[default]\nregion = eu-north-1\n[profile mine]\ncredential_process = x
 
 
 @pytest.fixture
-def newcomer(person: Person, aws: Aws) -> Person:
+def newcomer(user: User, aws: Aws) -> User:
     """A config of theirs, and Allow is clicked at once."""
-    person.home.aws_config.write_text(THEIRS)
+    user.home.aws_config.write_text(THEIRS)
     aws.auto_approve = True
-    return person
+    return user
 
 
 def answers(
@@ -46,9 +46,9 @@ def answers(
     aws.fault("ListAccountRoles", "answer", document={"roleList": of_each})
 
 
-def written(person: Person) -> dict[str, dict[str, str]]:
+def written(user: User) -> dict[str, dict[str, str]]:
     parser = configparser.RawConfigParser()
-    parser.read_string(person.home.aws_config.read_text())
+    parser.read_string(user.home.aws_config.read_text())
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
@@ -75,9 +75,9 @@ def written(person: Person) -> dict[str, dict[str, str]]:
     ],
     ids=ascii,
 )
-def test_a_role_that_cannot_be_one(newcomer: Person, aws: Aws, role: object) -> None:
+def test_a_role_that_cannot_be_one(newcomer: User, aws: Aws, role: object) -> None:
     answers(aws, (DEV, "dev"), roles=(role,))
-    assert_refused(newcomer, newcomer.types("login", *PORTAL, "--all"))
+    assert_refused(newcomer, newcomer.ecr_py("login", *PORTAL, "--all"))
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,19 @@ def test_a_role_that_cannot_be_one(newcomer: Person, aws: Aws, role: object) -> 
     ],
     ids=ascii,
 )
-def test_an_account_that_cannot_be_one(newcomer: Person, aws: Aws, account: object) -> None:
+def test_an_account_that_cannot_be_one(newcomer: User, aws: Aws, account: object) -> None:
     answers(aws, (account, "dev"))
-    assert_refused(newcomer, newcomer.types("login", *PORTAL, "--all"))
+    assert_refused(newcomer, newcomer.ecr_py("login", *PORTAL, "--all"))
 
 
-def assert_refused(person: Person, done: Done) -> None:
+def assert_refused(user: User, done: Done) -> None:
     last = done.stderr.splitlines()[-1]
     assert done.code == 1, done
     assert "which cannot be an AWS" in last
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stderr
     assert done.stdout == ""
-    assert person.home.aws_config.read_text() == THEIRS
+    assert user.home.aws_config.read_text() == THEIRS
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def assert_refused(person: Person, done: Done) -> None:
 )
 @pytest.mark.parametrize("operation", ["ListAccounts", "RegisterClient", "CreateToken"])
 def test_an_answer_of_another_shape(
-    newcomer: Person, aws: Aws, operation: str, document: Any
+    newcomer: User, aws: Aws, operation: str, document: Any
 ) -> None:
     aws.fault(operation, "answer", document=document)
-    done = newcomer.invokes("login", *PORTAL, "--all")
+    done = newcomer.invoke("login", *PORTAL, "--all")
     assert done.code == 1
     assert "cannot be read" in done.stderr.splitlines()[-1]
     assert newcomer.home.aws_config.read_text() == THEIRS
@@ -150,10 +150,10 @@ def test_a_list_without_an_end(
 # Names that AWS would give, and the profiles that come of them
 
 
-def test_a_profile_is_never_called_default(newcomer: Person, aws: Aws) -> None:
+def test_a_profile_is_never_called_default(newcomer: User, aws: Aws) -> None:
     """Every command that names no profile would use it."""
     answers(aws, (DEV, "Default"), (STAGE, "default"), (PROD, " default "))
-    done = newcomer.invokes("login", *PORTAL, "--all")
+    done = newcomer.invoke("login", *PORTAL, "--all")
     assert done.code == 0, done
     found = written(newcomer)
     assert found["default"] == {"region": "eu-north-1"}
@@ -163,33 +163,33 @@ def test_a_profile_is_never_called_default(newcomer: Person, aws: Aws) -> None:
         assert newcomer.home.get(registry(account)).code == 0
 
 
-def test_without_a_config_neither(newcomer: Person, aws: Aws) -> None:
+def test_without_a_config_neither(newcomer: User, aws: Aws) -> None:
     newcomer.home.aws_config.unlink()
     answers(aws, (DEV, "default"))
-    assert newcomer.invokes("login", *PORTAL, "--all").code == 0
+    assert newcomer.invoke("login", *PORTAL, "--all").code == 0
     assert sorted(written(newcomer)) == [f"profile default-{DEV}", "sso-session teliacompany"]
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 51, "Dev ]\n[profile evil", "\x1b[2J", "\u202eved", "a\u200bb", 7, None, ""]
 )
-def test_an_account_name_that_aws_does_not_allow(newcomer: Person, aws: Aws, name: object) -> None:
+def test_an_account_name_that_aws_does_not_allow(newcomer: User, aws: Aws, name: object) -> None:
     """Its number will do: the account is real."""
     answers(aws, (DEV, name))
-    done = newcomer.invokes("login", *PORTAL, "--all")
+    done = newcomer.invoke("login", *PORTAL, "--all")
     assert done.code == 0, done
     assert f"profile {DEV}" in written(newcomer)
     assert done.stdout.isascii()
 
 
-def test_a_name_that_is_taken_three_times_over(newcomer: Person, aws: Aws) -> None:
+def test_a_name_that_is_taken_three_times_over(newcomer: User, aws: Aws) -> None:
     taken = "".join(
         f"[profile {name}]\nregion = eu-north-1\n"
         for name in ("dev", f"dev-{DEV}", f"dev-{DEV}-{ROLE}", f"dev-{DEV}-{ROLE}-2")
     )
     newcomer.home.aws_config.write_text(taken)
     answers(aws, (DEV, "dev"))
-    assert newcomer.invokes("login", *PORTAL, "--all").code == 0
+    assert newcomer.invoke("login", *PORTAL, "--all").code == 0
     found = written(newcomer)
     assert found[f"profile dev-{DEV}-{ROLE}-3"]["sso_account_id"] == DEV
     assert found["profile dev"] == {"region": "eu-north-1"}
@@ -313,11 +313,11 @@ def assert_by_the_rules(offered: list[Assignment]) -> None:
     assert len({(one.account, one.role) for one in offered}) == len(offered)
 
 
-def test_the_attack_does_not_run(newcomer: Person, aws: Aws, tmp_path: Path) -> None:
+def test_the_attack_does_not_run(newcomer: User, aws: Aws, tmp_path: Path) -> None:
     """A role's name that was a profile of its own, with a command to run."""
     owned = tmp_path / "owned"
     role = f"Admin\n[profile x]\ncredential_process = touch {owned}"
     answers(aws, (DEV, "dev"), roles=(role,))
-    assert newcomer.invokes("login", *PORTAL, "--all").code == 1
+    assert newcomer.invoke("login", *PORTAL, "--all").code == 1
     newcomer.home.get(registry(DEV), AWS_PROFILE="x")
     assert not os.path.exists(owned)

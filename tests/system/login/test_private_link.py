@@ -24,7 +24,7 @@ from tests.standin.aws import Aws
 from tests.support.browser import Browser
 from tests.support.daemon import NOBODY
 from tests.support.programs import need
-from tests.support.user import ECR_PY, Person, eventually, visit
+from tests.support.user import ECR_PY, User, eventually, visit
 
 STATE = "state-of-this-login"
 ADDRESS = "https://oidc.eu-west-1.amazonaws.com/authorize?state=abc&scopes=x%3Ay"
@@ -35,10 +35,10 @@ linux_root = pytest.mark.skipif(
 
 
 @pytest.fixture
-def with_session(person: Person) -> Person:
-    person.use_session_profiles()
-    person.has_browser()
-    return person
+def with_session(user: User) -> User:
+    user.use_session_profiles()
+    user.add_browser()
+    return user
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def elsewhere() -> dict[str, str]:
     return {"WSL_DISTRO_NAME": "Debian"}
 
 
-def folder(person: Person) -> Path:
-    return Path(person.home.environment["XDG_RUNTIME_DIR"]) / "ecr-py"
+def folder(user: User) -> Path:
+    return Path(user.home.environment["XDG_RUNTIME_DIR"]) / "ecr-py"
 
 
-def pages(person: Person) -> list[Path]:
-    return list(folder(person).glob("login-*"))
+def pages(user: User) -> list[Path]:
+    return list(folder(user).glob("login-*"))
 
 
 def file_of(link: str) -> Path:
@@ -81,16 +81,16 @@ def everybody_sees() -> str:
 
 @GRANTS
 def test_the_browser_gets_a_file_that_only_we_can_read(
-    with_session: Person, arguments: tuple[str, ...]
+    with_session: User, arguments: tuple[str, ...]
 ) -> None:
-    person = with_session
+    user = with_session
     # A browser that stays, so that its command line can be read.
-    script = Path(person.home.environment["BROWSER"])
+    script = Path(user.home.environment["BROWSER"])
     stays = f'exec {sys.executable} -c "import time; time.sleep(300)" "$1"\n'
     script.write_text(script.read_text() + stays)
-    with person.at_terminal(" ".join(["umask 0; ecr-py login", *arguments])) as terminal:
-        address = person.next_address()
-        [link] = person.opened
+    with user.at_terminal(" ".join(["umask 0; ecr-py login", *arguments])) as terminal:
+        address = user.next_address()
+        [link] = user.opened
         path = file_of(link)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -102,14 +102,14 @@ def test_the_browser_gets_a_file_that_only_we_can_read(
         assert [secret for secret in secrets_in(address) if secret in seen] == []
         visit(link, "allow")
         assert terminal.wait() == 0
-        assert pages(person) == []
-    for process in processes(person, link):
+        assert pages(user) == []
+    for process in processes(user, link):
         os.kill(process, signal.SIGKILL)
 
 
-def processes(person: Person, command: str) -> list[int]:
+def processes(user: User, command: str) -> list[int]:
     """The processes of a command that run in this home."""
-    ours, found = f"HOME={person.home.path}".encode(), []
+    ours, found = f"HOME={user.home.path}".encode(), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if command.encode() + b"\0" in (process / "cmdline").read_bytes() and (
@@ -123,72 +123,72 @@ def processes(person: Person, command: str) -> list[int]:
 
 @GRANTS
 def test_a_real_browser_follows_it(
-    with_session: Person, browser: Browser, arguments: tuple[str, ...]
+    with_session: User, browser: Browser, arguments: tuple[str, ...]
 ) -> None:
-    person = with_session
-    with person.at_terminal(" ".join(["ecr-py login", *arguments])) as terminal:
-        person.next_address()
-        browser.open(person.opened[0])
+    user = with_session
+    with user.at_terminal(" ".join(["ecr-py login", *arguments])) as terminal:
+        user.next_address()
+        browser.open(user.opened[0])
         browser.wait_for("Allow")
         browser.click("#allow")
         browser.wait_for("close this page")
         assert terminal.wait() == 0
-    assert pages(person) == []
+    assert pages(user) == []
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_the_file_goes_when_the_login_is_given_up(with_session: Person, killed: bool) -> None:
+def test_the_file_goes_when_the_login_is_given_up(with_session: User, killed: bool) -> None:
     """At once, or by the next login if we were killed."""
-    person = with_session
-    with person.at_terminal("ecr-py login") as terminal:
-        person.next_address()
-        path = file_of(person.opened[0])
+    user = with_session
+    with user.at_terminal("ecr-py login") as terminal:
+        user.next_address()
+        path = file_of(user.opened[0])
         assert path.exists()
         if killed:
-            for process in processes(person, str(ECR_PY)):
+            for process in processes(user, str(ECR_PY)):
                 os.kill(process, signal.SIGKILL)
         else:
             terminal.type("\x03")
         assert terminal.wait() != 0
         assert path.exists() == killed
-    with person.at_terminal("ecr-py login") as terminal:
-        visit(person.next_address(after=1), "allow")
+    with user.at_terminal("ecr-py login") as terminal:
+        visit(user.next_address(after=1), "allow")
         assert not path.exists()
         assert terminal.wait() == 0
-    assert pages(person) == []
+    assert pages(user) == []
 
 
-def test_a_login_under_way_keeps_its_file(with_session: Person) -> None:
+def test_a_login_under_way_keeps_its_file(with_session: User) -> None:
     """Another one begins meanwhile, in another cache, and sweeps."""
-    person = with_session
+    user = with_session
     with (
-        person.at_terminal("ecr-py login") as one,
-        person.at_terminal("ecr-py login", XDG_CACHE_HOME=str(person.home.path / "b")) as two,
+        user.at_terminal("ecr-py login") as one,
+        user.at_terminal("ecr-py login", XDG_CACHE_HOME=str(user.home.path / "b")) as two,
     ):
-        eventually(lambda: len(person.opened) == 2)
-        assert len(pages(person)) == 2
-        for link in person.opened:
+        eventually(lambda: len(user.opened) == 2)
+        assert len(pages(user)) == 2
+        for link in user.opened:
             visit(link, "allow")
         assert (one.wait(), two.wait()) == (0, 0)
-    assert pages(person) == []
+    assert pages(user) == []
 
 
-def test_a_timeout_leaves_no_file(with_session: Person) -> None:
-    person = with_session
-    person.home.write(person.home.settings, "[defaults]\nlogin_timeout = 10\n")
-    assert person.types("login").code == 1
-    assert len(person.opened) == 1
-    assert pages(person) == []
+def test_a_timeout_leaves_no_file(with_session: User) -> None:
+    user = with_session
+    user.home.write(user.home.settings, "[defaults]\nlogin_timeout = 10\n")
+    assert user.ecr_py("login").code == 1
+    assert len(user.opened) == 1
+    assert pages(user) == []
 
 
-def test_without_a_runtime_folder_it_lies_in_the_cache(with_session: Person) -> None:
-    person = with_session
-    del person.home.environment["XDG_RUNTIME_DIR"]
-    with person.at_terminal(f"{ECR_PY} login", HOME=str(person.home.path)) as terminal:
-        visit(person.next_address(), "allow")
+def test_without_a_runtime_folder_it_lies_in_the_cache(with_session: User) -> None:
+    user = with_session
+    del user.home.environment["XDG_RUNTIME_DIR"]
+    with user.at_terminal(f"{ECR_PY} login", HOME=str(user.home.path)) as terminal:
+        visit(user.next_address(), "allow")
         assert terminal.wait() == 0
-    path = file_of(person.opened[0])
-    assert path.parent in (person.home.cache, Path(f"/run/user/{os.geteuid()}/ecr-py"))
+    path = file_of(user.opened[0])
+    assert path.parent in (user.home.cache, Path(f"/run/user/{os.geteuid()}/ecr-py"))
     assert not path.exists()
 
 
@@ -197,15 +197,15 @@ def test_without_a_runtime_folder_it_lies_in_the_cache(with_session: Person) -> 
 
 @GRANTS
 def test_a_browser_that_cannot_read_our_files_gets_a_page(
-    with_session: Person, elsewhere: dict[str, str], arguments: tuple[str, ...]
+    with_session: User, elsewhere: dict[str, str], arguments: tuple[str, ...]
 ) -> None:
-    person = with_session
+    user = with_session
     script = " ".join(["ecr-py login", *arguments])
-    with person.at_terminal(script, **elsewhere) as terminal:
-        address = person.next_address()
-        [link] = person.opened
+    with user.at_terminal(script, **elsewhere) as terminal:
+        address = user.next_address()
+        [link] = user.opened
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/login/[\w-]{32}", link)
-        assert pages(person) == []
+        assert pages(user) == []
         visit(address, "allow")
         assert terminal.wait() == 0
     assert secrets_in(address)
@@ -388,15 +388,15 @@ def test_the_page_on_loopback_is_not_for_another_user(
 
 
 @linux_root
-def test_another_user_cannot_read_the_file(with_session: Person) -> None:
-    person = with_session
-    with person.at_terminal("ecr-py login") as terminal:
-        person.next_address()
-        path = file_of(person.opened[0])
+def test_another_user_cannot_read_the_file(with_session: User) -> None:
+    user = with_session
+    with user.at_terminal("ecr-py login") as terminal:
+        user.next_address()
+        path = file_of(user.opened[0])
         for parent in path.parents:
             if parent.stat().st_mode & 0o001 == 0 and parent != path.parent:
                 parent.chmod(parent.stat().st_mode | 0o001)  # the folder itself must do
-            if parent == person.home.path.parent:
+            if parent == user.home.path.parent:
                 break
         with pytest.raises(AssertionError, match="Permission denied"):
             by_nobody("cat", str(path))
@@ -405,11 +405,11 @@ def test_another_user_cannot_read_the_file(with_session: Person) -> None:
 
 
 @linux_root
-def test_a_whole_login_under_attack(with_session: Person, aws: Aws) -> None:
+def test_a_whole_login_under_attack(with_session: User, aws: Aws) -> None:
     """Somebody who has learnt the address anyway logs in first, as themselves."""
-    person = with_session
-    with person.at_terminal("ecr-py login") as terminal:
-        address = person.next_address()
+    user = with_session
+    with user.at_terminal("ecr-py login") as terminal:
+        address = user.next_address()
         # The attacker's browser: allowed at the portal, it follows the redirect to us.
         got = by_nobody(
             *("curl", "-s", "-L", "--noproxy", "*", "-d", "decision=allow", "--post302", address)
@@ -421,11 +421,11 @@ def test_a_whole_login_under_attack(with_session: Person, aws: Aws) -> None:
         got += by_nobody("curl", "-s", "--noproxy", "*", redirect)
         assert "You are logged in" not in got
         assert "another user" in got
-        assert person.token_files() == []
+        assert user.token_files() == []
         visit(address, "allow")
         assert terminal.wait() == 0
-    assert "the browser of another user" in person.home.log.read_text()
-    assert len(person.token_files()) == 1
+    assert "the browser of another user" in user.home.log.read_text()
+    assert len(user.token_files()) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the tables are Linux's")

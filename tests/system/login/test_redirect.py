@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 from docker_credential_ecr_py.sso.redirect import Redirect, listening
-from tests.support.user import Person, visit
+from tests.support.user import User, visit
 
 STATE = "state-of-this-login"
 
@@ -194,12 +194,12 @@ def test_neither_code_nor_state_is_shown(redirect: Redirect) -> None:
     assert STATE not in text
 
 
-def test_a_login_outlives_strangers_on_its_port(person: Person) -> None:
+def test_a_login_outlives_strangers_on_its_port(user: User) -> None:
     """The whole of it: a wrong state, a wrong path, then the right one."""
-    person.use_session_profiles()
-    person.has_browser()
-    with person.at_terminal("ecr-py login") as terminal:
-        address = person.next_address()
+    user.use_session_profiles()
+    user.add_browser()
+    with user.at_terminal("ecr-py login") as terminal:
+        address = user.next_address()
         port = int(address.partition("127.0.0.1%3A")[2].partition("%2F")[0])
         assert visit(f"http://127.0.0.1:{port}/oauth/callback?state=x&code=y")[0] == 404
         assert visit(f"http://127.0.0.1:{port}/")[0] == 404
@@ -207,18 +207,18 @@ def test_a_login_outlives_strangers_on_its_port(person: Person) -> None:
         assert terminal.wait() == 0
 
 
-def test_a_code_that_is_not_the_portals_is_refused(person: Person) -> None:
+def test_a_code_that_is_not_the_portals_is_refused(user: User) -> None:
     """The right state, which only the portal was told, but a code that it did not issue."""
-    person.use_session_profiles()
-    person.has_browser()
-    with person.at_terminal("ecr-py login 2>err") as terminal:
-        address = person.next_address()
+    user.use_session_profiles()
+    user.add_browser()
+    with user.at_terminal("ecr-py login 2>err") as terminal:
+        address = user.next_address()
         port = int(address.partition("127.0.0.1%3A")[2].partition("%2F")[0])
         state = address.partition("&state=")[2].partition("&")[0]
         status, text = visit(f"http://127.0.0.1:{port}/oauth/callback?state={state}&code=y")
         assert terminal.wait() == 1
     assert status == 200
     assert "did not accept" in text
-    said = (person.home.path / "err").read_text().splitlines()[-1]
+    said = (user.home.path / "err").read_text().splitlines()[-1]
     assert "refused" in said
-    assert person.token_files() == []
+    assert user.token_files() == []

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.desk import image
+from tests.support.docker_user import image
 from tests.support.home import DEV, PROD, STAGE, START_URL, registry
-from tests.support.user import BROWSER, SESSION, Person, visit
+from tests.support.user import BROWSER, SESSION, User, visit
 from tests.system.login.test_docker_login_flow import waiting
 from tests.system.login.test_from_get import CODE, GET, answer_of, answers, gets
 
@@ -26,28 +26,28 @@ curl -s -o /dev/null -L --noproxy '*' -d decision=deny "$(tail -n 1 "$HOME/addre
 
 
 @pytest.fixture
-def refuses(person: Person, grant: str) -> Person:
+def refuses(user: User, grant: str) -> User:
     """Somebody who clicks Deny, on every page."""
     if grant == "code":
-        person.use_session_profiles()
-    person.has_browser()
-    Path(person.home.environment["BROWSER"]).write_text(DENIES)
-    return person
+        user.use_session_profiles()
+    user.add_browser()
+    Path(user.home.environment["BROWSER"]).write_text(DENIES)
+    return user
 
 
 @GRANTS
 def test_three_pulls_that_are_refused_open_one_window(
-    waiting: Person, docker: str, aws: Aws, grant: str
+    waiting: User, docker: str, aws: Aws, grant: str
 ) -> None:
     """Docker asks for each of them more than once."""
-    person = waiting
-    Path(person.home.environment["BROWSER"]).write_text(DENIES)
+    user = waiting
+    Path(user.home.environment["BROWSER"]).write_text(DENIES)
     said = []
     for account in (DEV, STAGE, PROD):
-        with person.at_terminal(f"{docker} pull {image(account)}") as terminal:
+        with user.at_terminal(f"{docker} pull {image(account)}") as terminal:
             assert terminal.wait() != 0
             said.append(terminal.shown)
-    assert len(person.opened) == 1
+    assert len(user.opened) == 1
     for shown in said:
         [line] = [line for line in shown.splitlines() if "refused" in line]
         assert "ecr-py login" in line
@@ -55,132 +55,130 @@ def test_three_pulls_that_are_refused_open_one_window(
 
 
 @GRANTS
-def test_further_gets_fail_at_once_with_the_same_line(
-    refuses: Person, aws: Aws, grant: str
-) -> None:
-    person = refuses
-    first = person.home.get(HOST).line
+def test_further_gets_fail_at_once_with_the_same_line(refuses: User, aws: Aws, grant: str) -> None:
+    user = refuses
+    first = user.home.get(HOST).line
     calls = aws.count()
     assert "the login was refused" in first
     name = SESSION if grant == "code" else "dev"
     assert f"run `ecr-py login {name}`" in first
     for _ in range(3):
-        assert person.home.get(HOST).line == first
+        assert user.home.get(HOST).line == first
     # Other accounts of the same portal, too; the line says which.
-    other = person.home.get(registry(STAGE)).line
+    other = user.home.get(registry(STAGE)).line
     assert other.partition(" (registry")[0] == first.partition(" (registry")[0]
     assert registry(STAGE) in other
-    assert len(person.opened) == 1
+    assert len(user.opened) == 1
     assert aws.count() == calls
 
 
 @GRANTS
-def test_ten_at_once_and_ten_more(refuses: Person, aws: Aws, grant: str) -> None:
-    person = refuses
+def test_ten_at_once_and_ten_more(refuses: User, aws: Aws, grant: str) -> None:
+    user = refuses
     hosts = [registry((DEV, STAGE, PROD)[number % 3]) for number in range(10)]
     for _ in range(2):
-        with person.at_terminal(gets(hosts)) as terminal:
+        with user.at_terminal(gets(hosts)) as terminal:
             assert terminal.wait() == 0
-        assert {"refused" in answer.line for answer in answers(person, 10)} == {True}
-    assert len(person.opened) == 1
+        assert {"refused" in answer.line for answer in answers(user, 10)} == {True}
+    assert len(user.opened) == 1
 
 
-def refused(person: Person, aws: Aws) -> str:
+def refused(user: User, aws: Aws) -> str:
     """The line of a get whose login is refused."""
-    with person.at_terminal(GET) as terminal:
+    with user.at_terminal(GET) as terminal:
         aws.deny(terminal.wait_for(CODE)[1])
-        return answer_of(person, terminal).line
+        return answer_of(user, terminal).line
 
 
-def note(person: Person) -> Path:
-    [file] = (person.home.cache / "locks").glob("sso-*")
+def note(user: User) -> Path:
+    [file] = (user.home.cache / "locks").glob("sso-*")
     return file
 
 
 @pytest.mark.parametrize(("seconds", "asks"), [(55, False), (61, True), (-3600, True)])
 def test_after_a_minute_it_is_offered_again(
-    person: Person, aws: Aws, seconds: float, asks: bool
+    user: User, aws: Aws, seconds: float, asks: bool
 ) -> None:
     """A note of the future, from before the clock was set back, does not count."""
-    refused(person, aws)
-    file = note(person)
+    refused(user, aws)
+    file = note(user)
     left = json.loads(file.read_text())
     file.write_text(json.dumps(left | {"at": time.time() - seconds}))
-    with person.at_terminal(GET) as terminal:
+    with user.at_terminal(GET) as terminal:
         if asks:
             aws.approve(terminal.wait_for(CODE)[1])
-            assert answer_of(person, terminal).password in aws.issued
+            assert answer_of(user, terminal).password in aws.issued
         else:
-            assert "refused" in answer_of(person, terminal).line
+            assert "refused" in answer_of(user, terminal).line
     assert aws.count("StartDeviceAuthorization") == 1 + asks
 
 
-def test_a_refusal_does_not_last_because_it_is_met(person: Person, aws: Aws) -> None:
+def test_a_refusal_does_not_last_because_it_is_met(user: User, aws: Aws) -> None:
     """The minute is counted from the refusal, however often somebody asks."""
-    refused(person, aws)
-    before = json.loads(note(person).read_text())["at"]
+    refused(user, aws)
+    before = json.loads(note(user).read_text())["at"]
     for _ in range(3):
-        assert "refused" in at_terminal(person)
-    assert json.loads(note(person).read_text())["at"] == before
+        assert "refused" in at_terminal(user)
+    assert json.loads(note(user).read_text())["at"] == before
 
 
-def at_terminal(person: Person) -> str:
+def at_terminal(user: User) -> str:
     """The line of a get where a person is there."""
-    with person.at_terminal(GET) as terminal:
-        return answer_of(person, terminal).line
+    with user.at_terminal(GET) as terminal:
+        return answer_of(user, terminal).line
 
 
-def test_a_login_by_hand_is_not_kept_from_it(person: Person, aws: Aws) -> None:
-    refused(person, aws)
-    with person.at_terminal("ecr-py login dev") as terminal:
+def test_a_login_by_hand_is_not_kept_from_it(user: User, aws: Aws) -> None:
+    refused(user, aws)
+    with user.at_terminal("ecr-py login dev") as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
         assert terminal.wait() == 0
-    assert person.home.get(HOST).password in aws.issued
+    assert user.home.get(HOST).password in aws.issued
     # And what was refused is forgotten: a session that ends leads to a login again.
-    person.ends_session()
-    with person.at_terminal(GET) as terminal:
+    user.end_session()
+    with user.at_terminal(GET) as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
-        assert answer_of(person, terminal).password in aws.issued
+        assert answer_of(user, terminal).password in aws.issued
 
 
-def test_a_login_by_hand_that_is_refused_counts_too(person: Person, aws: Aws) -> None:
-    with person.at_terminal("ecr-py login dev") as terminal:
+def test_a_login_by_hand_that_is_refused_counts_too(user: User, aws: Aws) -> None:
+    with user.at_terminal("ecr-py login dev") as terminal:
         aws.deny(terminal.wait_for(CODE)[1])
         assert terminal.wait() == 1
         assert terminal.shown.endswith("ecr-py: the login was refused\n")
-    assert "the login was refused" in at_terminal(person)
+    assert "the login was refused" in at_terminal(user)
     assert aws.count("StartDeviceAuthorization") == 1
 
 
-def test_one_that_was_begun_anew_by_hand_is_not_refused_any_more(person: Person, aws: Aws) -> None:
+def test_one_that_was_begun_anew_by_hand_is_not_refused_any_more(user: User, aws: Aws) -> None:
     """Though it ended in a timeout: nobody has said no to it."""
-    refused(person, aws)
-    person.home.write(person.home.settings, "[defaults]\nlogin_timeout = 10\n")
-    assert "nobody allowed" in person.types("login", "dev").stderr
-    with person.at_terminal(GET) as terminal:
+    refused(user, aws)
+    user.home.write(user.home.settings, "[defaults]\nlogin_timeout = 10\n")
+    assert "nobody allowed" in user.ecr_py("login", "dev").stderr
+    with user.at_terminal(GET) as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
-        assert answer_of(person, terminal).password in aws.issued
+        assert answer_of(user, terminal).password in aws.issued
 
 
 @pytest.mark.parametrize("command", [GET, "ecr-py login dev"], ids=["get", "login"])
-def test_one_that_was_given_up(person: Person, aws: Aws, command: str) -> None:
-    with person.at_terminal(command) as terminal:
+def test_one_that_was_given_up(user: User, aws: Aws, command: str) -> None:
+    with user.at_terminal(command) as terminal:
         terminal.wait_for(CODE)
         terminal.wait_for("Ctrl-C")
         terminal.type("\x03")
         assert terminal.wait() in (1, 130)
-    line = at_terminal(person)
+    line = at_terminal(user)
     assert "the login was given up" in line
     assert "run `ecr-py login dev`, or try again in a minute" in line
     assert aws.count("StartDeviceAuthorization") == 1
 
 
-def test_two_terminals_of_which_one_gives_up(person: Person, aws: Aws) -> None:
+def test_two_terminals_of_which_one_gives_up(user: User, aws: Aws) -> None:
     """The other waits for the same login: no second window."""
-    person.has_browser()
+    user.add_browser()
     other = GET.replace(HOST, registry(STAGE)).replace("out", "out.2").replace("err", "err.2")
-    with person.at_terminal(GET) as one, person.at_terminal(other) as two:
-        person.next_address()
+    with user.at_terminal(GET) as one, user.at_terminal(other) as two:
+        user.next_address()
         two.wait_for("waiting for the login|log in to")
         one.wait_for("waiting for the login|log in to")
         first = one if "the code is" in one.shown else two
@@ -188,66 +186,66 @@ def test_two_terminals_of_which_one_gives_up(person: Person, aws: Aws) -> None:
         first.type("\x03")
         assert first.wait() != 0
         assert second.wait() == 1
-    assert len(person.opened) == 1
+    assert len(user.opened) == 1
 
 
-def test_where_nobody_is_the_line_is_the_usual_one(person: Person, aws: Aws) -> None:
+def test_where_nobody_is_the_line_is_the_usual_one(user: User, aws: Aws) -> None:
     """And the refusal still counts where somebody is."""
-    refused(person, aws)
-    line = person.home.get(HOST).line
+    refused(user, aws)
+    line = user.home.get(HOST).line
     assert "the SSO session has ended" in line
     assert "ecr-py login dev" in line
-    assert "refused" in at_terminal(person)
+    assert "refused" in at_terminal(user)
 
 
-def test_another_portal_is_not_refused(person: Person, aws: Aws) -> None:
-    refused(person, aws)
-    config = person.home.aws_config
+def test_another_portal_is_not_refused(user: User, aws: Aws) -> None:
+    refused(user, aws)
+    config = user.home.aws_config
     text = config.read_text().replace("[profile stage]", "[profile other]")
     first, _, rest = text.partition("[profile other]")
     rest = rest.replace(START_URL, "https://second.awsapps.com/start", 1)
     config.write_text(f"{first}[profile other]{rest}")
     script = GET.replace(HOST, registry(STAGE))
-    with person.at_terminal(script) as terminal:
+    with user.at_terminal(script) as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
-        assert answer_of(person, terminal).password in aws.issued
+        assert answer_of(user, terminal).password in aws.issued
 
 
-def test_a_session_that_can_be_refreshed_is(person: Person, aws: Aws) -> None:
+def test_a_session_that_can_be_refreshed_is(user: User, aws: Aws) -> None:
     """Nobody has to be asked for that."""
-    person.use_session_profiles()
-    with person.at_terminal(GET) as terminal:
+    user.use_session_profiles()
+    with user.at_terminal(GET) as terminal:
         aws.deny(terminal.wait_for(CODE)[1])
-        assert "refused" in answer_of(person, terminal).line
-    aws.write_sso_token(person.home.path, START_URL, session=SESSION, lifetime=-60, refresh=True)
-    assert person.home.get(HOST).password in aws.issued
+        assert "refused" in answer_of(user, terminal).line
+    aws.write_sso_token(user.home.path, START_URL, session=SESSION, lifetime=-60, refresh=True)
+    assert user.home.get(HOST).password in aws.issued
 
 
-def test_a_damaged_note_is_none(person: Person, aws: Aws) -> None:
-    refused(person, aws)
+def test_a_damaged_note_is_none(user: User, aws: Aws) -> None:
+    refused(user, aws)
     for content in ("{", "[]", '{"at": "x", "error": 7}', '{"at": 1e999}', "\x00" * 9000):
-        note(person).write_text(content)
-        with person.at_terminal(GET) as terminal:
+        note(user).write_text(content)
+        with user.at_terminal(GET) as terminal:
             aws.deny(terminal.wait_for(CODE)[1])
-            assert "refused" in answer_of(person, terminal).line
+            assert "refused" in answer_of(user, terminal).line
 
 
-def test_a_portal_that_has_forgotten_us_is_asked_again_at_once(person: Person, aws: Aws) -> None:
+def test_a_portal_that_has_forgotten_us_is_asked_again_at_once(user: User, aws: Aws) -> None:
     """Nobody has refused anything: the line says to log in once more, and that must do."""
-    person.use_session_profiles()
-    person.has_browser()
-    person.portal_says("InvalidClientException", times=1)
-    with person.at_terminal(GET) as terminal:
-        visit(person.next_address(), "allow")
-        assert "log in once more" in answer_of(person, terminal).line
-    with person.at_terminal(GET) as terminal:
-        visit(person.next_address(after=1), "allow")
-        assert answer_of(person, terminal).password in aws.issued
+    user.use_session_profiles()
+    user.add_browser()
+    user.portal_fails_with("InvalidClientException", times=1)
+    with user.at_terminal(GET) as terminal:
+        visit(user.next_address(), "allow")
+        assert "log in once more" in answer_of(user, terminal).line
+    with user.at_terminal(GET) as terminal:
+        visit(user.next_address(after=1), "allow")
+        assert answer_of(user, terminal).password in aws.issued
 
 
-def test_without_a_folder_for_notes_each_asks(person: Person, aws: Aws) -> None:
+def test_without_a_folder_for_notes_each_asks(user: User, aws: Aws) -> None:
     """There is no place to remember it in."""
     for _ in range(2):
-        with person.at_terminal(GET, XDG_CACHE_HOME="/proc/nowhere") as terminal:
+        with user.at_terminal(GET, XDG_CACHE_HOME="/proc/nowhere") as terminal:
             aws.deny(terminal.wait_for(CODE)[1])
-            assert "refused" in answer_of(person, terminal).line
+            assert "refused" in answer_of(user, terminal).line

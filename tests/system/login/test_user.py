@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.sso import user as sso_person
+from docker_credential_ecr_py.sso import user as sso_user
 from docker_credential_ecr_py.sso.user import browser_command
-from tests.support.user import Person, eventually
+from tests.support.user import User, eventually
 
 PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have their own way")
@@ -85,54 +85,54 @@ def test_under_wsl_over_ssh_there_is_none(windows: str) -> None:
 def test_nobody_is_there_in_ci(value: str, ci: bool) -> None:
     """Whatever desktop there is."""
     environ = {"CI": value, "DISPLAY": ":0"}
-    assert sso_person.User(environ, may_be_asked=True).is_there != ci
-    assert not sso_person.User(environ, may_be_asked=False).is_there
+    assert sso_user.User(environ, may_be_asked=True).is_there != ci
+    assert not sso_user.User(environ, may_be_asked=False).is_there
 
 
 @contextmanager
-def opened_by(person: Person, address: str) -> Iterator[None]:
-    browser = sso_person.User(person.home.environment, may_be_asked=True).browser
+def opened_by(user: User, address: str) -> Iterator[None]:
+    browser = sso_user.User(user.home.environment, may_be_asked=True).browser
     assert browser is not None
     with browser(address):
         yield
 
 
 def test_a_browser_gets_the_address_whole_and_writes_nowhere(
-    person: Person, capfd: pytest.CaptureFixture[str]
+    user: User, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No shell looks at it, and what it prints is not the protocol."""
-    person.has_browser()
-    script = Path(person.home.environment["BROWSER"])
+    user.add_browser()
+    script = Path(user.home.environment["BROWSER"])
     script.write_text(script.read_text() + "echo noise\necho noise >&2\ncat\n")
     address = "https://example.com/?a=b&c=%20;$(touch${IFS}x)`touch${IFS}y`|'\"<>"
-    with opened_by(person, address):
-        eventually(lambda: person.addresses)
-    assert list(map(html.unescape, person.addresses)) == [address]
+    with opened_by(user, address):
+        eventually(lambda: user.addresses)
+    assert list(map(html.unescape, user.addresses)) == [address]
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("address", ["--help", "file:///etc/passwd", "javascript:alert(1)", ""])
-def test_what_is_no_web_page_is_not_opened(person: Person, address: str) -> None:
-    person.has_browser()
-    with pytest.raises(ValueError, match="web page"), opened_by(person, address):
+def test_what_is_no_web_page_is_not_opened(user: User, address: str) -> None:
+    user.add_browser()
+    with pytest.raises(ValueError, match="web page"), opened_by(user, address):
         pass
-    with opened_by(person, "https://example.com/after"):
-        eventually(lambda: person.addresses)
-    assert person.addresses == ["https://example.com/after"]
+    with opened_by(user, "https://example.com/after"):
+        eventually(lambda: user.addresses)
+    assert user.addresses == ["https://example.com/after"]
 
 
-def test_a_browser_gets_no_keys(person: Person) -> None:
+def test_a_browser_gets_no_keys(user: User) -> None:
     """It runs for days, and its children with it."""
-    person.has_browser()
-    script = Path(person.home.environment["BROWSER"])
+    user.add_browser()
+    script = Path(user.home.environment["BROWSER"])
     script.write_text('#!/bin/sh\nenv >"$HOME/seen.new"; mv "$HOME/seen.new" "$HOME/seen"\n')
     keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    person.home.environment |= dict.fromkeys(keys, "hunter2")
-    seen = person.home.path / "seen"
-    with opened_by(person, "https://example.com/"):
+    user.home.environment |= dict.fromkeys(keys, "hunter2")
+    seen = user.home.path / "seen"
+    with opened_by(user, "https://example.com/"):
         eventually(seen.exists)
     assert "hunter2" not in seen.read_text()
-    assert f"HOME={person.home.path}" in seen.read_text()
+    assert f"HOME={user.home.path}" in seen.read_text()
 
 
 def test_a_project_cannot_stand_in_for_the_browser(tmp_path: Path) -> None:

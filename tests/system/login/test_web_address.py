@@ -8,7 +8,7 @@ import pytest
 
 from docker_credential_ecr_py.sso.web_address import is_web_address, may_be_opened
 from tests.standin.aws import Aws
-from tests.support.user import SESSION, Person
+from tests.support.user import SESSION, User
 
 NO_WEB_PAGES = [
     "file:///etc/passwd",
@@ -102,10 +102,10 @@ def answer(aws: Aws, **given: Any) -> None:
 
 
 @pytest.mark.parametrize("address", NO_WEB_PAGES)
-def test_it_is_neither_shown_nor_opened(person: Person, aws: Aws, address: str) -> None:
-    person.has_browser()
+def test_it_is_neither_shown_nor_opened(user: User, aws: Aws, address: str) -> None:
+    user.add_browser()
     answer(aws, verificationUriComplete=address)
-    with person.at_terminal("ecr-py login dev", NO_COLOR="1") as terminal:
+    with user.at_terminal("ecr-py login dev", NO_COLOR="1") as terminal:
         assert terminal.wait() == 1
         shown = terminal.shown
     assert shown.startswith("ecr-py: ")
@@ -113,28 +113,28 @@ def test_it_is_neither_shown_nor_opened(person: Person, aws: Aws, address: str) 
     assert "log in to" not in shown
     assert "Open" not in shown
     assert "\x1b" not in shown
-    assert person.opened == []
+    assert user.opened == []
     assert aws.count("CreateToken") == 0
 
 
-def test_a_get_says_so_too(person: Person, aws: Aws) -> None:
-    person.has_browser()
+def test_a_get_says_so_too(user: User, aws: Aws) -> None:
+    user.add_browser()
     answer(aws, verificationUriComplete="file:///etc/passwd")
-    line = person.home.get("642976147714.dkr.ecr.eu-west-1.amazonaws.com").line
+    line = user.home.get("642976147714.dkr.ecr.eu-west-1.amazonaws.com").line
     assert "'file:///etc/passwd'" in line
     assert "not an https:// page" in line
-    assert person.opened == []
+    assert user.opened == []
 
 
-def test_the_page_of_an_endpoint_that_is_no_page(person: Person, aws: Aws) -> None:
+def test_the_page_of_an_endpoint_that_is_no_page(user: User, aws: Aws) -> None:
     """The address of a login by redirect is the endpoint's own."""
-    person.use_session_profiles()
-    person.has_browser()
+    user.use_session_profiles()
+    user.add_browser()
     endpoint = aws.url.replace("127.0.0.1", "127.0.0.2")
-    done = person.types("login", SESSION, AWS_ENDPOINT_URL_SSO_OIDC=endpoint)
+    done = user.ecr_py("login", SESSION, AWS_ENDPOINT_URL_SSO_OIDC=endpoint)
     assert done.code == 1
     assert "state=" not in done.stderr
-    assert person.opened == []
+    assert user.opened == []
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_the_page_of_an_endpoint_that_is_no_page(person: Person, aws: Aws) -> No
     ],
     ids=str,
 )
-def test_an_answer_that_is_none(person: Person, aws: Aws, given: dict[str, Any]) -> None:
+def test_an_answer_that_is_none(user: User, aws: Aws, given: dict[str, Any]) -> None:
     """Such an interval had us poll without a pause and without an end."""
     answer(aws, **given)
-    person.portal_says("AuthorizationPendingException")
-    done = person.types("login", "dev", "--no-browser")
+    user.portal_fails_with("AuthorizationPendingException")
+    done = user.ecr_py("login", "dev", "--no-browser")
     assert done.code == 1
     assert done.stderr.count("\n") == 1
     assert "cannot be read" in done.stderr
@@ -166,10 +166,10 @@ def test_an_answer_that_is_none(person: Person, aws: Aws, given: dict[str, Any])
 
 
 @pytest.mark.parametrize("given", [{"interval": -5}, {"interval": 0}], ids=str)
-def test_an_interval_that_is_too_short(person: Person, aws: Aws, given: dict[str, Any]) -> None:
+def test_an_interval_that_is_too_short(user: User, aws: Aws, given: dict[str, Any]) -> None:
     answer(aws, expiresIn=3, **given)
-    person.portal_says("AuthorizationPendingException")
-    done = person.types("login", "dev", "--no-browser")
+    user.portal_fails_with("AuthorizationPendingException")
+    done = user.ecr_py("login", "dev", "--no-browser")
     assert "nobody allowed the login" in done.stderr
     assert aws.count("CreateToken") <= 4
 
@@ -185,18 +185,18 @@ def test_an_interval_that_is_too_short(person: Person, aws: Aws, given: dict[str
     ],
     ids=str,
 )
-def test_a_token_that_is_none(person: Person, aws: Aws, given: dict[str, Any]) -> None:
+def test_a_token_that_is_none(user: User, aws: Aws, given: dict[str, Any]) -> None:
     token = {"accessToken": "aoa", "expiresIn": 3600, "tokenType": "Bearer"}
     aws.fault("CreateToken", "answer", document=token | given)
-    done = person.types("login", "dev", "--no-browser")
+    done = user.ecr_py("login", "dev", "--no-browser")
     assert done.code == 1
     assert "Traceback" not in done.stderr
     assert "cannot be read" in done.stderr.splitlines()[-1]
-    assert person.token_files() == []
+    assert user.token_files() == []
 
 
-def test_a_token_that_lasts_for_ever_lasts_for_a_year(person: Person, aws: Aws) -> None:
+def test_a_token_that_lasts_for_ever_lasts_for_a_year(user: User, aws: Aws) -> None:
     token = {"accessToken": "aoa" * 30, "expiresIn": 1e18, "tokenType": "Bearer"}
     aws.fault("CreateToken", "answer", document=token)
-    assert person.types("login", "dev", "--no-browser").code == 0
-    assert len(person.token_files()) == 1
+    assert user.ecr_py("login", "dev", "--no-browser").code == 0
+    assert len(user.token_files()) == 1

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.home import Home
 from tests.support.secret_service import Keyring, bus, home, keyring
-from tests.support.stores import Daemon, daemon_of
 
 __all__ = ["bus", "home", "keyring"]
 

@@ -20,12 +20,13 @@ from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.standin.aws import Aws
 from tests.support import keyring_backends as backends
+from tests.support.daemon import daemon_of
 from tests.support.home import DEV, STAGE, Answer, Home, registry
 from tests.support.programs import own_mounts, read_only
 from tests.support.records import files
 from tests.support.secret_service import Keyring
-from tests.support.stores import daemon_of, readable, right, sealed_fields, set_store, store
-from tests.support.user import ECR_PY, Done, Person, eventually
+from tests.support.stores import readable, right, sealed_fields, set_store, store
+from tests.support.user import ECR_PY, Done, User, eventually
 
 GHCR, HUB = "ghcr.io", "https://index.docker.io/v1/"
 LOGINS = {GHCR: "secret-of-octocat", HUB: "secret-of-moby"}
@@ -35,8 +36,8 @@ OPERATIONS = 16
 
 
 @pytest.fixture
-def person(home: Home, aws: Aws) -> Person:
-    return Person(home, aws)
+def user(home: Home, aws: Aws) -> User:
+    return User(home, aws)
 
 
 @pytest.fixture
@@ -91,11 +92,11 @@ def opened_by(home: Home, key: bytes) -> list[Path]:
 
 
 def test_all_that_is_sealed_opens_with_the_new_key_and_not_with_the_old(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     [old] = keyring.keys
     assert len(opened_by(home, old)) == 3
-    done = person.types("key", "rotate")
+    done = user.ecr_py("key", "rotate")
     assert done == Done(
         0, "The sealing key is a new one: sealed 2 logins and 1 credential anew\n", ""
     )
@@ -111,32 +112,32 @@ def test_all_that_is_sealed_opens_with_the_new_key_and_not_with_the_old(
 
 
 def test_a_daemon_answers_as_before(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     with daemon_of(home) as daemon:
         eventually(lambda: daemon.credentials)
-        assert person.types("key", "rotate").code == 0
+        assert user.ecr_py("key", "rotate").code == 0
         keyring.lock()
         assert right(aws, home.get(registry(DEV))) == kept
         assert aws.calls == []
 
 
-def test_again_and_again(home: Home, keyring: Keyring, kept: str, person: Person) -> None:
+def test_again_and_again(home: Home, keyring: Keyring, kept: str, user: User) -> None:
     seen = {keyring.keys[0]}
     for _ in range(3):
-        assert person.types("key", "rotate").code == 0
+        assert user.ecr_py("key", "rotate").code == 0
         seen.add(keyring.keys[0])
     assert len(seen) == 4
     check_logins(home)
 
 
 def test_a_login_that_does_not_open_is_said_and_stays(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
     damaged = folder(home) / ("0" * 64)
     damaged.write_bytes(b"damaged")
     (folder(home) / "of-somebody-else").write_bytes(b"no login")
-    done = person.types("key", "rotate")
+    done = user.ecr_py("key", "rotate")
     assert done.code == 0
     assert "sealed 2 logins" in done.stdout
     assert "1 login did not open and stayed as before: run `docker login`" in done.stderr
@@ -145,32 +146,30 @@ def test_a_login_that_does_not_open_is_said_and_stays(
 
 
 def test_a_credential_that_does_not_open_is_removed(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     [file] = files(home, "credentials")
     fields = sealed_fields(file)
     assert fields
     file.write_bytes(record.record_of([*fields[:6], base64.b64encode(b"x" * 40)]))
     assert record.read(bytes(file), SEALED)
-    assert "2 logins and 0 credentials" in person.types("key", "rotate").stdout
+    assert "2 logins and 0 credentials" in user.ecr_py("key", "rotate").stdout
     assert files(home, "credentials") == []
 
 
-def test_without_a_key_there_is_nothing_to_change(
-    home: Home, keyring: Keyring, person: Person
-) -> None:
+def test_without_a_key_there_is_nothing_to_change(home: Home, keyring: Keyring, user: User) -> None:
     set_store(home, "keyring", fallback="keyring")
-    assert "has no sealing key" in person.types("key", "rotate").line
+    assert "has no sealing key" in user.ecr_py("key", "rotate").line
     assert keyring.everything == []
 
 
 def test_a_locked_keyring_loses_nothing(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
     [key] = keyring.keys
     keyring.lock()
-    assert "keyring" in person.types("key", "rotate").line
-    assert "keyring" in person.types("key", "rm", "--yes").line
+    assert "keyring" in user.ecr_py("key", "rotate").line
+    assert "keyring" in user.ecr_py("key", "rm", "--yes").line
     keyring.stop()
     keyring.start()
     assert keyring.everything == [key]
@@ -178,11 +177,11 @@ def test_a_locked_keyring_loses_nothing(
 
 
 def test_a_keyring_that_keeps_one_text_for_all_names_loses_nothing(
-    home: Home, aws: Aws, person: Person
+    home: Home, aws: Aws, user: User
 ) -> None:
     backends.use_backend(home, "")
     keeps(home, aws)
-    assert "does not keep two keys" in person.types("key", "rotate").line
+    assert "does not keep two keys" in user.ecr_py("key", "rotate").line
     check_logins(home)
 
 
@@ -191,28 +190,28 @@ def test_a_keyring_that_keeps_one_text_for_all_names_loses_nothing(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_change_that_dies_at_any_step_loses_nothing(
-    home: Home, aws: Aws, person: Person, when: str
+    home: Home, aws: Aws, user: User, when: str
 ) -> None:
     backends.use_backend(home, backends.NAMED)
     password = keeps(home, aws)
     died = 0
     for number in range(1, OPERATIONS):
         home.write(home.path / "dies-at", f"{number} {when}")
-        died += person.types("key", "rotate").code == 9
+        died += user.ecr_py("key", "rotate").code == 9
         (home.path / "dies-at").unlink()
         check_logins(home)
     assert died > 5
     assert right(aws, home.get(registry(DEV))) == password
-    assert person.types("key", "rotate").code == 0
+    assert user.ecr_py("key", "rotate").code == 0
     check_logins(home)
     assert list(json.loads((home.path / "kept").read_text())) == ["sealing key"]
 
 
 def test_a_change_that_is_killed_at_any_moment_loses_nothing(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     began = time.monotonic()
-    assert person.types("key", "rotate").code == 0
+    assert user.ecr_py("key", "rotate").code == 0
     takes = time.monotonic() - began
     for moment in range(12):
         with subprocess.Popen(
@@ -226,13 +225,13 @@ def test_a_change_that_is_killed_at_any_moment_loses_nothing(
             time.sleep(takes * (0.4 + moment / 20))
             process.kill()
         check_logins(home)
-    assert person.types("key", "rotate").code == 0
+    assert user.ecr_py("key", "rotate").code == 0
     assert keyring.next_keys == []
     check_logins(home)
     right(aws, home.get(registry(DEV)))
 
 
-def test_a_full_disk_loses_nothing(home: Home, keyring: Keyring, kept: str, person: Person) -> None:
+def test_a_full_disk_loses_nothing(home: Home, keyring: Keyring, kept: str, user: User) -> None:
     script = (
         'mount -t tmpfs -o size=16k,mode=700 none "$1" && cp -a "$2/." "$1" && '
         'head -c 100000 /dev/zero >"$1/filled" 2>/dev/null; "$0" key rotate; code=$?; '
@@ -241,26 +240,26 @@ def test_a_full_disk_loses_nothing(home: Home, keyring: Keyring, kept: str, pers
     aside = home.path / "aside"
     folder(home).rename(aside)
     folder(home).mkdir(mode=0o700)
-    done = person.runs(
+    done = user.try_run(
         *own_mounts(home.path), "sh", "-c", script, str(ECR_PY), str(folder(home)), str(aside)
     )
     assert "No space left on device" in done.line
     folder(home).rmdir()
     aside.rename(folder(home))
     check_logins(home)
-    [line] = [line for line in person.types("doctor").stdout.splitlines() if "was cut off" in line]
+    [line] = [line for line in user.ecr_py("doctor").stdout.splitlines() if "was cut off" in line]
     assert "run `ecr-py key rotate`" in line
-    assert person.types("key", "rotate").code == 0
-    assert "was cut off" not in person.types("doctor").stdout
+    assert user.ecr_py("key", "rotate").code == 0
+    assert "was cut off" not in user.ecr_py("doctor").stdout
     check_logins(home)
 
 
 def test_a_disk_that_is_read_only_loses_nothing(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
-    done = person.runs(*read_only(folder(home)), str(ECR_PY), "key", "rotate")
+    done = user.try_run(*read_only(folder(home)), str(ECR_PY), "key", "rotate")
     assert "Read-only file system" in done.line
-    done = person.runs(*read_only(folder(home)), str(ECR_PY), "key", "rm", "--yes")
+    done = user.try_run(*read_only(folder(home)), str(ECR_PY), "key", "rm", "--yes")
     assert (done.code, "Read-only file system" in done.stderr) == (1, True)
     check_logins(home)
 
@@ -269,13 +268,13 @@ def test_a_disk_that_is_read_only_loses_nothing(
 
 
 @contextmanager
-def changing(person: Person, times: int) -> Iterator[Event]:
+def changing(user: User, times: int) -> Iterator[Event]:
     """Meanwhile the key is changed so many times; the event tells when that has been done."""
     ended = Event()
 
     def change() -> list[Done]:
         try:
-            return [person.types("key", "rotate") for _ in range(times)]
+            return [user.ecr_py("key", "rotate") for _ in range(times)]
         finally:
             ended.set()
 
@@ -285,17 +284,17 @@ def changing(person: Person, times: int) -> Iterator[Event]:
         assert [one.code for one in done.result()] == [0] * times
 
 
-def test_gets_go_on_meanwhile(home: Home, keyring: Keyring, kept: str, person: Person) -> None:
-    with changing(person, 4) as ended:
+def test_gets_go_on_meanwhile(home: Home, keyring: Keyring, kept: str, user: User) -> None:
+    with changing(user, 4) as ended:
         while not ended.is_set():
             check_logins(home)
 
 
 def test_logins_that_come_meanwhile_are_not_lost(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
     stored: dict[str, str] = {}
-    with changing(person, 4) as ended:
+    with changing(user, 4) as ended:
         while not ended.is_set():
             name = f"registry-{len(stored)}.example.com"
             assert store(home, name, "me", f"secret {name}") == Answer(0, b"", b"")
@@ -306,9 +305,9 @@ def test_logins_that_come_meanwhile_are_not_lost(
     check_logins(home)
 
 
-def test_two_changes_at_once(home: Home, keyring: Keyring, kept: str, person: Person) -> None:
+def test_two_changes_at_once(home: Home, keyring: Keyring, kept: str, user: User) -> None:
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: person.types("key", "rotate"), range(3)))
+        done = list(pool.map(lambda _: user.ecr_py("key", "rotate"), range(3)))
     assert [one.code for one in done] == [0] * 3
     assert len(keyring.everything) == 1
     check_logins(home)
@@ -318,9 +317,9 @@ def test_two_changes_at_once(home: Home, keyring: Keyring, kept: str, person: Pe
 
 
 def test_rm_says_what_is_lost_and_removes_it(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
-    done = person.types("key", "rm", "--yes")
+    done = user.ecr_py("key", "rm", "--yes")
     assert done.code == 0
     assert done.stdout == "Removed the sealing key, 2 logins and 1 credential\n"
     assert "2 logins will be lost with the key: " in done.stderr
@@ -337,18 +336,18 @@ def test_rm_says_what_is_lost_and_removes_it(
 
 
 def test_what_the_daemon_had_is_gone_too(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     with daemon_of(home) as daemon:
         eventually(lambda: daemon.credentials)
-        assert person.types("key", "rm", "--yes").code == 0
+        assert user.ecr_py("key", "rm", "--yes").code == 0
         assert right(aws, home.get(registry(DEV))) != kept
 
 
 @pytest.mark.parametrize("typed", ["n\r", "\r"])
-def test_rm_asks_first(home: Home, keyring: Keyring, kept: str, person: Person, typed: str) -> None:
+def test_rm_asks_first(home: Home, keyring: Keyring, kept: str, user: User, typed: str) -> None:
     [key] = keyring.keys
-    with person.at_terminal("ecr-py key rm") as terminal:
+    with user.at_terminal("ecr-py key rm") as terminal:
         terminal.wait_for(r"Remove the sealing key \[y/N\]")
         assert "2 logins will be lost" in terminal.shown
         terminal.type(typed)
@@ -359,45 +358,43 @@ def test_rm_asks_first(home: Home, keyring: Keyring, kept: str, person: Person, 
 
 
 def test_rm_removes_nothing_if_nobody_can_be_asked(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
-    assert person.types("key", "rm").code == 2
+    assert user.ecr_py("key", "rm").code == 2
     check_logins(home)
 
 
-def test_rm_of_no_key(home: Home, keyring: Keyring, person: Person) -> None:
-    done = person.types("key", "rm", "--yes")
+def test_rm_of_no_key(home: Home, keyring: Keyring, user: User) -> None:
+    done = user.ecr_py("key", "rm", "--yes")
     assert (done.code, done.stdout) == (0, "Removed no key: there was none\n")
 
 
 def test_rm_of_a_key_that_is_gone_removes_what_it_sealed(
-    home: Home, keyring: Keyring, kept: str, person: Person
+    home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
     keyring.delete_key()
-    done = person.types("key", "rm", "--yes")
+    done = user.ecr_py("key", "rm", "--yes")
     assert "ones that do not open any more" in done.stderr
     assert list(folder(home).iterdir()) == []
     assert home.get(HUB) == NOT_FOUND
 
 
-def test_rm_removes_the_key_of_a_change_that_was_cut_off(
-    home: Home, aws: Aws, person: Person
-) -> None:
+def test_rm_removes_the_key_of_a_change_that_was_cut_off(home: Home, aws: Aws, user: User) -> None:
     backends.use_backend(home, backends.NAMED)
     keeps(home, aws)
     home.write(home.path / "dies-at", "5 after")
-    assert person.types("key", "rotate").code == 9
+    assert user.ecr_py("key", "rotate").code == 9
     (home.path / "dies-at").unlink()
     assert len(json.loads((home.path / "kept").read_text())) == 2
-    assert person.types("key", "rm", "--yes").code == 0
+    assert user.ecr_py("key", "rm", "--yes").code == 0
     assert json.loads((home.path / "kept").read_text()) == {}
 
 
 def test_a_key_of_what_is_kept_in_files_is_not_needed(
-    home: Home, aws: Aws, keyring: Keyring, kept: str, person: Person
+    home: Home, aws: Aws, keyring: Keyring, kept: str, user: User
 ) -> None:
     """Under another store, what is in clear is none of the key's."""
     set_store(home, "file")
     password = right(aws, home.get(registry(STAGE)), STAGE)
-    assert person.types("key", "rm", "--yes").code == 0
+    assert user.ecr_py("key", "rm", "--yes").code == 0
     assert right(aws, home.get(registry(STAGE)), STAGE) == password

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin.engine import Engine
-from tests.support.desk import secrets_in
+from tests.support.docker_user import secrets_in
 from tests.support.home import Home
 from tests.support.private_registry import IMAGE, TAG, Guarded
 from tests.support.programs import need

@@ -10,12 +10,11 @@ from functools import partial
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.home import DEV, Answer, Home, registry
+from tests.support.home import ACCOUNTS, DEV, Answer, Home, registry
 from tests.support.processes import at_once
 from tests.support.records import files
 from tests.support.secret_service import Keyring
 from tests.support.stores import (
-    ACCOUNTS,
     clear_records,
     erase,
     passwords_of_all,

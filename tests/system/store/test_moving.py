@@ -7,13 +7,12 @@ import os
 import pytest
 
 from tests.standin.aws import Aws
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.home import DEV, PROD, STAGE, Home, registry
 from tests.support.records import files, only
 from tests.support.secret_service import Keyring
 from tests.support.stores import (
-    Daemon,
     clear_records,
-    daemon_of,
     docker_logs_in,
     erase,
     readable,
@@ -90,7 +89,7 @@ def test_from_file_to_keyring_under_a_running_daemon(
 ) -> None:
     aws.reset_calls()
     set_store(home, "keyring")
-    daemon.rereads_settings()
+    daemon.reload()
     assert right(aws, home.get(registry(DEV))) == two[0]
     eventually(daemon.is_idle)
     keyring.stop()
@@ -105,7 +104,7 @@ def test_the_daemon_itself_seals_what_is_clear(
 ) -> None:
     """Nobody has to ask first: the line in config.toml is the wish."""
     set_store(home, "keyring")
-    daemon.rereads_settings()
+    daemon.reload()
     eventually(lambda: not clear_records(home))
     assert readable(home, *two) == []
 
@@ -116,7 +115,7 @@ def test_from_memory_to_keyring(home: Home, aws: Aws) -> None:
     with daemon_of(home) as daemon:
         password = right(aws, home.get(registry(DEV)))
         set_store(home, "keyring")
-        daemon.rereads_settings()
+        daemon.reload()
         second = right(aws, home.get(registry(DEV)))
         assert right(aws, home.get(registry(DEV))) == second
     assert sealed_fields(only(home, "credentials"))
@@ -188,7 +187,7 @@ def test_from_keyring_to_memory_with_a_daemon(
     with daemon_of(home) as daemon:
         eventually(lambda: daemon.credentials)
         set_store(home, "memory")
-        daemon.rereads_settings()
+        daemon.reload()
         second = right(aws, home.get(registry(DEV)))
         assert kept(home) == []
         keyring.stop()
@@ -204,7 +203,7 @@ def test_from_keyring_to_memory_before_the_daemon_knows(home: Home, aws: Aws, se
         second = right(aws, home.get(registry(DEV)))
         assert kept(home) == []
         assert right(aws, home.get(registry(DEV))) == second
-        daemon.rereads_settings()
+        daemon.reload()
         third = right(aws, home.get(registry(DEV)))
         assert right(aws, home.get(registry(DEV))) == third
 
@@ -217,7 +216,7 @@ def test_a_daemon_answers_at_once_again_after_a_move(home: Home, aws: Aws, other
     with daemon_of(home) as daemon:
         eventually(lambda: daemon.credentials)
         set_store(home, other)
-        daemon.rereads_settings()
+        daemon.reload()
         password = right(aws, home.get(registry(DEV)))
         before = home.log.stat().st_mtime_ns
         home.environment["ECR_PY_LOG"] = "debug"  # whatever is no hit says something
@@ -260,7 +259,7 @@ def test_none_wipes_the_daemon_too(home: Home, aws: Aws, keyring: Keyring, store
         right(aws, home.get(registry(STAGE)), STAGE)
         assert right(aws, home.get(registry(DEV))) == password
         set_store(home, "none")
-        daemon.rereads_settings()
+        daemon.reload()
         assert right(aws, home.get(registry(DEV))) != password
         assert daemon.credentials == []
         assert kept(home) == []

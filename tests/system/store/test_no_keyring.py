@@ -14,13 +14,13 @@ import pytest
 
 from tests.standin.aws import Aws
 from tests.support import keyring_backends as backends
+from tests.support.daemon import daemon_of
 from tests.support.home import DEV, STAGE, Home, registry
 from tests.support.processes import at_once, timed_get
 from tests.support.records import HALF_LIFE, LIFE, files, write_sealed
 from tests.support.secret_service import Bus, Keyring, dumb_service
 from tests.support.stores import (
     clear_records,
-    daemon_of,
     docker_logs_in,
     handed_out,
     readable,
@@ -28,7 +28,7 @@ from tests.support.stores import (
     sealed_fields,
     set_store,
 )
-from tests.support.user import Person, eventually
+from tests.support.user import User, eventually
 
 LIMIT = 15  # seconds that a keyring may take
 NOT_HUNG = 55  # that with all the rest of a get, on a machine that has much to do
@@ -225,7 +225,7 @@ def make_sealed_older(home: Home, seconds: int) -> None:
 )
 def test_the_person_reads_one_line(home: Home, aws: Aws, until: ExitStack, trouble: str) -> None:
     TROUBLES[trouble](home, until)
-    with Person(home, aws).at_terminal(f"docker-credential-ecr-py get {registry(DEV)}") as terminal:
+    with User(home, aws).at_terminal(f"docker-credential-ecr-py get {registry(DEV)}") as terminal:
         assert terminal.wait() == 0
         said = terminal.shown.splitlines()
     about = [line for line in said if "keyring" in line]
@@ -240,9 +240,9 @@ def test_nothing_in_the_way_of_ecr_py(home: Home, aws: Aws, until: ExitStack, tr
     home.get(registry(DEV))
     assert home.call("list").json == {}
     assert home.call("erase", stdin=registry(DEV).encode()).code == 0
-    person = Person(home, aws)
-    assert person.types("explain", registry(DEV)).code == 0
-    assert person.types("logout", "dev").code == 0
+    user = User(home, aws)
+    assert user.ecr_py("explain", registry(DEV)).code == 0
+    assert user.ecr_py("logout", "dev").code == 0
 
 
 def test_what_docker_login_gave_is_not_kept_in_clear(home: Home, aws: Aws) -> None:
@@ -348,7 +348,7 @@ def test_one_that_hangs_is_waited_for_once(home: Home, aws: Aws, bus: Bus) -> No
     """Here the Secret Service itself; the person reads one line, and why."""
     with dumb_service(bus):
         command = f"docker-credential-ecr-py get {registry(DEV)}"
-        with Person(home, aws).at_terminal(command) as terminal:
+        with User(home, aws).at_terminal(command) as terminal:
             assert terminal.wait(seconds=NOT_HUNG) == 0
             assert terminal.shown.count("keyring") == 1
             assert f"{LIMIT} seconds" in terminal.shown
@@ -395,7 +395,7 @@ def test_one_that_hangs_where_nobody_can_note_it(home: Home, aws: Aws) -> None:
 
 def test_ecr_py_still_speaks_after_one_that_hangs(home: Home, aws: Aws) -> None:
     backends.use_backend(home, backends.HANGS_AS_IT_KEEPS)
-    done = Person(home, aws).types("token", registry(DEV))
+    done = User(home, aws).ecr_py("token", registry(DEV))
     assert done.code == 0
     assert aws.issued[done.stdout.strip()].account == DEV
 
@@ -404,6 +404,6 @@ def test_a_daemon_does_not_hang_with_it(home: Home, aws: Aws, keyring: Keyring) 
     right(aws, home.get(registry(DEV)))
     backends.use_backend(home, backends.HANGS)
     with daemon_of(home) as daemon:
-        eventually(lambda: daemon.status["busy"])
-        assert daemon.status["pid"] == daemon.process.pid
-        assert f"{LIMIT} seconds" in eventually(daemon.why_sealed, seconds=NOT_HUNG)
+        eventually(lambda: daemon.status()["busy"])
+        assert daemon.status()["pid"] == daemon.process.pid
+        assert f"{LIMIT} seconds" in eventually(daemon.unseal_failure, seconds=NOT_HUNG)

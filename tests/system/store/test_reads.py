@@ -9,11 +9,12 @@ import subprocess
 import pytest
 
 from tests.standin.aws import Aws
+from tests.support.daemon import daemon_of
 from tests.support.home import DEV, STAGE, Answer, Home, registry
 from tests.support.records import files
 from tests.support.secret_service import Keyring
-from tests.support.stores import clear_records, daemon_of, readable, right, sealed_fields, set_store
-from tests.support.user import ECR_PY, Person
+from tests.support.stores import clear_records, readable, right, sealed_fields, set_store
+from tests.support.user import ECR_PY, User
 
 READS = (
     "status", "status --json", "explain dev", "cache ls", "config show", "doctor", "daemon status",
@@ -103,7 +104,7 @@ def test_status_shows_what_the_next_pull_will_answer(home: Home, aws: Aws, first
     set_store(home, "keyring")
     [row] = [
         row
-        for row in json.loads(Person(home, aws).types("status", "--json").stdout)["registries"]
+        for row in json.loads(User(home, aws).ecr_py("status", "--json").stdout)["registries"]
         if row["registry"] == registry(DEV)
     ]
     assert row["token"]["state"] == "fresh"
@@ -146,7 +147,7 @@ def test_to_set_it_moves_what_is_kept_into_the_daemon(home: Home, aws: Aws, firs
     with daemon_of(home) as daemon:
         types(home, "config", "set", "store", "memory")
         assert readable(home, first) == []
-        daemon.rereads_settings()
+        daemon.reload()
         aws.reset_calls()
         assert right(aws, home.get(registry(DEV))) == first
         assert aws.calls == []
@@ -196,10 +197,10 @@ def test_doctor_says_what_another_store_left(
     home: Home, keyring: Keyring, aws: Aws, first: str, store: str
 ) -> None:
     set_store(home, store)
-    person = Person(home, aws)
+    user = User(home, aws)
 
     def lines() -> list[str]:
-        said = person.types("doctor").stdout.splitlines()
+        said = user.ecr_py("doctor").stdout.splitlines()
         return [line for line in said if line.split()[1] == "leftovers"]
 
     [line] = lines()

@@ -6,14 +6,12 @@ import base64
 import json
 
 from tests.standin.aws import Aws
-from tests.support.home import DEV, HELPER, PROD, STAGE, Home, registry
+from tests.support.daemon import Daemon, daemon_of
+from tests.support.home import ACCOUNTS, DEV, HELPER, PROD, STAGE, Home, registry
 from tests.support.records import files, only
 from tests.support.secret_service import Keyring
 from tests.support.stores import (
-    ACCOUNTS,
-    Daemon,
     clear_records,
-    daemon_of,
     docker_logs_in,
     handed_out,
     passwords_of_all,
@@ -196,7 +194,7 @@ def test_a_daemon_that_found_the_keyring_locked_tells_why(
     right(aws, home.get(registry(DEV)))
     keyring.lock()
     with daemon_of(home) as daemon:
-        assert "keyring" in eventually(daemon.why_sealed)
+        assert "keyring" in eventually(daemon.unseal_failure)
         assert daemon.credentials == []
 
 
@@ -206,7 +204,7 @@ def test_a_daemon_opens_what_is_sealed_once_the_keyring_is_unlocked(
     first = right(aws, home.get(registry(DEV)))
     keyring.lock()
     with daemon_of(home) as daemon:
-        eventually(daemon.why_sealed)
+        eventually(daemon.unseal_failure)
         keyring.stop()
         keyring.start()
         aws.reset_calls()

@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.sealed_backend import SEALED
 from tests.standin.aws import Aws
+from tests.support.daemon import Daemon, daemon_of
 from tests.support.home import DEV, STAGE, Home, registry
 from tests.support.records import files, only, write_sealed
 from tests.support.secret_service import Keyring
-from tests.support.stores import Daemon, daemon_of, right, sealed_fields
+from tests.support.stores import right, sealed_fields
 from tests.support.user import eventually
 
 KEY, ISSUED, RENEW_AT, SPENT_AT, EXPIRES, TEXT = range(1, 7)

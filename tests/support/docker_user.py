@@ -1,13 +1,11 @@
-"""A person's desk: the home of three accounts, docker's config, and the way to the registries."""
+"""A user with docker, podman, … whose environment leads to registries that hold images."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,11 +13,10 @@ from tests.standin.aws import Aws, Issued
 from tests.standin.engine import Engine
 from tests.standin.proxy import Proxy
 from tests.standin.registry import RegistryFront
-from tests.support.home import DEV, PROD, STAGE, Home, registry
+from tests.support.home import ACCOUNTS, REGISTRIES, Home, registry
 from tests.support.programs import need
-from tests.support.user import Done
+from tests.support.user import User
 
-ACCOUNTS = (DEV, STAGE, PROD)
 IMAGE = "hc-devcon-cpp-arm64"
 TAG = "1.0.12"
 HELPER_NAME = "ecr-py"
@@ -27,36 +24,6 @@ HELPER_NAME = "ecr-py"
 
 def image(account: str, tag: str = TAG) -> str:
     return f"{registry(account)}/{IMAGE}:{tag}"
-
-
-@dataclass
-class Desk:
-    """Where a person types. `environment` is all that the programs get to see."""
-
-    home: Home
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def docker_config(self) -> Path:
-        return self.home.path / ".docker" / "config.json"
-
-    def configure_docker(self, config: Mapping[str, Any]) -> None:
-        self.home.write(self.docker_config, json.dumps(config))
-
-    def run(self, *command: str, stdin: str = "", fails: bool = False, **environment: str) -> Done:
-        """Runs a program to its end, in the person's home; it must succeed, or fail."""
-        done = subprocess.run(
-            command,
-            input=stdin,
-            env=self.environment | environment,
-            cwd=self.home.path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            start_new_session=True,  # no terminal of whoever runs the tests
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -79,14 +46,19 @@ def engine(front: RegistryFront) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def desk(home: Home, proxy: Proxy, engine: Engine) -> Desk:
-    """Docker is told once that ecr-py answers for the three registries; no AWS_PROFILE."""
+def docker_user(home: Home, aws: Aws, proxy: Proxy, engine: Engine) -> User:
+    """Docker's config names ecr-py for the three registries; AWS_PROFILE is not set.
+
+    The user's environment leads docker, podman and others to the registries; `home` itself keeps
+    its own.
+    """
     environment = home.environment | proxy.environment() | engine.environment()
     runtime = home.path / "run"
     runtime.mkdir(mode=0o700)
-    desk = Desk(home, environment | {"XDG_RUNTIME_DIR": str(runtime)})
-    desk.configure_docker({"credHelpers": {registry(account): HELPER_NAME for account in ACCOUNTS}})
-    return desk
+    environment["XDG_RUNTIME_DIR"] = str(runtime)
+    user = User(replace(home, environment=environment), aws)
+    user.write_docker_config({"credHelpers": dict.fromkeys(REGISTRIES, HELPER_NAME)})
+    return user
 
 
 @pytest.fixture
