@@ -21,7 +21,6 @@ from tests.support.home import HELPER, Home
 from tests.support.user import Done, eventually
 
 ECR_PY = HELPER.with_name("ecr-py")
-NOBODY = 65534
 TOKEN = "GetAuthorizationToken"
 
 
@@ -290,19 +289,6 @@ def document_in(answer: bytes | None) -> bytes:
 def new_record(*fields: bytes) -> bytes:
     """A record whose fingerprint is right, whatever its fields."""
     return record.record_of(list(fields))
-
-
-# Somebody else as a user of this machine.
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Connects and listens as another user; needs root."""
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def stays(what: Callable[[], object], *, seconds: float = 1.0) -> bool:

@@ -20,6 +20,8 @@ from tests.support.user import User
 IMAGE = "hc-devcon-cpp-arm64"
 TAG = "1.0.12"
 HELPER_NAME = "ecr-py"
+# containers-policy.json(5), without which skopeo and podman refuse images.
+POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 
 
 def image(account: str, tag: str = TAG) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import need
+from tests.support.programs import need, readable_python
 
 OTHER = 65534
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
@@ -101,3 +102,26 @@ def repeated_by_other(act: Callable[[], None]) -> Iterator[None]:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+@contextmanager
+def becoming_another() -> Iterator[list[str | Path]]:
+    """The command that becomes another as a user who is not root: nobody, or who we are."""
+    if os.geteuid() != 0:
+        yield []
+        return
+    user = ["--reuid", str(OTHER), "--regid", str(OTHER), "--clear-groups"]
+    with tempfile.TemporaryDirectory() as folder:
+        yield [*readable_python(Path(folder)), need("setpriv"), *user]
+
+
+def as_another(script: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python as a user who is not root."""
+    with becoming_another() as become:
+        return subprocess.run(
+            [*become, sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            check=False,
+        )

@@ -25,6 +25,8 @@ from tests.support.terminal import Terminal
 
 ECR_PY = HELPER.with_name("ecr-py")
 SESSION = "telia"
+# The code of a device login, in its address.
+CODE = r"user_code=([A-Z]{4}-[A-Z]{4})"
 # Goes where the page leads that it is given, and leaves both addresses for the test to read.
 BROWSER = """#!/bin/sh
 printf '%s\\n' "$1" >>"$HOME/opened"
@@ -266,3 +268,10 @@ def eventually(what: Callable[[], _T], *, seconds: float = 20) -> _T:
 def leftovers(folders: Iterable[Path]) -> list[Path]:
     """Half-written files."""
     return [file for folder in folders for file in folder.rglob("*.new")]
+
+
+def redirect_port(address: str) -> int:
+    """Return the port of the loopback listener that a login's address names."""
+    found = re.search(r"127\.0\.0\.1%3A(\d+)%2Foauth", address)
+    assert found, address
+    return int(found[1])

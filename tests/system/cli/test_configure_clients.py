@@ -12,12 +12,11 @@ import pytest
 
 from tests.standin.aws import Aws
 from tests.standin.engine import Engine
-from tests.support.docker_user import IMAGE, TAG, image, secrets_in
+from tests.support.docker_user import IMAGE, POLICY, TAG, image, secrets_in
 from tests.support.home import DEV, PROD, REGISTRIES, STAGE, registry
 from tests.support.private_registry import Guarded
 from tests.support.programs import need
 from tests.support.user import User
-from tests.system.clients.test_containers import POLICY
 
 UNKNOWN = {"zz": [1.50, None], "HttpHeaders": {"X-Meta": "é"}, "auths": {"ghcr.io": {}}}
 LAYOUTS = {

@@ -15,12 +15,10 @@ from docker.credentials.errors import CredentialsNotFound, StoreError  # type: i
 from tests.standin.aws import Aws
 from tests.standin.image import Image
 from tests.standin.registry import RegistryFront
-from tests.support.docker_user import IMAGE, TAG, image, secrets_in
+from tests.support.docker_user import IMAGE, POLICY, TAG, image, secrets_in
 from tests.support.home import ACCOUNTS, DEV, PROD, STAGE, START_URL, registry
 from tests.support.programs import need
 from tests.support.user import User
-
-POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 
 
 @pytest.fixture

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,14 +12,13 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
-    NOBODY,
     Daemon,
     Daemons,
     short_folder,
     use_store,
 )
 from tests.support.home import DEV, Home, registry
-from tests.support.programs import need, readable_python
+from tests.support.other_user import OTHER, as_another, becoming_another
 from tests.support.records import HALF_LIFE, let_pass
 from tests.support.user import eventually
 
@@ -57,7 +53,7 @@ def ours(home: Home, daemons: Daemons) -> Iterator[Daemon]:
         yield daemons.start()
         return
     with short_folder() as folder, becoming_another() as become:
-        os.chown(folder, NOBODY, NOBODY)
+        os.chown(folder, OTHER, OTHER)
         home.environment |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         daemon = daemons.start(command=[*become, ECR_PY, "daemon", "run"], answers=False)
         eventually(lambda: (folder / "ecr-py" / "daemon.sock").exists())
@@ -74,32 +70,9 @@ def test_it_is_out_of_reach_of_its_own_user(ours: Daemon) -> None:
     process = Path(f"/proc/{ours.pid}")
     uids = re.search(r"^Uid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
     assert uids
-    assert int(uids[1]) == (os.geteuid() or NOBODY)
+    assert int(uids[1]) == (os.geteuid() or OTHER)
     for name in ("mem", "environ", "maps", "fd"):
         assert (process / name).stat().st_uid == 0, name
-
-
-@contextmanager
-def becoming_another() -> Iterator[list[str | Path]]:
-    """The command that becomes another as a user who is not root: nobody, or who we are."""
-    if os.geteuid() != 0:
-        yield []
-        return
-    user = ["--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"]
-    with short_folder() as folder:
-        yield [*readable_python(folder), need("setpriv"), *user]
-
-
-def as_another(script: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python as a user who is not root."""
-    with becoming_another() as become:
-        return subprocess.run(
-            [*become, sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            cwd="/",
-            check=False,
-        )
 
 
 def test_nobody_reads_its_memory(ours: Daemon) -> None:

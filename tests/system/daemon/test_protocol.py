@@ -22,7 +22,6 @@ from tests.support.daemon import (
     Daemon,
     Daemons,
     as_bytes,
-    as_nobody,
     document_in,
     names,
     new_record,
@@ -30,6 +29,7 @@ from tests.support.daemon import (
     use_store,
 )
 from tests.support.home import DEV, PROD, STAGE, START_URL, Home, registry
+from tests.support.other_user import as_other
 from tests.support.processes import at_once
 from tests.support.records import write_sealed
 from tests.support.user import eventually
@@ -507,7 +507,7 @@ def test_another_user_is_not_answered(home: Home, daemon: Daemon) -> None:
     for path in (folder.parent, folder):
         path.chmod(0o711)
     socket_path(home).chmod(0o666)
-    with as_nobody():
+    with as_other():
         assert says(home, HELLO, asks_for(home), b"\n") == b""
         assert says(home, HELLO, b"names credentials/\n") == b""
     folder.chmod(0o700)
@@ -517,7 +517,7 @@ def test_another_user_is_not_answered(home: Home, daemon: Daemon) -> None:
 @AS_ROOT
 def test_another_user_cannot_even_knock(home: Home, daemon: Daemon) -> None:
     socket_path(home).parent.parent.chmod(0o711)
-    with as_nobody(), pytest.raises(PermissionError):
+    with as_other(), pytest.raises(PermissionError):
         says(home, HELLO, b"status\n")
 
 

@@ -23,8 +23,8 @@ from tests.support.records import (
     only,
     store_of,
 )
+from tests.support.secrets import Secrets
 from tests.support.user import eventually
-from tests.system.hostile.test_secrets import Secrets
 
 Start = Callable[..., Daemon]
 ACCOUNTS = (DEV, STAGE, PROD)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.test_documents import COMMANDS
+from tests.acceptance.readme import PROJECT
 from tests.standin.aws import Aws
 from tests.support.daemon import TOKEN
 from tests.support.home import DEV, START_URL, access_key_id, registry
@@ -184,7 +184,9 @@ def test_without_the_service_it_may_do_what_it_likes(machine: Machine, aws: Aws)
 
 def test_the_reference_says_how_to_lift_them(machine: Machine, aws: Aws) -> None:
     """By a drop-in, as `systemctl edit` makes it."""
-    (text,) = re.findall(r"```ini\n(\[Service\]\n.*?)```", COMMANDS.read_text(), re.DOTALL)
+    (text,) = re.findall(
+        r"```ini\n(\[Service\]\n.*?)```", (PROJECT / "docs" / "commands.md").read_text(), re.DOTALL
+    )
     uses_credential_process(machine, aws, sys.executable, PROCESS)
     folder = machine.home.path / ".config" / "systemd" / "user" / "ecr-py.service.d"
     machine.write(folder / "override.conf", text)

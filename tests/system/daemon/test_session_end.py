@@ -16,8 +16,8 @@ from tests.standin.aws import Aws
 from tests.support.daemon import TOKEN, Daemon, socket_path
 from tests.support.home import DEV, STAGE, START_URL, Home, registry
 from tests.support.records import HALF_LIFE, let_pass
+from tests.support.secrets import Secrets
 from tests.support.user import BROWSER, SESSION, User, eventually, visit
-from tests.system.hostile.test_secrets import Secrets
 
 Start = Callable[..., Daemon]
 # Writes its arguments to a file, one a line, and is clicked where the test says so.

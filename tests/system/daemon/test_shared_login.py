@@ -18,11 +18,10 @@ from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
 from tests.support.daemon import Daemon, as_bytes, processes_of, socket_path
 from tests.support.home import DEV, PROD, STAGE, START_URL, Answer, registry
+from tests.support.secrets import Secrets
 from tests.support.terminal import Terminal
-from tests.support.user import ECR_PY, User, eventually, visit
+from tests.support.user import CODE, ECR_PY, User, eventually, redirect_port, visit
 from tests.system.daemon.test_without import in_its_place, nonsense
-from tests.system.hostile.test_secrets import Secrets
-from tests.system.login.test_from_get import CODE, redirect_port
 
 Start = Callable[..., Daemon]
 DEVICE = "StartDeviceAuthorization"

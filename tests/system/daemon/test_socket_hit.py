@@ -21,10 +21,10 @@ from tests.support.daemon import (
     use_store,
 )
 from tests.support.home import DEV, HELPER, PROD, STAGE, Answer, Home, registry
+from tests.support.imports import BARE, imported
 from tests.support.programs import need
 from tests.support.records import files
-from tests.system.get.test_hit import BARE, imported
-from tests.system.hostile.test_secrets import Secrets
+from tests.support.secrets import Secrets
 
 OTHER = "registry.example.com"
 ACCOUNTS = (DEV, STAGE, PROD)

@@ -22,13 +22,13 @@ from tests.support.daemon import (
     TOKEN,
     Daemon,
     as_bytes,
-    as_nobody,
     let_pass_in_memory,
     new_record,
     socket_path,
     use_store,
 )
 from tests.support.home import DEV, HELPER, STAGE, Answer, Home, registry
+from tests.support.other_user import as_other
 from tests.support.processes import timed_get
 from tests.support.programs import own_mounts
 from tests.support.records import HALF_LIFE, LIFE, files, let_pass
@@ -218,7 +218,7 @@ def in_its_place(
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     if by_nobody:
-        with as_nobody():
+        with as_other():
             listener.listen(64)
     else:
         listener.listen(64)

@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.home import DEV, HELPER, Home, registry
+from tests.support.imports import MODULES, imported
 from tests.support.programs import need
 from tests.support.records import only
 
-BARE = [sys.executable, "-IS", "-X", "utf8"]
-OURS = {"", ".helper", ".store", ".store.record"}
-MODULES = {f"docker_credential_ecr_py{name}" for name in OURS}
 OTHER = "registry.example.com"
 
 
@@ -24,18 +22,6 @@ def host(request: pytest.FixtureRequest, home: Home) -> str:
     """A registry that the store can answer for: with a credential, or with "not found"."""
     home.get(str(request.param))
     return str(request.param)
-
-
-def imported(home: Home, *arguments: str | Path) -> set[str]:
-    """Every module that an interpreter loads, its own start-up included."""
-    done = subprocess.run(
-        [*BARE, "-X", "importtime", *arguments],
-        env=home.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return set(re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.MULTILINE)) - {"package"}
 
 
 def test_it_imports_nothing_but_the_module_that_reads_an_entry(home: Home, host: str) -> None:

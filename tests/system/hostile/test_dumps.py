@@ -16,9 +16,9 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.daemon import short_folder
 from tests.support.home import DEV, HELPER, Home, registry
+from tests.support.other_user import as_another
 from tests.support.processes import renewals, wait_until
 from tests.support.records import HALF_LIFE, let_pass
-from tests.system.daemon.test_hardening import as_another
 
 NOBODY = 65534
 HOST = registry(DEV)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, PROD, STAGE, THREE_ACCOUNTS, Answer, Home, registry
 from tests.support.processes import renewals, wait_until
 from tests.support.records import HALF_LIFE, let_pass
+from tests.support.secrets import Secrets
 
 PROXY_PASSWORD = "proxyPassw0rdOfThisTest"
 PROCESS_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYPROCESSKEY"
@@ -20,7 +20,6 @@ EXTERNAL_ID = "external-id-of-a-third-party"
 # Nothing about these says that they are secrets.
 WORDS, QUERY_TOKEN = "correct-horse-battery", "four-score-and-seven"
 ECR_PY = HELPER.with_name("ecr-py")
-PIECE = 32  # so much of a secret is as bad as all of it
 
 CONFIG = f"""{THREE_ACCOUNTS}
 [profile assumed]
@@ -46,30 +45,14 @@ external_id = {EXTERNAL_ID}
 """
 
 
-class Secrets:
-    """All that the stand-in ever handed out, and what else must stay where it is."""
-
-    def __init__(self, aws: Aws) -> None:
-        issued = [*aws.issued, *aws.access_tokens, *aws.refresh_tokens, aws.container_token]
-        keys = [key.secret for key in aws.keys.values()]
-        sessions = [key.session_token for key in aws.keys.values() if key.session_token]
-        clients = [client.secret for client in aws.registrations.values()]
-        ours = [PROXY_PASSWORD, PROCESS_SECRET, EXTERNAL_ID, WORDS, QUERY_TOKEN]
-        self.known = [*issued, *keys, *sessions, *clients, *ours]
-
-    def within(self, text: bytes) -> list[str]:
-        shown = text.decode(errors="replace")
-        return [secret for secret in self.known if any(p in shown for p in self._pieces(secret))]
-
-    def _pieces(self, secret: str) -> Iterator[str]:
-        for start in range(0, max(1, len(secret) - PIECE + 1), 8):
-            yield secret[start : start + PIECE]
+def known_secrets(aws: Aws) -> Secrets:
+    return Secrets(aws, PROXY_PASSWORD, PROCESS_SECRET, EXTERNAL_ID, WORDS, QUERY_TOKEN)
 
 
 def test_the_search_finds_a_piece(aws: Aws) -> None:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{DEV}:user/dev")
-    assert Secrets(aws).within(f"x{secret}x".encode()) == [secret]
-    assert Secrets(aws).within(b"nothing") == []
+    assert known_secrets(aws).within(f"x{secret}x".encode()) == [secret]
+    assert known_secrets(aws).within(b"nothing") == []
 
 
 def many_calls(home: Home, aws: Aws) -> list[Answer]:
@@ -155,7 +138,7 @@ def test_ecr_py_shows_no_secret(home: Home, aws: Aws) -> None:
     """Neither for people nor for programs; and what it fails with goes to the log, too."""
     home.environment["ECR_PY_LOG"] = "debug"
     many_calls(home, aws)
-    secrets = Secrets(aws)
+    secrets = known_secrets(aws)
     proxy = {"HTTPS_PROXY": f"http://user:{PROXY_PASSWORD}@127.0.0.1:9"}
     container = with_query(aws.container_environment())
     calls: list[tuple[str, dict[str, str]]] = [
@@ -186,7 +169,7 @@ def test_ecr_py_shows_no_secret(home: Home, aws: Aws) -> None:
 def test_no_secret_is_left_anywhere(home: Home, aws: Aws) -> None:
     home.environment["ECR_PY_LOG"] = "debug"
     failures = many_calls(home, aws)
-    secrets = Secrets(aws)
+    secrets = known_secrets(aws)
     assert len(secrets.known) > 15
     for answer in failures:
         assert answer.line
@@ -216,7 +199,7 @@ def test_a_renewal_shows_no_secret(home: Home, aws: Aws) -> None:
     # The shell and the interpreter add a few of their own.
     process = Path(f"/proc/{renewal}")
     command, environ = ((process / name).read_bytes() for name in ("cmdline", "environ"))
-    assert Secrets(aws).within(command + environ) == []
+    assert known_secrets(aws).within(command + environ) == []
     assert command.split(b"\0")[-3:] == [b"renew", registry(DEV).encode(), b""]
     names = {pair.partition(b"=")[0].decode() for pair in environ.split(b"\0") if pair}
     assert names - home.environment.keys() <= {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}

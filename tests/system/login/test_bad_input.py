@@ -14,11 +14,11 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import SsoFiles
 from tests.standin.aws import Aws
 from tests.support.home import DEV, ROLE, START_URL, registry
+from tests.support.other_user import OTHER
 from tests.support.programs import read_only
 from tests.support.user import SESSION, Done, User, leftovers
 
 HOST = registry(DEV)
-NOBODY = 65534
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_token_file_that_leads_elsewhere(approved: User, aws: Aws, tmp_path: P
 def test_a_token_file_of_another_user_becomes_ours(approved: User, aws: Aws) -> None:
     file = token_file(approved, aws)
     file.write_text("{}")
-    os.chown(file, NOBODY, NOBODY)
+    os.chown(file, OTHER, OTHER)
     file.chmod(0o644)
     assert approved.invoke("login", "dev").code == 0
     assert file.stat().st_uid == os.geteuid()

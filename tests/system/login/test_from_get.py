@@ -18,11 +18,10 @@ from tests.support.home import DEV, PROD, STAGE, START_URL, Answer, registry
 from tests.support.processes import renewals, running
 from tests.support.records import HALF_LIFE, let_pass
 from tests.support.terminal import Terminal
-from tests.support.user import SESSION, User, eventually, leftovers, visit
+from tests.support.user import CODE, SESSION, User, eventually, leftovers, redirect_port, visit
 
 HOST = registry(DEV)
 ACCOUNTS = (DEV, STAGE, PROD)
-CODE = r"user_code=([A-Z]{4}-[A-Z]{4})"
 GET = f"echo {HOST} | docker-credential-ecr-py get >out 2>err"
 
 
@@ -58,12 +57,6 @@ def listeners() -> set[int]:
     """The ports of 127.0.0.1 that somebody listens on."""
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1][9:], 16) for row in rows if row[1].startswith("0100007F") and row[3] == "0A"}
-
-
-def redirect_port(address: str) -> int:
-    found = re.search(r"127\.0\.0\.1%3A(\d+)%2Foauth", address)
-    assert found, address
-    return int(found[1])
 
 
 def helpers(user: User) -> list[int]:

@@ -22,7 +22,7 @@ from docker_credential_ecr_py.sso import peer, private_link
 from docker_credential_ecr_py.sso.redirect import PATH, Redirect, listening
 from tests.standin.aws import Aws
 from tests.support.browser import Browser
-from tests.support.daemon import NOBODY
+from tests.support.other_user import OTHER
 from tests.support.programs import need
 from tests.support.user import ECR_PY, User, eventually, visit
 
@@ -255,7 +255,7 @@ def visit_page(link: str) -> str:
 def test_root_leaves_no_folder_in_the_home_of_another_user(tmp_path: Path) -> None:
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
-    os.chown(runtime, NOBODY, NOBODY)
+    os.chown(runtime, OTHER, OTHER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(runtime))
         patch.delenv("XDG_CACHE_HOME", raising=False)
@@ -331,8 +331,8 @@ def by_nobody(*command: str) -> str:
     done = subprocess.run(
         [
             need("setpriv"),
-            f"--reuid={NOBODY}",
-            f"--regid={NOBODY}",
+            f"--reuid={OTHER}",
+            f"--regid={OTHER}",
             "--clear-groups",
             *run,
         ],

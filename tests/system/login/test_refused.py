@@ -11,9 +11,9 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.docker_user import image
 from tests.support.home import DEV, PROD, STAGE, START_URL, registry
-from tests.support.user import BROWSER, SESSION, User, visit
+from tests.support.user import BROWSER, CODE, SESSION, User, visit
 from tests.system.login.test_docker_login_flow import waiting
-from tests.system.login.test_from_get import CODE, GET, answer_of, answers, gets
+from tests.system.login.test_from_get import GET, answer_of, answers, gets
 
 __all__ = ["waiting"]
 

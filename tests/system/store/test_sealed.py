@@ -8,6 +8,7 @@ import json
 from tests.standin.aws import Aws
 from tests.support.daemon import Daemon, daemon_of
 from tests.support.home import ACCOUNTS, DEV, HELPER, PROD, STAGE, Home, registry
+from tests.support.imports import MODULES, imported
 from tests.support.records import files, only
 from tests.support.secret_service import Keyring
 from tests.support.stores import (
@@ -20,7 +21,6 @@ from tests.support.stores import (
     sealed_fields,
 )
 from tests.support.user import eventually
-from tests.system.get.test_hit import MODULES, imported
 
 HEAVY = {"keyring", "cryptography", "secretstorage", "jeepney", "boto3", "botocore"}
 
