@@ -9,18 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.standin.aws import Aws
 from tests.support.daemon import short_folder
 from tests.support.home import DEV, HELPER, Home, registry
-from tests.support.other_user import as_another
+from tests.support.other_user import OTHER, as_another, becoming_another
 from tests.support.processes import renewals, wait_until
 from tests.support.records import HALF_LIFE, let_pass
 
-NOBODY = 65534
 HOST = registry(DEV)
 ECR_PY = HELPER.with_name("ecr-py")
 UNLIMITED = resource.RLIM_INFINITY
@@ -120,21 +118,16 @@ def waiting(aws: Aws) -> Iterator[int]:
     secret = aws.add_key("AKIADEV", f"arn:aws:iam::{DEV}:user/dev")
     keys = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
     aws.fault("GetAuthorizationToken", "hang")
-    as_another("pass")
-    user: dict[str, Any] = (
-        {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    )
-    with short_folder() as home:
-        if user:
-            os.chown(home, NOBODY, NOBODY)
+    with short_folder() as home, becoming_another() as become:
+        if become:
+            os.chown(home, OTHER, OTHER)
         process = subprocess.Popen(
-            [HELPER, "get", HOST],
+            [*become, HELPER, "get", HOST],
             env={"HOME": str(home), "PATH": os.environ["PATH"], **aws.environment(), **keys},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            **user,
         )
         try:
             wait_until(lambda: aws.count("GetAuthorizationToken"))

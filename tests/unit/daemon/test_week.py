@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.week import live
 
 
+@pytest.mark.timeout(600)  # it computes for six seconds: minutes on a machine that is busy
 def test_days_in_which_nobody_waits(tmp_path: Path) -> None:
     week = live(tmp_path / "home", days=3)
     assert week.logins == 3
