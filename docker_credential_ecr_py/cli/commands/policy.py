@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.output import Group, show_json
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     registry_and_repository,
-    registry_options,
-    resolve_target,
+    resolve_targets,
+    target_options,
 )
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
@@ -51,47 +52,41 @@ def policy() -> None:
 @policy.command()
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
-@registry_options
-def pull(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
+@target_options
+def pull(name: str, repositories: tuple[str, ...], options: TargetOptions) -> None:
     """Print the policy for pulling.
 
     \b
     ecr-py policy pull dev
     ecr-py policy pull --repository 642976147714.dkr.ecr.eu-west-1.amazonaws.com/nats
     """
-    _print("pull", repositories, name, registry, profile, region)
+    _print("pull", repositories, name, options)
 
 
 @policy.command()
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
-@registry_options
-def push(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
+@target_options
+def push(name: str, repositories: tuple[str, ...], options: TargetOptions) -> None:
     """Print the policy for pushing to repositories that there are, and pulling.
 
     \b
     ecr-py policy push dev --repository lcm-backend
     """
-    _print("push", repositories, name, registry, profile, region)
+    _print("push", repositories, name, options)
 
 
 @policy.command()
 @click.argument("name", default="", metavar="[REGISTRY]")
 @_repositories_option
-@registry_options
-def create(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
+@target_options
+def create(name: str, repositories: tuple[str, ...], options: TargetOptions) -> None:
     """Print the policy for creating repositories, pushing to them and pulling.
 
     \b
     ecr-py policy create dev --repository 'team/*'
     """
-    _print("create", repositories, name, registry, profile, region)
+    _print("create", repositories, name, options)
 
 
 def least_policy(task: str, registry: Registry, repositories: Iterable[str]) -> dict[str, Any]:
@@ -118,14 +113,12 @@ def _print(
     task: str,
     repositories: Iterable[str],
     name: str,
-    registry: str,
-    profile: str,
-    region: str,
+    options: TargetOptions,
 ) -> None:
     host, repository = registry_and_repository(name)
     references = [_reference(text) for text in repositories]
-    names = [host, registry, *(reference.host for reference in references)]
-    found = resolve_target(Broker(), names, profile=profile, region=region).registry
+    hosts = filter(None, [host, *(reference.host for reference in references)])
+    found = resolve_targets(App(), options, hosts).registry
     if found.public:
         raise BadInput("ECR Public needs no policy for a pull, and has other actions for a push")
     named = [repository, *(reference.repository for reference in references)]

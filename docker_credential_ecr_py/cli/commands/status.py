@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -24,7 +24,7 @@ from docker_credential_ecr_py.cli.output import (
     table,
 )
 from docker_credential_ecr_py.cli.parallel import call_parallel
-from docker_credential_ecr_py.cli.targets import known_registries, load_config
+from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
@@ -101,10 +101,10 @@ def status(check: bool, as_json: bool) -> None:
     ecr-py status --check         log in nowhere, but see whether a pull would work
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
-    broker = Broker(may_log_in=False)
-    aws = load_config()
+    app = App(may_log_in=False)
+    aws = app.aws_config
     docker = load_docker_config(paths.docker_config_file(os.environ))
-    rows = rows_of(broker, aws, docker)
+    rows = rows_of(app, aws, docker)
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -113,12 +113,12 @@ def status(check: bool, as_json: bool) -> None:
         show_json(
             {
                 "registries": [_as_json(row, now) for row in rows],
-                "store": _store(broker),
+                "store": _store(app),
                 "daemon": daemon_line(find_daemon(os.environ)) or None,
             }
         )
     else:
-        _show(rows, aws, docker, broker, now)
+        _show(rows, aws, docker, app, now)
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
@@ -136,16 +136,16 @@ def daemon_line(found: Presence | None) -> str:
     return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
 
 
-def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
+def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
     """Every registry that a profile, the settings, docker's config or the store knows.
 
     Raises SettingsError.
     """
-    registries = {known.host: known.registry for known in known_registries(broker, aws)}
-    kept = (remembered.host for remembered in broker.store.selections() if remembered.key)
+    registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
+    kept = (remembered.host for remembered in app.store.selections() if remembered.key)
     for host in (*docker.ours, *kept):
         try:
-            registries.setdefault(host, broker.settings.registry_for(host))
+            registries.setdefault(host, app.settings.registry_for(host))
         except NotEcr:
             continue
     asked_for_all = docker.store == OURSELVES
@@ -156,27 +156,27 @@ def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
         by_name = docker.helpers.get(host)
         row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
         try:
-            selection = select(registry, host, broker.settings, aws, os.environ, on_ec2=here)
+            selection = select(registry, host, app.settings, aws, os.environ, on_ec2=here)
         except EcrPyError as error:
             # Public images need no credentials.
             rows.append(row if registry.public else replace(row, wrong=error))
             continue
         sso = selection.identity.sso
         if sso is not None and sso.token_file not in sessions:
-            sessions[sso.token_file] = _session(broker, sso)
+            sessions[sso.token_file] = _session(app, sso)
         rows.append(
             replace(
                 row,
                 selection=selection,
-                kept=broker.kept(host, selection),
+                kept=app.broker.stored_credential(host, selection),
                 session=replace(sessions[sso.token_file], sso=sso) if sso else None,
             )
         )
     return rows
 
 
-def _session(broker: Broker, sso: SsoSession) -> Session:
-    sessions = broker.sessions()
+def _session(app: App, sso: SsoSession) -> Session:
+    sessions = app.sessions()
     token = sessions.files.token(sso)
     if token is None:
         return Session(sso, ENDED)
@@ -192,7 +192,7 @@ def checked(row: Row) -> Row:
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
-        credential = Broker(may_log_in=False).credential_for(row.host)
+        credential = App(may_log_in=False).broker.get(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
             answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
@@ -205,7 +205,7 @@ def checked(row: Row) -> Row:
     except CredentialsNotFound:
         return row
     except EcrPyError as error:
-        error.about(registry=row.host)
+        error.add_context(registry=row.host)
         return replace(row, wrong=error)
     return replace(row, kept=credential)
 
@@ -213,9 +213,7 @@ def checked(row: Row) -> Row:
 # What a person sees
 
 
-def _show(
-    rows: list[Row], aws: AwsConfig, docker: DockerConfig, broker: Broker, now: float
-) -> None:
+def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
     screen = console()
     if not rows:
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
@@ -223,7 +221,7 @@ def _show(
         return
     show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
     click.echo()
-    for line in _notes(rows, docker, broker):
+    for line in _notes(rows, docker, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -291,9 +289,9 @@ def _session_text(row: Row, now: float) -> "Text":
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 
-def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
+def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
-    store = _store(broker)
+    store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
@@ -313,7 +311,7 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
     for row in rows:
         if row.wrong and not row.needs_login:
-            row.wrong.about(registry=row.host)
+            row.wrong.add_context(registry=row.host)
             yield str(row.wrong)
 
 
@@ -347,10 +345,10 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
     }
 
 
-def _store(broker: Broker) -> dict[str, str | None]:
-    if isinstance(broker.store, NoStore):
+def _store(app: App) -> dict[str, str | None]:
+    if isinstance(app.store, NoStore):
         return {"kind": "none", "path": None, "problem": None}
-    kind, folder = broker.settings.store, paths.cache_folder()
+    kind, folder = app.settings.store, paths.cache_folder()
     if kind == "memory" or folder is None:
         return {"kind": kind, "path": None, "problem": None}
     error = problem_of(folder) if os.path.isdir(folder) else None
