@@ -120,11 +120,8 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     chosen = chosen or environ.get("AWS_DEFAULT_PROFILE")
     if chosen:
         return _registry_of_profile(chosen, aws, region)
-    registries = list(
-        {
-            known.registry.host: known.registry for known in known_registries(app.settings, aws)
-        }.values()
-    )
+    all_known = known_registries(app.settings, aws)
+    registries = list({known.registry.host: known.registry for known in all_known}.values())
     if region:
         registries = [registry for registry in registries if registry.region == region]
     if len(registries) == 1:

@@ -19,7 +19,7 @@ from docker_credential_ecr_py.store.record_store import CREDENTIALS, RecordStore
 from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
 
 SEALED = b"ecr-py sealed 1"
-_TIMES_END = 6
+_TIMES_END = record.USERNAME
 
 
 class SealedStore(RecordStore):
@@ -61,8 +61,8 @@ class SealedBackend:
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         if kind != record.CREDENTIAL:
             return self._files.read(name, kind)
-        if (told := self._memory.read(name, kind)) and record.holds(told[8:]):
-            return told[:8]
+        if (told := self._memory.read(name, kind)) and record.holds(told[record.CONDITIONS :]):
+            return told[: record.CONDITIONS]
         sealed = self._files.read(name, SEALED)
         if sealed is None:
             return self._files.read(name, kind)  # another store left it, and it is good still
@@ -80,12 +80,14 @@ class SealedBackend:
         return fields
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
-        if fields[0] != record.CREDENTIAL:
+        if fields[record.KIND] != record.CREDENTIAL:
             self._files.write(name, fields, used=used)
             return
         sealed = [SEALED, *fields[1:_TIMES_END]]
         try:
-            text = self._seal.close(_about(sealed), b"\0".join(fields[_TIMES_END:8]))
+            text = self._seal.close(
+                _about(sealed), b"\0".join(fields[_TIMES_END : record.CONDITIONS])
+            )
         except KeyringUnavailable as error:
             self._say(error)
             self.remove(name)
@@ -145,7 +147,7 @@ class SealedBackend:
 
     def _tell_daemon(self, name: bytes, fields: list[bytes]) -> None:
         path = self._files.path(name)
-        self._memory.write(name, [*fields[:8], path, record.stamp(path)])
+        self._memory.write(name, [*fields[: record.CONDITIONS], path, record.stamp(path)])
 
     def _say(self, error: EcrPyError) -> None:
         if not self._said:

@@ -14,7 +14,7 @@ from tests.home import DEV, HELPER, Home, registry
 from tests.programs import need
 
 BARE = [sys.executable, "-IS", "-X", "utf8"]
-OURS = {"", ".helper", ".store", ".store.entry"}
+OURS = {"", ".helper", ".store", ".store.record"}
 MODULES = {f"docker_credential_ecr_py{name}" for name in OURS}
 OTHER = "registry.example.com"
 
@@ -90,7 +90,7 @@ def package_files() -> set[Path]:
     package = Path(sysconfig.get_path("purelib")) / "docker_credential_ecr_py"
     tag = f"{sys.implementation.cache_tag}.pyc"
     names = (package / "__init__", package / "helper", package / "store" / "__init__")
-    modules = (*names, package / "store" / "entry")
+    modules = (*names, package / "store" / "record")
     return {module.parent / "__pycache__" / f"{module.name}.{tag}" for module in modules}
 
 

@@ -107,7 +107,7 @@ def test_it_imports_nothing_but_the_module_that_asks(
     home: Home, resident: Resident, host: str
 ) -> None:
     home.get(host)
-    ours = {"", ".helper", ".store", ".store.entry", ".store.client"}
+    ours = {"", ".helper", ".store", ".store.record", ".store.daemon_client"}
     wanted = {f"docker_credential_ecr_py{name}" for name in ours} | {"_socket"}
     assert imported(home, HELPER, "get", host) - imported(home, "-c", "pass") == wanted
 
