@@ -38,7 +38,7 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
-from docker_credential_ecr_py.sso.sessions import LoginMethod, Sessions
+from docker_credential_ecr_py.sso.sessions import Sessions
 from docker_credential_ecr_py.sso.token_cache import SsoFiles
 from docker_credential_ecr_py.sso.user import Browser, User
 from docker_credential_ecr_py.store import record
@@ -49,6 +49,7 @@ from docker_credential_ecr_py.store.store import NoStore, Store, StoredSelection
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.logins import Logins
+    from docker_credential_ecr_py.sso.login import Login
     from docker_credential_ecr_py.sso.prompt import Screen
 
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
@@ -512,15 +513,13 @@ class Broker:
 
     def login_method(
         self, screen: "Screen", browser: Browser | None, *, device: bool = False
-    ) -> LoginMethod:
+    ) -> "Login":
         """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
         from docker_credential_ecr_py.sso.login import Login
-        from docker_credential_ecr_py.sso.shared import SharedLogin
 
-        login = Login(screen, browser, self.settings.login_timeout, device)
-        return SharedLogin(login, self._environ)
+        return Login(screen, browser, self.settings.login_timeout, device)
 
-    def _login(self) -> LoginMethod | None:
+    def _login(self) -> "Login | None":
         """The way to log in where a person is there to do it, else None."""
         if not self.user.is_there:
             return None
