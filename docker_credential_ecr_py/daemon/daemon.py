@@ -73,7 +73,7 @@ class Daemon:
         self._scheduler = Scheduler(
             self._records,
             self._start,
-            self._tell_person,
+            self._notify_user,
             self._boundary,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
@@ -227,8 +227,8 @@ class Daemon:
 
         self._workers.start(Worker(job, environ, ended))
 
-    def _tell_person(self, ending: Ending) -> None:
-        """Once for each end of a session; a click on it logs in."""
+    def _notify_user(self, ending: Ending) -> None:
+        """Show a notification that a session ends; a click on it logs in."""
         command = f"ecr-py login {quote(ending.profile)}" if ending.profile else "ecr-py login"
         log.info("a session ends soon: %s", command)
         if self._settings.notify == "never":
@@ -249,7 +249,7 @@ class Daemon:
         if said.strip() == CLICKED:
             job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
             limit = self._settings.login_timeout + 60.0
-            worker = Worker(job, ending.environ, self._logged_in, limit=limit, for_person=True)
+            worker = Worker(job, ending.environ, self._logged_in, limit=limit, by_user=True)
             self._workers.start(worker)
 
     def _logged_in(self, result: Report) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from docker_credential_ecr_py.store import daemon_client, record
 
-# Seconds that a client may take to say what it wants, and to read the answer.
+# Seconds that a client may take to send its request and to read the answer.
 PATIENCE = 5.0
 MOST_CONNECTIONS = 800
 # Bytes of requests that are not complete and of answers that are not read yet, of all clients.
@@ -107,7 +107,7 @@ class Server:
         self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
 
     def watch(self, connection: Connection, events: int) -> None:
-        """Waits for a client; if too much is held for all of them, the oldest go."""
+        """Wait for a client; close the oldest ones if too much is held for all of them."""
         self._held += connection.held - self._held_for.get(connection, 0)
         self._held_for[connection] = connection.held
         watched = self._connections.get(connection, 0)
@@ -150,7 +150,7 @@ class Server:
                 return
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._connections:
-                    # Who knocks is still there: we would be called again at once, on and on.
+                    # The client still waits: select would return at once, again and again.
                     time.sleep(_PAUSE)
                     return
                 self._close_oldest()
@@ -183,9 +183,9 @@ class Server:
 
 
 def is_reached_at(path: bytes) -> bool:
-    """Whether who connects to `path` reaches this process, which listens somewhere.
+    """Return whether a client that connects to `path` reaches this process.
 
-    The kernel says who listens at the other end. What is undecided counts as reached.
+    The kernel says which process listens there. If that stays open, it counts as reached.
     """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.setblocking(False)
@@ -193,7 +193,7 @@ def is_reached_at(path: bytes) -> bool:
             wire.connect(os.fsdecode(path))
             # struct ucred: pid, uid, gid
             told = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        except BlockingIOError:  # its queue is full, so somebody knows the way
+        except BlockingIOError:  # its queue is full, so other clients reach it
             return True
         except OSError:
             return False

@@ -20,7 +20,7 @@ from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.log import log
 
 # Seconds that a job may take, and how many jobs run at once. Each worker takes some 45 MiB. Jobs
-# that a person began run beside them: they wait for that person, and must not hold up the others.
+# that the user began run beside them: they wait for the user, and must not hold up the others.
 LIMIT = 120.0
 MOST_AT_ONCE = 4
 _LONGEST_REPORT = 64 * 1024
@@ -32,15 +32,15 @@ Report = dict[str, Any]
 class Worker:
     """A job in a process of its own. `ends` is called once, with the result.
 
-    The result of a worker that died or was killed is {"died": REASON}. `for_person` means that a
-    person began it, by a click: it starts at once, however many others run.
+    The result of a worker that died or was killed is {"died": REASON}. `by_user` means that the
+    user began it, by a click: it starts at once, however many others run.
     """
 
     job: Report
     environ: Mapping[str, str]
     ends: Callable[[Report], None]
     limit: float = LIMIT
-    for_person: bool = False
+    by_user: bool = False
     process: "subprocess.Popen[bytes] | None" = None
     deadline: float = 0.0
     read: bytes = b""
@@ -53,6 +53,8 @@ class Worker:
 
 
 class Workers:
+    """The workers that run and those that wait for their turn. `selector` watches their pipes."""
+
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._running: list[Worker] = []
@@ -60,13 +62,13 @@ class Workers:
 
     def start(self, worker: Worker) -> None:
         """Run it as soon as there is room."""
-        if worker.for_person or self._has_room():
+        if worker.by_user or self._has_room():
             self._run(worker)
         else:
             self._waiting.append(worker)
 
     def expire(self) -> float | None:
-        """Kills who took too long. Seconds until the next one would, or None."""
+        """Kill workers that took too long; return the seconds until the next would, or None."""
         now = time.monotonic()
         for worker in self._running:
             if worker.deadline <= now:
@@ -118,7 +120,7 @@ class Workers:
             self._run(self._waiting.popleft())
 
     def _has_room(self) -> bool:
-        return sum(not worker.for_person for worker in self._running) < MOST_AT_ONCE
+        return sum(not worker.by_user for worker in self._running) < MOST_AT_ONCE
 
     def _take(self, worker: Worker, line: bytes) -> None:
         try:
@@ -130,7 +132,7 @@ class Workers:
 
 
 def _begin(worker: Worker) -> int:
-    """Starts its process. What it reports comes out of the pipe; raises OSError and ValueError."""
+    """Start its process; return the pipe with its result. Raises OSError and ValueError."""
     ours, theirs = os.pipe()
     try:
         worker.process = subprocess.Popen(

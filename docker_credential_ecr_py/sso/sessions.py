@@ -58,11 +58,11 @@ class Sessions:
         self._waits = waits
 
     def ensure(self, session: SsoSession, *, rejected: str = "") -> Token:
-        """A live token: the one that is there, a refreshed one, or one from a login.
+        """Return a live token: the one in its file, a refreshed one, or one from a login.
 
         `rejected` is an access token that the portal did not accept, whatever its file says.
-        Raises LoginNeeded where a person must log in and none is there, and LoginRefused if one
-        has refused to within the last minute; else as Login.run.
+        Raises LoginNeeded if a login is needed and no user is there, LoginRefused if the user
+        refused one within the last minute; else as Login.run.
         """
         token = self.files.token(session)
         if token is not None and self._good(token, rejected):
@@ -89,10 +89,10 @@ class Sessions:
             return token
 
     def refresh(self, session: SsoSession) -> None:
-        """Refreshes a token that soon ends, where it can be done without a person.
+        """Refresh a token that ends soon.
 
-        Raises LoginNeeded where the portal wants one; Unreachable, Throttled or BadAnswer where it
-        may do later.
+        Raises LoginNeeded if only a login helps; Unreachable, Throttled or BadAnswer if a later
+        try may help.
         """
         from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
 
@@ -111,7 +111,7 @@ class Sessions:
             log.info("%s: session refreshed", session.start_url)
 
     def alive(self, session: SsoSession) -> Token | None:
-        """The token that is there, if it still is good."""
+        """Return the token in the session's file, or None if it is missing or has ended."""
         token = self.files.token(session)
         return token if token is not None and self._alive(token) else None
 
@@ -131,7 +131,7 @@ class Sessions:
             return self._by_login(session, login, lock)
 
     def drop(self, session: SsoSession) -> tuple[bool, Token | None]:
-        """Removes the token file: whether there was one, and its token if it was readable.
+        """Remove the token file; return whether there was one, and its token if it was readable.
 
         Raises UnwritableSsoCache.
         """
@@ -140,12 +140,12 @@ class Sessions:
             return self.files.drop_token(session), token
 
     def end(self, session: SsoSession, token: Token) -> None:
-        """Ends at the portal what a dropped token stood for. Raises Unreachable."""
+        """End a session at the portal, by the token that drop returned. Raises Unreachable."""
         from docker_credential_ecr_py.sso.oidc import Oidc
         from docker_credential_ecr_py.sso.portal import end_session
 
         if not self._alive(token) and token.refreshable(self._clock()):
-            # The portal takes an access token alone, and the session outlives it.
+            # The portal only takes an access token, and the session outlives it.
             with suppress(EcrPyError):
                 token = Oidc(session).refresh(token)
         if self._alive(token):
@@ -168,7 +168,7 @@ class Sessions:
             raise login_needed(session)
         if refusal is not None:
             raise refusal
-        log.info("%s: a person is asked to log in", session.start_url)
+        log.info("%s: the user is asked to log in", session.start_url)
         return self._by_login(session, login, lock)
 
     def _by_login(self, session: SsoSession, login: "Login", lock: Lock) -> Token:
@@ -184,7 +184,7 @@ class Sessions:
         return token
 
     def _refresh(self, session: SsoSession, token: Token, rejected: str) -> Token | None:
-        """The refreshed token; the old one while it lives; None where a login is needed."""
+        """Return the refreshed token, or the old one if it is alive; None if only a login helps."""
         from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
 
         alive = token.access_token != rejected and self._alive(token)
@@ -237,7 +237,7 @@ def login_needed(session: SsoSession) -> LoginNeeded:
 
 
 def _refusal(lock: Lock) -> LoginRefused | None:
-    """The refusal that still counts."""
+    """Return the refusal that the lock file holds, unless it is too old to count."""
     failure = lock.recent_failure(_REFUSED_FOR)
     return failure if isinstance(failure, LoginRefused) else None
 

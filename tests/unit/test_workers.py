@@ -41,14 +41,14 @@ def test_where_no_file_is_left_those_end_too_that_waited_for_their_turn(
     assert len([result for result in ended if "died" in result]) == 3
 
 
-def test_jobs_that_a_person_began_run_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_that_the_user_began_run_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     sleeps = ["/bin/sh", "-c", "exec sleep 100", "sh"]
     monkeypatch.setattr(worker_pool, "python_for", lambda module: sleeps)
     ended: list[Report] = []
     selector = selectors.DefaultSelector()
     workers = Workers(selector)
     others = [Worker({"do": "renew"}, {}, ended.append) for _ in range(MOST_AT_ONCE + 1)]
-    logins = [Worker({"do": "log in"}, {}, ended.append, for_person=True) for _ in range(3)]
+    logins = [Worker({"do": "log in"}, {}, ended.append, by_user=True) for _ in range(3)]
 
     def end(worker: Worker) -> None:
         before = len(ended)
