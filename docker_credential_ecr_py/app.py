@@ -19,7 +19,7 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
-from docker_credential_ecr_py.sso.sessions import LoginMethod, Sessions
+from docker_credential_ecr_py.sso.sessions import Sessions
 from docker_credential_ecr_py.sso.token_cache import SsoFiles
 from docker_credential_ecr_py.sso.user import Browser, User
 from docker_credential_ecr_py.store import record
@@ -30,6 +30,7 @@ from docker_credential_ecr_py.store.store import NoStore, Store
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.logins import Logins
+    from docker_credential_ecr_py.sso.login import Login
 
 _T = TypeVar("_T")
 
@@ -176,15 +177,13 @@ class App:
             ),
         )
 
-    def login_method(
+    def login(
         self, screen: Screen, browser: Browser | None, *, device: bool = False
-    ) -> LoginMethod:
+    ) -> "Login":
         """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
         from docker_credential_ecr_py.sso.login import Login
-        from docker_credential_ecr_py.sso.shared import SharedLogin
 
-        login = Login(screen, browser, self.settings.login_timeout, device)
-        return SharedLogin(login, self.environ)
+        return Login(screen, browser, self.settings.login_timeout, device)
 
     def log_out(self, session: SsoSession) -> list[str]:
         """Remove a session's token and what came from it, here and then at the portal.
@@ -258,11 +257,11 @@ class App:
             conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = record.PRESENT
         return Choice(selection, conditions)
 
-    def _default_login(self) -> LoginMethod | None:
+    def _default_login(self) -> "Login | None":
         """Return the way to log in if the user is there to do it, else None."""
         if not self.user.is_there:
             return None
-        return self.login_method(PlainScreen(), self.user.browser)
+        return self.login(PlainScreen(), self.user.browser)
 
     def _tell_user(self, what: object) -> None:
         """Tell the user, if there is one, and the log; never standard output."""

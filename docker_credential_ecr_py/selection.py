@@ -369,7 +369,7 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
     ):
         with suppress(AwsConfigError):
             session = sso_session(name, values, profile)
-            # What token_file is made from; the daemon has no use for the digest.
+            # What token_file is made from.
             found.setdefault(session.name or session.start_url, session)
     return list(found.values())
 

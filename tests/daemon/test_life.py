@@ -20,14 +20,12 @@ import pytest
 
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.log import LARGEST
-from docker_credential_ecr_py.store import record
 from tests.breaking.entries import HALF_LIFE, files, let_pass
 from tests.daemon.resident import (
     ECR_PY,
     TOKEN,
     Resident,
     Residents,
-    as_bytes,
     children,
     ecr_py,
     names,
@@ -37,7 +35,7 @@ from tests.daemon.resident import (
     state,
     use_store,
 )
-from tests.home import DEV, PROD, STAGE, START_URL, Home, registry
+from tests.home import DEV, PROD, STAGE, Home, registry
 from tests.login.person import eventually
 from tests.programs import need
 from tests.standin.aws import Aws
@@ -167,26 +165,6 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
         assert time.monotonic() - began < 5
         assert wire.recv(10) == b""
     eventually(lambda: all(state(worker) in "XZ" for worker in workers))
-    eventually(lambda: processes_of(home) == [])
-
-
-def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, resident: Resident) -> None:
-    session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
-    job = {"session": session, "device": True, "browser": False, "limit": 300}
-    here = record.context(as_bytes(home))
-    order = json.dumps(job).encode().hex()
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(20)
-        wire.connect(str(socket_path(home)))
-        wire.sendall(f"ecr-py/1 login {here.hex()} {order}\n".encode())
-        told = b""
-        while b"prompt" not in told:
-            told += (said := wire.recv(65536))
-            assert said
-        assert resident.workers()
-        resident.process.terminate()
-        assert resident.process.wait(10) == 0
-        assert wire.recv(65536) == b""
     eventually(lambda: processes_of(home) == [])
 
 

@@ -69,7 +69,7 @@ def login(
     """
     app = App()
     browser = None if no_browser else app.user.browser
-    method = app.login_method(_screen(), browser, device=device)
+    method = app.login(_screen(), browser, device=device)
     if start_url:
         from docker_credential_ecr_py.cli import onboarding
 
