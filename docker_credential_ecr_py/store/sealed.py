@@ -88,7 +88,9 @@ class SealedShelf:
             text = self._seal.close(_about(sealed), b"\0".join(fields[_TIMES_END:8]))
         except KeyringUnavailable as error:
             self._say(error)
-            self.remove(name)
+            # What is sealed already stays: it may be good for hours, and the daemon may have it.
+            if self._files.read(name, SEALED) is None:
+                self.remove(name)
             return
         self._files.write(name, [*sealed, text])
         self._tell_daemon(name, fields)
@@ -101,6 +103,10 @@ class SealedShelf:
         return self._files.names(folder)
 
     def why_not(self) -> tuple[str, str]:
+        try:
+            self._seal.key(make=True)
+        except KeyringUnavailable as error:
+            return error.what, error.mend
         return self._files.why_not()
 
     def open_all(self) -> None:
