@@ -33,8 +33,12 @@ def why_root_keeps_nothing() -> str:
 
 
 def why_root_runs_no_daemon(environ: Mapping[str, str]) -> str:
-    """The same for the place of the daemon's socket: that user's own daemon must find it free."""
-    return _why_not("runs no daemon", runtime_folder(environ))
+    """The same for the place of the daemon's socket: that user's own daemon must find it free.
+
+    And for the home: it could keep nothing there, and its service would be that user's.
+    """
+    what = "runs no daemon"
+    return _why_not(what, runtime_folder(environ)) or _why_not(what, home())
 
 
 def logins_folder() -> Path | None:

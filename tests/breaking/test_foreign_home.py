@@ -130,6 +130,23 @@ def test_no_command_leaves_anything(home: Home, words: str) -> None:
     assert seen(home) == before
 
 
+@pytest.mark.parametrize("words", ["daemon install", "daemon start", "daemon run"])
+def test_a_runtime_folder_of_roots_own_makes_no_place_for_a_daemon(
+    home: Home, person: Person, tmp_path: Path, words: str
+) -> None:
+    """As root has one that logged in as root, and then names another user's home."""
+    tmp_path.chmod(0o700)
+    systemctl = person.home.write(tmp_path / "bin" / "systemctl", "#!/bin/sh\nexit 0\n")
+    systemctl.chmod(0o755)
+    home.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
+    home.environment["PATH"] = f"{systemctl.parent}:{home.environment['PATH']}"
+    before = seen(home)
+    done = person.types(*words.split())
+    assert done.code == 1
+    assert "root runs no daemon in" in done.stderr
+    assert seen(home) == before
+
+
 def test_completion_leaves_nothing(home: Home) -> None:
     before = seen(home)
     asked = {
