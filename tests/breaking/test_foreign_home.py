@@ -177,10 +177,20 @@ def test_it_is_said_where_it_can_be(home: Home, person: Person, tmp_path: Path) 
     assert f"{home.cache}, a place of user nobody" in line
     assert "store   none: root keeps nothing in" in person.invokes("status").stdout
     lines = person.invokes("doctor").stdout.splitlines()
-    for name in ("cache", "log"):
-        [line] = [line for line in lines if line.split()[1] == name]
-        assert line.split()[0] == "note"
-        assert "a place of user nobody: run it as that user" in line
+    [line] = [line for line in lines if line.split()[1] == "cache"]
+    assert line.split()[0] == "note"
+    assert "a place of user nobody: run it as that user" in line
+
+
+def test_it_is_logged_in_a_place_of_roots(home: Home, person: Person, aws: Aws) -> None:
+    right(aws, home.get(registry(DEV)))
+    log = LOCKS / str(OTHER) / "ecr-py.log"
+    assert "root keeps nothing in" in log.read_text()
+    assert log.parent.stat().st_mode & 0o777 == 0o700
+    lines = person.invokes("doctor").stdout.splitlines()
+    [line] = [line for line in lines if line.split()[1] == "log"]
+    assert line.split() == ["ok", "log", str(log.parent)]
+    assert "root keeps nothing in" in person.types("daemon", "logs").stdout
 
 
 def test_a_place_of_roots_own_is_used(home: Home, aws: Aws, tmp_path: Path) -> None:
