@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,6 +253,30 @@ def test_a_refreshed_token_keeps_its_owner(home: Home, aws: Aws, near_its_end: P
     assert near_its_end.read_bytes() != was
     assert seen(home) == before
     gets(home)
+
+
+# botocore refreshes the tokens of `aws login` itself, where its crypto library is installed.
+_REFRESHES_LOGIN = """
+import json, os, sys
+from docker_credential_ecr_py.aws import Session
+session = Session()
+session.settle_providers("default")
+cache = session.get_component("credential_provider").get_provider("login")._token_cache
+cache["token"] = dict(cache["token"], refreshToken="new")
+"""
+
+
+def test_a_refreshed_token_of_aws_login_keeps_its_owner(home: Home) -> None:
+    token = home.write(home.path / ".aws" / "login" / "cache" / "token.json", '{"clientId": "1"}')
+    give(home.path)
+    before = seen(home)
+    subprocess.run(
+        [sys.executable, "-I", "-c", _REFRESHES_LOGIN], env=home.environment, timeout=60, check=True
+    )
+    assert json.loads(token.read_text()) == {"clientId": "1", "refreshToken": "new"}
+    assert {path: owner for path, (owner, *_) in seen(home).items()} == {
+        path: owner for path, (owner, *_) in before.items()
+    }
 
 
 def test_many_at_once_refresh_once(home: Home, aws: Aws, near_its_end: Path) -> None:
