@@ -278,8 +278,6 @@ def prepare(aws: Aws, folder: Path, fault: str, identity: str, way: Way, times: 
     case = Case(fault, identity, way, homes, home())
     for one in (*homes[LAST_MINUTES], case.fresh):
         case.fill(one)
-    for one in homes[LAST_MINUTES]:
-        let_pass(one, LIFE - _LEFT)
     case.before = case.hits()
     return case
 
@@ -320,6 +318,8 @@ def main(times: int) -> None:
                 for cached, homes in case.homes.items():
                     case.answers[cached] = []
                     for home in homes:
+                        if cached == LAST_MINUTES:
+                            let_pass(home, LIFE - _LEFT)
                         case.answers[cached].append(pool.submit(case.call, home))
                         time.sleep(_APART)
         print("fault | identity | cached | median, longest | what came of it")
