@@ -3,7 +3,7 @@
 Each fault begins when the caches have been filled. Then TIMES (5) helpers meet it with nothing
 cached, and as many with a token in its last five minutes; each has a home of its own. They start a
 second apart and wait side by side, because most of them only wait. At the end, hits of a fresh
-token are timed without and with the fault. The faults of DNS need root on Linux.
+token are timed with and without the fault, in turn. The faults of DNS need root on Linux.
 """
 
 import os
@@ -227,8 +227,7 @@ class Case:
     way: Way
     homes: dict[str, list[Home]]
     fresh: Home
-    before: list[float] = field(default_factory=list)
-    meanwhile: list[float] = field(default_factory=list)
+    beside: Home  # whose way to AWS stays as it is
     answers: dict[str, list[Future[tuple[float, Answer]]]] = field(default_factory=dict)
 
     def call(self, home: Home) -> tuple[float, Answer]:
@@ -241,11 +240,16 @@ class Case:
         if answer.code:
             raise Wrong(f"{self.fault}: {answer}")
 
-    def hits(self) -> list[float]:
-        found = [self.call(self.fresh) for _ in range(_HITS)]
-        if any(answer.code or answer.stderr for _, answer in found):
-            raise Wrong(f"{self.fault}: a hit failed")
-        return [seconds for seconds, _ in found]
+    def hits(self) -> list[list[float]]:
+        """Seconds of hits with the fault, and of hits without it, taken in turn."""
+        found: list[list[float]] = [[], []]
+        for _ in range(_HITS):
+            for home, took in zip((self.fresh, self.beside), found, strict=True):
+                seconds, answer = self.call(home)
+                if answer.code or answer.stderr:
+                    raise Wrong(f"{self.fault}: a hit failed")
+                took.append(seconds)
+        return found
 
 
 def sso_home(path: Path, aws: Aws, way: Way) -> Home:
@@ -275,10 +279,11 @@ def prepare(aws: Aws, folder: Path, fault: str, identity: str, way: Way, times: 
         return IDENTITIES[identity](Path(tempfile.mkdtemp(dir=folder)), aws, way)
 
     homes = {COLD: [home() for _ in range(times)], LAST_MINUTES: [home() for _ in range(times)]}
-    case = Case(fault, identity, way, homes, home())
-    for one in (*homes[LAST_MINUTES], case.fresh):
+    whole = Way(_endpoints(aws, aws.url), lambda: None)
+    beside = IDENTITIES[identity](Path(tempfile.mkdtemp(dir=folder)), aws, whole)
+    case = Case(fault, identity, way, homes, home(), beside)
+    for one in (*homes[LAST_MINUTES], case.fresh, beside):
         case.fill(one)
-    case.before = case.hits()
     return case
 
 
@@ -294,8 +299,8 @@ def row(case: Case, cached: str) -> str:
 
 
 def hit_row(case: Case) -> str:
-    before, meanwhile = (statistics.median(t) * 1000 for t in (case.before, case.meanwhile))
-    return f"{case.fault} | {case.identity} | fresh | {before:.0f} | {meanwhile:.0f} ms"
+    faulty, whole = (statistics.median(times) * 1000 for times in case.hits())
+    return f"{case.fault} | {case.identity} | fresh | {faulty:.1f} / {whole:.1f} ms"
 
 
 def main(times: int) -> None:
@@ -326,9 +331,8 @@ def main(times: int) -> None:
         for case in cases:
             for cached in case.homes:
                 print(row(case, cached))
-        print("\nfault | identity | cached | a hit before | with the fault")
+        print("\nfault | identity | cached | a hit with the fault / without")
         for case in cases:
-            case.meanwhile = case.hits()
             print(hit_row(case))
 
 
