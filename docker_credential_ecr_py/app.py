@@ -177,9 +177,7 @@ class App:
             ),
         )
 
-    def login(
-        self, screen: Screen, browser: Browser | None, *, device: bool = False
-    ) -> "Login":
+    def login(self, screen: Screen, browser: Browser | None, *, device: bool = False) -> "Login":
         """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
         from docker_credential_ecr_py.sso.login import Login
 

@@ -22,6 +22,7 @@ from docker_credential_ecr_py.errors import (
     WrongPartition,
 )
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.printable import one_line, printable
 from docker_credential_ecr_py.registry import host_of
 
 NAME = "docker-credential-ecr-py"
@@ -68,7 +69,8 @@ def main(arguments: list[str], given: bytes | None) -> int:
     except Exception as error:
         log.exception("unexpected")
         more = f": {log_file} has more" if log_file else ""
-        return _end(1, f"ecr-py: unexpected {type(error).__name__}{more}\n".encode())
+        line = one_line(f"ecr-py: unexpected {type(error).__name__}{more}")
+        return _end(1, f"{line}\n".encode())
 
 
 def _line(error: EcrPyError) -> bytes:
@@ -121,7 +123,7 @@ class Protocol:
             case ["help" | "--help" | "-h"]:
                 files = {"settings": paths.settings_file(os.environ), "log": paths.log_file()}
                 shown = HELP.format(usage=USAGE, name=NAME, **files)
-                return 0, shown.encode()
+                return 0, printable(shown, keep="\n").encode()  # a path may have any byte
             case [action] if action not in ACTIONS:
                 raise Usage(f"{NAME}: unknown action: {' '.join(action.split())[:80]}")
         raise Usage(USAGE)

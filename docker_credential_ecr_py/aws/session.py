@@ -1,9 +1,11 @@
 """What all our calls to AWS share: a session with time limits, and network errors in our words."""
 
+import json
 import os
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment
 
@@ -14,7 +16,9 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import ConfigProvider, SharedCredentialProvider, SSOProvider
 from botocore.tokens import SSOTokenProvider
+from botocore.utils import JSONFileCache
 
+from docker_credential_ecr_py.atomic_file import write_whole
 from docker_credential_ecr_py.config.aws_config import read_sections
 from docker_credential_ecr_py.config.paths import aws_path
 from docker_credential_ecr_py.errors import (
@@ -90,6 +94,23 @@ class Session(botocore.session.Session):
         ):
             chain.insert_after(provider.METHOD, provider)
             chain.remove(provider.METHOD)
+        with suppress(aws_errors.UnknownCredentialError):  # a botocore that has no `aws login` yet
+            # Any: its cache is a private attribute, and no argument reaches it from here.
+            login: Any = chain.get_provider("login")
+            login._token_cache = _LoginCache(login._token_cache._working_dir)
+
+
+class _LoginCache(JSONFileCache):
+    """The tokens of `aws login`. Written by root, they are still of the user whose home it is."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._folder = Path(folder)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Raises OSError."""
+        file = self._folder / f"{key}.json"
+        write_whole(file, json.dumps(value).encode(), outlasts_power=True, for_owner_of_folder=True)
 
 
 def _time_before_any_refresh() -> datetime:

@@ -91,7 +91,7 @@ class Records:
         return self._from_disk(name, kind)
 
     def holds(self, conditions: list[bytes]) -> bool:
-        """As entry.holds, looking at each file once a turn, and at none that is not our own."""
+        """As record.holds, looking at each file once a turn, and at none that is not our own."""
         for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
             if not self._boundary.owns(path):
                 return False

@@ -90,7 +90,9 @@ class SealedBackend:
             )
         except KeyringUnavailable as error:
             self._say(error)
-            self.remove(name)
+            # What is sealed already stays: it may be good for hours, and the daemon may have it.
+            if self._files.read(name, SEALED) is None:
+                self.remove(name)
             return
         self._files.write(name, [*sealed, text])
         self._tell_daemon(name, fields)
@@ -103,6 +105,10 @@ class SealedBackend:
         return self._files.names(folder)
 
     def write_problem(self) -> tuple[str, str]:
+        try:
+            self._seal.key(make=True)
+        except KeyringUnavailable as error:
+            return error.what, error.hint
         return self._files.write_problem()
 
     def open_all(self) -> None:

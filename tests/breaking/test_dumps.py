@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,9 +17,9 @@ from tests.breaking.entries import HALF_LIFE, let_pass
 from tests.daemon.resident import short_folder
 from tests.daemon.test_hygiene import as_another
 from tests.home import DEV, HELPER, Home, registry
+from tests.other_user import OTHER, run_by_other
 from tests.standin.aws import Aws
 
-NOBODY = 65534
 HOST = registry(DEV)
 ECR_PY = HELPER.with_name("ecr-py")
 UNLIMITED = resource.RLIM_INFINITY
@@ -121,20 +120,17 @@ def waiting(aws: Aws) -> Iterator[int]:
     keys = {"AWS_ACCESS_KEY_ID": "AKIADEV", "AWS_SECRET_ACCESS_KEY": secret}
     aws.fault("GetAuthorizationToken", "hang")
     as_another("pass")
-    user: dict[str, Any] = (
-        {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    )
+    is_root = os.geteuid() == 0
     with short_folder() as home:
-        if user:
-            os.chown(home, NOBODY, NOBODY)
+        if is_root:
+            os.chown(home, OTHER, OTHER)
         process = subprocess.Popen(
-            [HELPER, "get", HOST],
+            [*(run_by_other() if is_root else ()), HELPER, "get", HOST],
             env={"HOME": str(home), "PATH": os.environ["PATH"], **aws.environment(), **keys},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            **user,
         )
         try:
             wait_until(lambda: aws.count("GetAuthorizationToken"))

@@ -614,6 +614,15 @@ def test_uninstall_leaves_the_locks_that_are_held(home: Home, resident: Resident
     assert not folder.parent.exists()
 
 
+def test_uninstall_removes_what_was_cut_off(home: Home, resident: Resident) -> None:
+    """The page of a login that was killed, and a file that the daemon was killed at."""
+    folder = socket_path(home).parent
+    home.write(folder / "login-0123.html", "")
+    home.write(folder / "told.json.0123.new", "")
+    assert ecr_py(home, "daemon", "uninstall").code == 0
+    assert not folder.exists()
+
+
 def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(
     home: Home, residents: Residents
 ) -> None:

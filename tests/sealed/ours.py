@@ -65,11 +65,11 @@ class Daemon:
     home: Home
     process: subprocess.Popen[bytes]
 
-    def ask(self, request: bytes) -> bytes | None:
+    def ask(self, request: bytes, body: bytes = b"") -> bytes | None:
         environ = {os.fsencode(k): os.fsencode(v) for k, v in self.home.environment.items()}
         path = record.socket_path(environ)
         assert path
-        return daemon_client.ask(path, request, limit=5)
+        return daemon_client.ask(path, request, body, limit=5)
 
     @property
     def status(self) -> dict[str, Any]:

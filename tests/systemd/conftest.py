@@ -13,6 +13,7 @@ from tests.daemon.resident import ECR_PY, short_folder, use_store
 from tests.home import HELPER, Answer, Home, new_home
 from tests.login.person import Done
 from tests.standin.aws import Aws
+from tests.surroundings import machine_path
 from tests.systemd.manager import RUNTIME, USER, UserManager, user_manager
 
 
@@ -59,7 +60,9 @@ def machine(aws: Aws) -> Iterator[Machine]:
         folder.chmod(0o755)
         home = new_home(folder / "home", aws)
         home.environment["XDG_RUNTIME_DIR"] = str(RUNTIME)
-        home.environment["PATH"] = f"{home.path / 'bin'}:{home.environment['PATH']}"
+        # All that this machine has, as on a desktop: the unit is to let it run.
+        path = (str(home.path / "bin"), home.environment["PATH"], machine_path())
+        home.environment["PATH"] = ":".join(path)
         use_store(home, "file")
         give_away(home.path)
         passed = {"PATH": home.environment["PATH"], **aws.environment()}
