@@ -110,7 +110,7 @@ class _LoginCache(JSONFileCache):
     def __setitem__(self, key: str, value: Any) -> None:
         """Raises OSError."""
         file = self._folder / f"{key}.json"
-        write_whole(file, json.dumps(value).encode(), outlasts_power=True, for_owner_of_folder=True)
+        write_whole(file, json.dumps(value).encode(), durable=True, for_owner_of_folder=True)
 
 
 def _time_before_any_refresh() -> datetime:
