@@ -48,7 +48,7 @@ from docker_credential_ecr_py.store.memory_backend import MemoryStore
 from docker_credential_ecr_py.store.store import NoStore, Store, StoredSelection
 
 if TYPE_CHECKING:
-    from docker_credential_ecr_py.logins import Logins
+    from docker_credential_ecr_py.other_registries import SealedLogins
     from docker_credential_ecr_py.sso.prompt import Screen
 
 # Seconds. Whoever waits for a fetch gives it a little more than all that it may take: two tries
@@ -136,13 +136,13 @@ class Broker:
         return NoStore()
 
     @cached_property
-    def logins(self) -> "Logins":
+    def logins(self) -> "SealedLogins":
         """What `fallback = "keyring"` keeps."""
-        from docker_credential_ecr_py.logins import Logins
+        from docker_credential_ecr_py.other_registries import SealedLogins
         from docker_credential_ecr_py.store.seal import Seal
 
         root = paths.cache_folder()
-        return Logins(paths.logins_folder(), Seal(root and root / "locks"))
+        return SealedLogins(paths.logins_folder(), Seal(root and root / "locks"))
 
     @cached_property
     def user(self) -> User:

@@ -8,7 +8,7 @@ import json
 import os
 from typing import BinaryIO
 
-from docker_credential_ecr_py import __version__, fallback
+from docker_credential_ecr_py import __version__, other_registries
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.config import paths, settings
 from docker_credential_ecr_py.errors import (
@@ -134,7 +134,7 @@ class Protocol:
         except NotEcr:
             return self._elsewhere("get", url.encode())
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
-        return 0, _document(answer)
+        return 0, other_registries.to_json(answer)
 
     def store(self, document: bytes) -> tuple[int, bytes]:
         try:
@@ -179,8 +179,8 @@ class Protocol:
     def list(self) -> tuple[int, bytes]:
         found: dict[str, str] = {}
         if self._broker.settings.fallback:
-            found = fallback.registries(*self._elsewhere("list", b""))
-        return 0, _document(found | self._broker.answerable())
+            found = other_registries.parse_list(*self._elsewhere("list", b""))
+        return 0, other_registries.to_json(found | self._broker.answerable())
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
@@ -200,7 +200,7 @@ class Protocol:
             case settings.KEYRING:
                 return self._broker.logins.call(action, given)
             case helper:
-                return fallback.call(helper, action, given)
+                return other_registries.call_helper(helper, action, given)
 
     def _url(self) -> str:
         given = self._input("the registry, then Enter", until_newline=True).strip()
@@ -223,10 +223,6 @@ class Protocol:
         if len(given) > LARGEST_INPUT:
             raise BadInput(f"more than {LARGEST_INPUT} bytes on standard input")
         return given
-
-
-def _document(values: dict[str, str]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 def _text(argument: str) -> str:

@@ -41,7 +41,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
     some,
 )
-from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.other_registries import find_helper
 from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import SUFFIXES, Registry
@@ -168,7 +168,7 @@ def fallback_helper(scene: Scene) -> Iterator[Finding]:
     helper = scene.settings.fallback
     if helper and helper != KEYRING:
         try:
-            yield Finding("fallback", OK, program_of(helper))
+            yield Finding("fallback", OK, find_helper(helper))
         except EcrPyError as error:
             yield failed("fallback", error, NOTE)
 

@@ -28,7 +28,7 @@ from docker_credential_ecr_py.config.settings import (
 )
 from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
-from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.other_registries import find_helper
 
 _STORE = ("defaults", "store")
 _DRY_RUN = click.option(
@@ -137,7 +137,7 @@ def _lack(path: tuple[str, ...], value: object) -> str:
             return f"{error.what}, and nothing is kept without one"
     elif path == settings_edit.FALLBACK:
         try:
-            program_of(str(value))
+            find_helper(str(value))
         except EcrPyError as error:
             return error.what
     return ""
