@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docker_credential_ecr_py.atomic_file import write_in
-from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.errors import (
+    CredentialsNotFound,
+    EcrPyError,
+    FallbackFailed,
+    Unsealable,
+)
 from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.programs import drop_relative_folders, find_program
@@ -32,14 +37,6 @@ _LIMIT = 120
 _NAME = re.compile(r"[0-9a-f]{64}")
 # A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-
-
-class Unsealable(EcrPyError):
-    """What is there was sealed under a key that the keyring no longer has, or was damaged."""
-
-
-class FallbackFailed(EcrPyError):
-    """The other helper is not there, or did not answer."""
 
 
 def find_helper(helper: str) -> str:

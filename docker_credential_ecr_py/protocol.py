@@ -19,6 +19,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NotEcr,
     ProtocolError,
+    Usage,
     WrongPartition,
 )
 from docker_credential_ecr_py.log import log, start_log
@@ -232,7 +233,3 @@ def _text(argument: str) -> str:
     except UnicodeEncodeError:
         raise BadInput("the server URL is not UTF-8 text") from None
     return argument
-
-
-class Usage(ProtocolError):
-    """Not one of the protocol's actions."""

@@ -35,11 +35,11 @@ from docker_credential_ecr_py.errors import (
     MfaCodeNeeded,
     NoProfile,
     Unreachable,
+    login_needed,
 )
 from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
 from docker_credential_ecr_py.selection import Selection
-from docker_credential_ecr_py.sso.sessions import login_needed
 
 # Seconds for everything together, whatever still hangs then.
 OVERALL = 30
@@ -266,7 +266,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         return _translate_answer(error, registry, selection)
     session = selection.identity.sso
     if session is not None and isinstance(error, _SESSION_ENDED):
-        return login_needed(session)
+        return login_needed(session.login_name)
     text = str(error)
     match error:
         case aws_errors.MetadataRetrievalError():
@@ -345,7 +345,7 @@ def _translate_answer(
             hint="ask for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
-        return login_needed(selection.identity.sso)
+        return login_needed(selection.identity.sso.login_name)
     if code == "AccessDenied" and "MultiFactorAuthentication" in message:
         return AccessDenied(
             "AWS did not accept the MFA code", hint="wait for the next one, and try again"

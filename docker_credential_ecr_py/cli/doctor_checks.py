@@ -39,6 +39,7 @@ from docker_credential_ecr_py.errors import (
     MfaCodeNeeded,
     NotEcr,
     Unreachable,
+    login_command,
     some,
 )
 from docker_credential_ecr_py.other_registries import find_helper
@@ -213,7 +214,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
 def sessions(scene: Scene) -> Iterator[Finding]:
     for session, rows in _by_session(scene.rows):
         sso = session.sso
-        login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
+        login = login_command(sso.login_name)
         if session.state != ENDED and _wants_login(sso):
             stops = any(row.kept is None and row.in_docker for row in rows)
             state = LOG_IN if stops else NOTE

@@ -29,7 +29,7 @@ from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Scheduler
 from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
 from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
-from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.errors import CannotRun, EcrPyError, NotEcr
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import record
@@ -38,10 +38,6 @@ from docker_credential_ecr_py.store.lock import open_lock
 _NO_STAMPS: tuple[bytes, ...] = ()
 # The stores whose credentials are in our memory.
 _IN_MEMORY = ("memory", "keyring")
-
-
-class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket, or no longer."""
 
 
 class Daemon:

@@ -8,11 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import Protocol
 
 from docker_credential_ecr_py.atomic_file import make_private_folder
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, LoginRefused
+from docker_credential_ecr_py.errors import (
+    EcrPyError,
+    LoginNeeded,
+    LoginRefused,
+    RefreshRefused,
+    login_needed,
+    login_refused,
+)
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import SsoFiles, Token
@@ -77,7 +83,7 @@ class Sessions:
             return token
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             token = self.files.token(session)
             if token is not None and self._good(token, rejected):
                 return token
@@ -88,7 +94,7 @@ class Sessions:
             try:
                 token = self._renew(session, token, rejected, lock, refusal)
             except LoginRefused as error:
-                raise _refused(session, error.what) from None
+                raise login_refused(session.login_name, error.what) from None
             except EcrPyError as error:
                 if refusal is None:
                     lock.record_failure(error)
@@ -102,19 +108,19 @@ class Sessions:
         Raises LoginNeeded where the portal wants one; Unreachable, Throttled or BadAnswer where it
         may do later.
         """
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         with self._lock(session) as lock:
             token = self.files.token(session)
             if lock is None or token is None or self._good(token, rejected=""):
                 return
             if not token.refreshable(self._clock()):
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             self.files.check_writable(session)
             try:
                 refreshed = Oidc(session).refresh(token)
             except RefreshRefused:
-                raise login_needed(session) from None
+                raise login_needed(session.login_name) from None
             self.files.keep_token(session, refreshed)
             log.info("%s: session refreshed", session.start_url)
 
@@ -130,7 +136,7 @@ class Sessions:
         """
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             if not force and (alive := self.alive(session)):
                 return alive
             lock.record_failure(None)
@@ -171,7 +177,7 @@ class Sessions:
                 return refreshed
         login = self._login()
         if login is None:
-            raise login_needed(session)
+            raise login_needed(session.login_name)
         if refusal is not None:
             raise refusal
         log.info("%s: a person is asked to log in", session.start_url)
@@ -181,19 +187,19 @@ class Sessions:
         try:
             token = login.run(session, self.files)
         except LoginRefused as error:
-            lock.record_failure(_refused(session, error.what))
+            lock.record_failure(login_refused(session.login_name, error.what))
             raise
         except LeftToDaemon:
             raise
         except KeyboardInterrupt:
-            lock.record_failure(_refused(session, "the login was given up"))
+            lock.record_failure(login_refused(session.login_name, "the login was given up"))
             raise
         self.files.keep_token(session, token)
         return token
 
     def _refresh(self, session: SsoSession, token: Token, rejected: str) -> Token | None:
         """The refreshed token; the old one while it lives; None where a login is needed."""
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         alive = token.access_token != rejected and self._alive(token)
         try:
@@ -240,19 +246,7 @@ class Sessions:
             yield lock
 
 
-def login_needed(session: SsoSession) -> LoginNeeded:
-    return LoginNeeded("the SSO session has ended or never began", hint=f"run {_command(session)}")
-
-
 def _refusal(lock: Lock) -> LoginRefused | None:
     """The refusal that still counts."""
     failure = lock.recent_failure(_REFUSED_FOR)
     return failure if isinstance(failure, LoginRefused) else None
-
-
-def _refused(session: SsoSession, what: str) -> LoginRefused:
-    return LoginRefused(what, hint=f"run {_command(session)}, or try again in a minute")
-
-
-def _command(session: SsoSession) -> str:
-    return f"`ecr-py login {quote(session.name or session.profile)}`"

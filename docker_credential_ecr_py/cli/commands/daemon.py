@@ -25,14 +25,13 @@ from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.cleanup import remove_traces
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
 from docker_credential_ecr_py.daemon.service import (
-    CannotInstall,
     Service,
     check_systemd,
     installed_service,
     service,
 )
 from docker_credential_ecr_py.daemon.status import ask_status
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import CannotInstall, EcrPyError
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
 

@@ -141,7 +141,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
         )
     if every or len(known) == 1:
         return known
-    labels = [session.name or session.profile for session in known]
+    labels = [session.login_name for session in known]
     if not can_ask():
         raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):

@@ -308,7 +308,7 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     for row in rows:
         if row.needs_login and row.session:
             sso = row.session.sso
-            logins.setdefault(sso.token_file, quote(sso.name or sso.profile))
+            logins.setdefault(sso.token_file, quote(sso.login_name))
     if logins:
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
     for row in rows:
