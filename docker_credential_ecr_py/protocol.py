@@ -185,13 +185,8 @@ class Protocol:
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
-        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
-            return False
-        try:
-            self._broker.settings.registry_for(host_of(url))
-        except NotEcr:
-            return False
-        return True
+        ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
+        return ignored and self._broker.settings.is_ecr(host_of(url))
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """What the settings name for registries that are not ECR's answers."""

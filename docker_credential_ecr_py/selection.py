@@ -26,13 +26,13 @@ from docker_credential_ecr_py.errors import (
     nearest,
     some,
 )
-from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.registry import REGION_PATTERN, Registry
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
-_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
+_REGION = re.compile(REGION_PATTERN)
 _HTTP_HOST = re.compile(r"https?://(?:[^/?#@]*@)?([\w.-]+)(?::[0-9]+)?(?:[/?#]|$)")
 _LONGEST_CHAIN = 20
 

@@ -22,7 +22,13 @@ from botocore.config import Config
 from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.atomic_file import read_if_there
-from docker_credential_ecr_py.aws.session import Session, answer_error, first_line, network_error
+from docker_credential_ecr_py.aws.session import (
+    Session,
+    answer_error,
+    endpoint_of,
+    first_line,
+    network_error,
+)
 from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import (
@@ -38,7 +44,7 @@ from docker_credential_ecr_py.errors import (
     login_needed,
 )
 from docker_credential_ecr_py.folder import other_owner
-from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
+from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
 
 # Seconds for everything together, whatever still hangs then.
@@ -100,9 +106,17 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
         if "expired" not in str(error):
             raise
         raise _expired_at_once(clock.ahead, selection) from error
-    service = "ecr-public" if registry.public else "ecr"
-    region = PUBLIC_REGION if registry.public else registry.region
-    return session.create_client(service, region_name=region, config=_endpoint(registry))
+    config = _endpoint_config(registry)
+    return session.create_client(_service(registry), region_name=registry.region, config=config)
+
+
+def ecr_endpoint(registry: Registry) -> str:
+    """Return the URL at which a registry's tokens are asked for. Raises AwsConfigError."""
+    return endpoint_of(_service(registry), registry.region, _endpoint_config(registry))
+
+
+def _service(registry: Registry) -> str:
+    return "ecr-public" if registry.public else "ecr"
 
 
 class _AwsClock:
@@ -198,7 +212,7 @@ def _session(registry: Registry, selection: Selection) -> Session:
     return session
 
 
-def _endpoint(registry: Registry) -> Config:
+def _endpoint_config(registry: Registry) -> Config:
     # botocore refuses these beside an endpoint of the user's own.
     if endpoint_override(registry, os.environ):
         return Config()

@@ -106,10 +106,26 @@ class AnonymousSession(Session):
         return {}
 
 
-def unsigned_client(service: str, region: str) -> Any:
+def unsigned_client(service: str, region: str, config: Config | None = None) -> Any:
     """A client that signs nothing. Any: botocore makes its methods as it runs."""
-    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
+    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED)).merge(config or Config())
     return AnonymousSession().create_client(service, region_name=region, config=unsigned)
+
+
+def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
+    """Return the URL at which botocore asks for a service in a region.
+
+    Raises AwsConfigError if the environment or the AWS config names something else than a URL.
+    """
+    try:
+        return str(unsigned_client(service, region, config).meta.endpoint_url)
+    except ValueError:
+        raise AwsConfigError(
+            f"the address of {service} in {region} is not valid",
+            hint="see AWS_ENDPOINT_URL and endpoint_url",
+        ) from None
+    except Exception as error:
+        raise network_error(error) from error
 
 
 def _sections(path: str) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.cli.completions import VARIABLE, start_completing
 from docker_credential_ecr_py.cli.output import Group, report_errors
 from docker_credential_ecr_py.cli.streams import printable_output
 from docker_credential_ecr_py.config import paths
@@ -36,6 +37,8 @@ _COMMANDS = {
 
 class _Commands(Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        if VARIABLE in os.environ:
+            start_completing()
         with printable_output():
             return super().main(*args, **kwargs)
 
@@ -66,10 +69,6 @@ class _Commands(Group):
         command: click.Command = getattr(
             import_module(f"docker_credential_ecr_py.cli.commands.{module}"), name
         )
-        if "_ECR_PY_COMPLETE" in os.environ:
-            from docker_credential_ecr_py.cli.commands.completion import teach
-
-            teach(command, cmd_name)
         return command
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.completions import suggest
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of, load_aws_config
 from docker_credential_ecr_py.errors import (
@@ -204,9 +205,27 @@ def registry_and_repository(text: str) -> tuple[str, str]:
 
 
 _OPTIONS = (
-    click.option("--registry", default="", metavar="NAME", help="Its host, a profile, an account."),
-    click.option("--profile", default="", metavar="NAME", help="The AWS profile that asks."),
-    click.option("--region", default="", metavar="REGION", help="Instead of the profile's own."),
+    click.option(
+        "--registry",
+        default="",
+        metavar="NAME",
+        shell_complete=suggest("registries"),
+        help="Its host, a profile, an account.",
+    ),
+    click.option(
+        "--profile",
+        default="",
+        metavar="NAME",
+        shell_complete=suggest("profiles"),
+        help="The AWS profile that asks.",
+    ),
+    click.option(
+        "--region",
+        default="",
+        metavar="REGION",
+        shell_complete=suggest("regions"),
+        help="Instead of the profile's own.",
+    ),
 )
 
 

@@ -24,11 +24,11 @@ from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
     DockerConfig,
     load_docker_config,
-    read_text,
 )
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import Settings
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
 
@@ -123,7 +123,7 @@ def fix_problems() -> Iterator[str]:
     scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
-        text = read_text(file) or ""
+        text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from docker_credential_ecr_py.cli.completions import suggest
 from docker_credential_ecr_py.cli.humanize import ago, counted, size
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -17,7 +18,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
 from docker_credential_ecr_py.cli.targets import open_registry, registry_options
@@ -44,7 +45,13 @@ def image() -> None:
 
 
 @image.command("ls")
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY...")
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="REPOSITORY...",
+    shell_complete=suggest("repositories"),
+)
 @click.option("--tags", is_flag=True, help="The tags alone, one a line.")
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
 @registry_options
@@ -92,7 +99,13 @@ def list_images(
 
 
 @image.command()
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY TAG...")
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="REPOSITORY TAG...",
+    shell_complete=suggest("repositories"),
+)
 @yes_option
 @registry_options
 def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: str) -> None:
@@ -271,7 +284,7 @@ def _show(rows: Sequence[_Row], *, several: bool, digests: bool) -> None:
     ]
     columns = ("REPOSITORY", "TAG", "DIGEST", "SIZE", "PUSHED")
     first = 0 if several else 1
-    show_rows(columns[first:], [cells[first:] for cells in shown])
+    show_table(columns[first:], [cells[first:] for cells in shown])
 
 
 def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
@@ -287,7 +300,7 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
         for wanted, parts in going
         for part in parts
     ]
-    show_rows(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
+    show_table(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
 
 
 def _short(digest: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from docker_credential_ecr_py.cli.completions import suggest
 from docker_credential_ecr_py.cli.humanize import ago, counted
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -16,7 +17,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
 from docker_credential_ecr_py.cli.targets import (
@@ -46,7 +47,7 @@ def repo() -> None:
 
 
 @repo.command("ls")
-@click.argument("name", default="", metavar="[REGISTRY]")
+@click.argument("name", default="", metavar="[REGISTRY]", shell_complete=suggest("registries"))
 @registry_options
 @json_option
 def list_repositories(name: str, registry: str, profile: str, region: str, as_json: bool) -> None:
@@ -120,7 +121,9 @@ def create(
 
 
 @repo.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=suggest("repositories")
+)
 @click.option("--force", is_flag=True, help="With all the images in it.")
 @yes_option
 @registry_options
@@ -205,7 +208,7 @@ def _show(repositories: list[Repository]) -> None:
         )
         for repository in repositories
     ]
-    show_rows(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
+    show_table(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
 
 
 def _show_what_goes(images: dict[str, list[Image]]) -> None:
@@ -218,4 +221,4 @@ def _show_what_goes(images: dict[str, list[Image]]) -> None:
         )
         for name, inside in images.items()
     ]
-    show_rows(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)
+    show_table(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)

@@ -21,9 +21,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
     show_table,
-    table,
 )
-from docker_credential_ecr_py.cli.parallel import call_parallel
 from docker_credential_ecr_py.cli.targets import known_registries, load_config
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
@@ -34,6 +32,7 @@ from docker_credential_ecr_py.config.docker_config import (
 )
 from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, find_daemon
+from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     CredentialsNotFound,
@@ -48,7 +47,6 @@ from docker_credential_ecr_py.store.writable import advice, problem_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 # Where a session stands.
@@ -221,7 +219,9 @@ def _show(
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
         click.echo(LOG_IN_FIRST)
         return
-    show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
+    cells = [_cells(row, now, screen) for row in rows]
+    columns = _fitting(screen.width, cells)
+    show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
     for line in _notes(rows, docker, broker):
         screen.print(line, soft_wrap=not screen.is_terminal)
@@ -236,18 +236,13 @@ _LAYOUTS = (
 )
 
 
-def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
+def _fitting(width: int, cells: list[dict[str, "Text"]]) -> tuple[str, ...]:
+    """Return the columns of the widest table that fits, or else of the narrowest."""
     for layout in _LAYOUTS:
         widths = [max(len(column), *(len(row[column]) for row in cells)) for column in layout]
-        if sum(widths) + _GAP * (len(widths) - 1) <= screen.width:
+        if sum(widths) + _GAP * (len(widths) - 1) <= width:
             break
-    made = table(*layout)
-    made.padding = (0, _GAP, 0, 0)
-    for column in made.columns:
-        column.no_wrap = column.header != "PROFILE"
-    for row in cells:
-        made.add_row(*(row[column] for column in layout))
-    return made
+    return layout
 
 
 def _cells(row: Row, now: float, screen: "Console") -> dict[str, "Text"]:
