@@ -20,6 +20,7 @@ from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import load_aws_config
 from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.credential import USERNAME, Credential
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     BadInput,
@@ -96,14 +97,14 @@ class Broker:
 
     def __init__(
         self,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         *,
         profile: str = "",
         fetch: Fetch = fetch_from_aws,
         clock: Callable[[], float] = time.time,
         may_log_in: bool = True,
     ) -> None:
-        self._environ = environ
+        self._environ = as_given() if environ is None else environ
         self._ask = fetch
         self._clock = clock
         self._may_log_in = may_log_in

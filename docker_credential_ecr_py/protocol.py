@@ -11,6 +11,7 @@ from typing import BinaryIO
 from docker_credential_ecr_py import __version__, other_registries
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.config import paths, settings
+from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
     NO_USERNAME,
@@ -44,6 +45,7 @@ Log:      {log}
 """
 
 
+@prepared_for_libraries()
 def main(arguments: list[str], given: bytes | None) -> int:
     """Serves the call that this process was started for. Returns its exit code: 0 or 1.
 

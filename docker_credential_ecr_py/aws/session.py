@@ -24,7 +24,6 @@ from docker_credential_ecr_py.errors import (
     Throttled,
     Unreachable,
 )
-from docker_credential_ecr_py.programs import drop_relative_folders
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
@@ -44,16 +43,9 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 
 class Session(botocore.session.Session):
-    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do.
-
-    What is set and empty in the environment is unset here, as for the rules of selection.
-    """
+    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do."""
 
     def __init__(self, profile: str | None = None) -> None:
-        drop_relative_folders(os.environ)  # by which botocore finds what credential_process names
-        for name in [name for name, value in os.environ.items() if not value]:
-            if name.startswith("AWS_"):
-                del os.environ[name]
         super().__init__(profile=profile)
         self.set_default_client_config(LIMITS)
 

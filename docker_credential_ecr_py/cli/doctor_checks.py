@@ -18,11 +18,11 @@ from shlex import quote
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.commands.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
+from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.docker_config import DockerConfig

@@ -11,6 +11,7 @@ from docker_credential_ecr_py.cli.completions import VARIABLE, start_completing
 from docker_credential_ecr_py.cli.output import Group, report_errors
 from docker_credential_ecr_py.cli.streams import printable_output
 from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
@@ -36,6 +37,7 @@ _COMMANDS = {
 
 
 class _Commands(Group):
+    @prepared_for_libraries()
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if VARIABLE in os.environ:
             start_completing()

@@ -22,6 +22,7 @@ from typing import Any
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
+from docker_credential_ecr_py.environment import as_given, prepared_for_libraries
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log, start_log
@@ -37,6 +38,7 @@ _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 _LIMIT = 10
 
 
+@prepared_for_libraries()
 def main() -> None:
     forbid_dumps_of_children()
     start_log(paths.log_file(), os.environ)
@@ -85,11 +87,12 @@ def login(session: dict[str, Any], device: bool, browser: bool, limit: float) ->
 
 
 def log_in(host: str, limit: float) -> None:
-    if outside := systemd.browser_outside(os.environ):
-        os.environ["BROWSER"] = outside
-    if browser_command(os.environ) is None:
-        os.environ.update(_display())
-    broker = Broker()
+    environ = dict(as_given())
+    if outside := systemd.browser_outside(environ):
+        environ["BROWSER"] = outside
+    if browser_command(environ) is None:
+        environ.update(_display())
+    broker = Broker(environ)
     session = broker.select(host).identity.sso
     browser = broker.user.browser
     if browser is None:

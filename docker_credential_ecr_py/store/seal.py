@@ -21,7 +21,6 @@ from docker_credential_ecr_py.atomic_file import make_private_folder
 from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import EcrPyError, KeyringTimeout, KeyringUnavailable
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.store.lock import Lock, locked
 
 SERVICE, NAME = "ecr-py", "sealing key"
@@ -190,7 +189,6 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
 
     Raises KeyringUnavailable.
     """
-    drop_relative_folders(os.environ)  # some backends of keyring run programs
     import keyring  # not on the time of the keyring itself
 
     too_late = KeyringTimeout(f"the keyring gave no answer in {LIMIT} seconds")

@@ -251,6 +251,14 @@ def test_check_asks_aws_and_the_registries(at_desk: Desk, front: RegistryFront) 
     }
 
 
+def test_check_with_variables_that_are_empty(at_desk: Desk, front: RegistryFront) -> None:
+    """As unset. Several threads ask AWS, and all of them read the environment."""
+    names = ["AWS_PROFILE", *(f"AWS_ENDPOINT_URL_{number}" for number in range(50))]
+    empty: dict[str, Any] = dict.fromkeys(names, "")
+    done = at_desk.run(str(ECR_PY), "status", "--check", **empty)
+    assert done.stdout.count("11h59m") == 3
+
+
 @pytest.mark.parametrize("command", ["status --check", "doctor --deep"])
 def test_ctrl_c_ends_it_though_aws_is_silent(person: Person, aws: Aws, command: str) -> None:
     aws.fault("GetAuthorizationToken", "hang")

@@ -1,6 +1,5 @@
 """ecr-py completion: the script by which a shell completes."""
 
-import os
 from collections.abc import Mapping
 
 import click
@@ -8,7 +7,6 @@ from click.shell_completion import BashComplete, FishComplete, ShellComplete, Zs
 
 from docker_credential_ecr_py.cli.completions import VARIABLE
 from docker_credential_ecr_py.cli.output import command
-from docker_credential_ecr_py.programs import drop_relative_folders
 
 _SHELLS: Mapping[str, type[ShellComplete]] = {
     "bash": BashComplete,
@@ -28,6 +26,5 @@ def completion(context: click.Context, shell: str) -> None:
     eval "$(ecr-py completion zsh)"           in ~/.zshrc, after compinit
     ecr-py completion fish > ~/.config/fish/completions/ecr-py.fish
     """
-    drop_relative_folders(os.environ)  # click runs bash, to learn its version
     made = _SHELLS[shell](context.find_root().command, {}, "ecr-py", VARIABLE)
     click.echo(made.source(), nl=False)

@@ -39,6 +39,7 @@ from docker_credential_ecr_py.config.docker_config import (
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -383,7 +384,7 @@ def _say_what_was_done(changes: list[_Change]) -> None:
 
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = found_by_shell(HELPER)
+    found = found_by_shell(HELPER, as_given().get("PATH"))
     if found and os.path.isabs(found):
         return
     if found:

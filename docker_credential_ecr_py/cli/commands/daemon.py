@@ -30,6 +30,7 @@ from docker_credential_ecr_py.daemon.service import (
     service,
 )
 from docker_credential_ecr_py.daemon.status import ask_status
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import CannotInstall, EcrPyError
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
@@ -113,7 +114,13 @@ def start() -> None:
     else:
         nowhere = subprocess.DEVNULL
         process = subprocess.Popen(
-            _DAEMON, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+            _DAEMON,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            cwd="/",
+            env=as_given(),
+            start_new_session=True,
         )
     click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
 
@@ -186,7 +193,7 @@ def _check_system() -> None:
 
 def _service() -> Service:
     program = find_program(sys.argv[0]) or os.path.abspath(sys.argv[0])
-    return service(program, os.environ)
+    return service(program, as_given())
 
 
 def _installed() -> Service | None:

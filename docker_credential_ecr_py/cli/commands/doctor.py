@@ -7,7 +7,6 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import doctor_checks
-from docker_credential_ecr_py.cli.commands.status import rows_of
 from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -18,6 +17,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
 )
+from docker_credential_ecr_py.cli.registry_state import rows_of
 from docker_credential_ecr_py.cli.targets import load_config
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
@@ -28,6 +28,7 @@ from docker_credential_ecr_py.config.docker_config import (
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
@@ -101,7 +102,7 @@ def inspect_scene() -> Scene:
     except EcrPyError as error:
         failures["docker"] = error
     rows = () if "settings" in failures else tuple(rows_of(broker, aws, docker))
-    return Scene(os.environ, settings, aws, docker, rows, failures)
+    return Scene(as_given(), settings, aws, docker, rows, failures)
 
 
 def fix_problems() -> Iterator[str]:

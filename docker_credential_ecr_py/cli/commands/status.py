@@ -3,13 +3,12 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
@@ -22,26 +21,28 @@ from docker_credential_ecr_py.cli.output import (
     show_json,
     show_table,
 )
-from docker_credential_ecr_py.cli.targets import known_registries, load_config
+from docker_credential_ecr_py.cli.registry_state import (
+    ALIVE,
+    ENDED,
+    Row,
+    daemon_line,
+    rows_of,
+)
+from docker_credential_ecr_py.cli.targets import load_config
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
-    OURSELVES,
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
-from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, find_daemon
+from docker_credential_ecr_py.credential import LONGEST_LIFE
+from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     CredentialsNotFound,
     EcrPyError,
-    LoginNeeded,
-    NotEcr,
 )
-from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
@@ -49,43 +50,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-# Where a session stands.
-ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 _BAR = 6
 _GAP = 2
-
-
-@dataclass(frozen=True)
-class Session:
-    """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
-
-    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
-    `renews` says that it does so as long as the portal allows, whenever its token ends.
-    """
-
-    sso: SsoSession
-    state: str
-    expires: float = 0
-    renews: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
-
-    host: str
-    registry: Registry
-    in_docker: bool
-    selection: Selection | None = None
-    kept: Credential | None = None
-    session: Session | None = None
-    wrong: EcrPyError | None = None
-
-    @property
-    def needs_login(self) -> bool:
-        if isinstance(self.wrong, LoginNeeded):
-            return True
-        return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
 @command()
@@ -120,68 +86,6 @@ def status(check: bool, as_json: bool) -> None:
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
-
-
-def daemon_line(found: Presence | None) -> str:
-    """What the daemon says of itself, in a few words; "" where there is none."""
-    if found is None:
-        return ""
-    if found.status is None:
-        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
-    kept = len(found.status["registries"])
-    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
-    failed = len(found.status["failures"])
-    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
-
-
-def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
-    """Every registry that a profile, the settings, docker's config or the store knows.
-
-    Raises SettingsError.
-    """
-    registries = {known.host: known.registry for known in known_registries(broker, aws)}
-    kept = (remembered.host for remembered in broker.store.selections() if remembered.key)
-    for host in (*docker.ours, *kept):
-        try:
-            registries.setdefault(host, broker.settings.registry_for(host))
-        except NotEcr:
-            continue
-    asked_for_all = docker.store == OURSELVES
-    here = on_ec2(os.environ)
-    sessions: dict[str, Session] = {}
-    rows = []
-    for host, registry in registries.items():
-        by_name = docker.helpers.get(host)
-        row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
-        try:
-            selection = select(registry, host, broker.settings, aws, os.environ, on_ec2=here)
-        except EcrPyError as error:
-            # Public images need no credentials.
-            rows.append(row if registry.public else replace(row, wrong=error))
-            continue
-        sso = selection.identity.sso
-        if sso is not None and sso.token_file not in sessions:
-            sessions[sso.token_file] = _session(broker, sso)
-        rows.append(
-            replace(
-                row,
-                selection=selection,
-                kept=broker.kept(host, selection),
-                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
-            )
-        )
-    return rows
-
-
-def _session(broker: Broker, sso: SsoSession) -> Session:
-    sessions = broker.sessions()
-    token = sessions.files.token(sso)
-    if token is None:
-        return Session(sso, ENDED)
-    renews = token.refreshable(time.time())
-    if sessions.alive(sso):
-        return Session(sso, ALIVE, token.expires, renews)
-    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
 
 
 def checked(row: Row) -> Row:
