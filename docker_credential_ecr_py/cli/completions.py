@@ -50,6 +50,10 @@ def suggest(kind: str) -> "Complete":
     return complete
 
 
+PROFILES, REGIONS, REGISTRIES = suggest("profiles"), suggest("regions"), suggest("registries")
+REPOSITORIES, SESSIONS = suggest("repositories"), suggest("sessions")
+
+
 def start_completing() -> None:
     """Send what the process says on standard error nowhere from now on, and start the log."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of, load_aws_config
 from docker_credential_ecr_py.errors import (
@@ -209,21 +209,21 @@ _OPTIONS = (
         "--registry",
         default="",
         metavar="NAME",
-        shell_complete=suggest("registries"),
+        shell_complete=REGISTRIES,
         help="Its host, a profile, an account.",
     ),
     click.option(
         "--profile",
         default="",
         metavar="NAME",
-        shell_complete=suggest("profiles"),
+        shell_complete=PROFILES,
         help="The AWS profile that asks.",
     ),
     click.option(
         "--region",
         default="",
         metavar="REGION",
-        shell_complete=suggest("regions"),
+        shell_complete=REGIONS,
         help="Instead of the profile's own.",
     ),
 )

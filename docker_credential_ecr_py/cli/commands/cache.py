@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -70,7 +70,7 @@ def list_cached(as_json: bool) -> None:
 
 @cache.command("rm")
 @click.argument(
-    "registries", nargs=-1, shell_complete=suggest("registries"), metavar="[REGISTRY | PROFILE]..."
+    "registries", nargs=-1, shell_complete=REGISTRIES, metavar="[REGISTRY | PROFILE]..."
 )
 @click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
 def remove(registries: tuple[str, ...], every: bool) -> None:

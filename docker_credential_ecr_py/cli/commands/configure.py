@@ -14,7 +14,7 @@ import click
 
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.doctor_checks import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -136,14 +136,14 @@ class _Change:
     "named",
     multiple=True,
     metavar="HOST",
-    shell_complete=suggest("registries"),
+    shell_complete=REGISTRIES,
     help="This one, not all found.",
 )
 @click.option(
     "--region",
     "regions",
     multiple=True,
-    shell_complete=suggest("regions"),
+    shell_complete=REGIONS,
     metavar="REGION",
     help="Each account's registry there too.",
 )

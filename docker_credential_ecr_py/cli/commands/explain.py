@@ -3,7 +3,7 @@
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import (
     command,
     json_option,
@@ -17,19 +17,19 @@ from docker_credential_ecr_py.selection import Identity
 
 
 @command()
-@click.argument("registry", metavar="REGISTRY", shell_complete=suggest("registries"))
+@click.argument("registry", metavar="REGISTRY", shell_complete=REGISTRIES)
 @click.option(
     "--profile",
     default="",
     metavar="NAME",
-    shell_complete=suggest("profiles"),
+    shell_complete=PROFILES,
     help="As if a command named this profile.",
 )
 @click.option(
     "--region",
     default="",
     metavar="REGION",
-    shell_complete=suggest("regions"),
+    shell_complete=REGIONS,
     help="Of an account or a profile.",
 )
 @json_option

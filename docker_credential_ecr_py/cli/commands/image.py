@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted, size
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -46,11 +46,7 @@ def image() -> None:
 
 @image.command("ls")
 @click.argument(
-    "names",
-    nargs=-1,
-    required=True,
-    metavar="REPOSITORY...",
-    shell_complete=suggest("repositories"),
+    "names", nargs=-1, required=True, metavar="REPOSITORY...", shell_complete=REPOSITORIES
 )
 @click.option("--tags", is_flag=True, help="The tags alone, one a line.")
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
@@ -100,11 +96,7 @@ def list_images(
 
 @image.command()
 @click.argument(
-    "names",
-    nargs=-1,
-    required=True,
-    metavar="REPOSITORY TAG...",
-    shell_complete=suggest("repositories"),
+    "names", nargs=-1, required=True, metavar="REPOSITORY TAG...", shell_complete=REPOSITORIES
 )
 @yes_option
 @registry_options

@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REGIONS, SESSIONS
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     can_ask,
@@ -36,10 +36,7 @@ from docker_credential_ecr_py.sso.token_cache import Token
 
 @command()
 @click.argument(
-    "names",
-    nargs=-1,
-    metavar="[PROFILE | SESSION | REGISTRY]...",
-    shell_complete=suggest("sessions"),
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
 )
 @click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
 @click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
@@ -52,7 +49,7 @@ from docker_credential_ecr_py.sso.token_cache import Token
 @click.option(
     "--region",
     metavar="REGION",
-    shell_complete=suggest("regions"),
+    shell_complete=REGIONS,
     help="The region of the profiles' registries.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
@@ -118,10 +115,7 @@ def login(
 
 @command(short_help="End a session, and forget what came from it.")
 @click.argument(
-    "names",
-    nargs=-1,
-    metavar="[PROFILE | SESSION | REGISTRY]...",
-    shell_complete=suggest("sessions"),
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
 )
 @click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
 def logout(names: tuple[str, ...], every: bool) -> None:

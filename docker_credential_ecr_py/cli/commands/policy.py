@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.output import Group, show_json
 from docker_credential_ecr_py.cli.targets import (
     registry_and_repository,
@@ -32,7 +32,7 @@ _repositories_option = click.option(
     "repositories",
     multiple=True,
     metavar="NAME",
-    shell_complete=suggest("repositories"),
+    shell_complete=REPOSITORIES,
     help="For these alone; `team/*` is all under team. Else for every repository.",
 )
 
@@ -73,7 +73,7 @@ _HELP = {
 
 def _add_command(task: str, help: str) -> None:
     @policy.command(task, help=help)
-    @click.argument("name", default="", metavar="[REGISTRY]", shell_complete=suggest("registries"))
+    @click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
     @_repositories_option
     @registry_options
     def print_policy(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -47,7 +47,7 @@ def repo() -> None:
 
 
 @repo.command("ls")
-@click.argument("name", default="", metavar="[REGISTRY]", shell_complete=suggest("registries"))
+@click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
 @registry_options
 @json_option
 def list_repositories(name: str, registry: str, profile: str, region: str, as_json: bool) -> None:
@@ -121,9 +121,7 @@ def create(
 
 
 @repo.command()
-@click.argument(
-    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=suggest("repositories")
-)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=REPOSITORIES)
 @click.option("--force", is_flag=True, help="With all the images in it.")
 @yes_option
 @registry_options

@@ -8,7 +8,7 @@ import click
 
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli import token_formats
-from docker_credential_ecr_py.cli.completions import suggest
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import command, is_terminal
 from docker_credential_ecr_py.cli.targets import resolve_one_target
 from docker_credential_ecr_py.credential import Credential
@@ -17,7 +17,7 @@ from docker_credential_ecr_py.registry import Registry
 
 
 @command()
-@click.argument("registry", required=False, shell_complete=suggest("registries"))
+@click.argument("registry", required=False, shell_complete=REGISTRIES)
 @click.option(
     "--format",
     "wanted",
@@ -33,13 +33,13 @@ from docker_credential_ecr_py.registry import Registry
 @click.option(
     "--profile",
     metavar="NAME",
-    shell_complete=suggest("profiles"),
+    shell_complete=PROFILES,
     help="The profile that asks, whatever the rules say.",
 )
 @click.option(
     "--region",
     metavar="REGION",
-    shell_complete=suggest("regions"),
+    shell_complete=REGIONS,
     help="The registry's region, before the profile's own.",
 )
 def token(
