@@ -38,15 +38,15 @@ class EcrPyError(Exception):
         self.registry = registry
         self.profile = profile
 
-    def about(self, *, registry: str, profile: str = "") -> None:
+    def add_context(self, *, registry: str, profile: str = "") -> None:
         """Fills in what the place that raised it could not know."""
         self.registry = self.registry or registry
         self.profile = self.profile or profile
 
     def __str__(self) -> str:
-        about = [f"registry {self.registry}"] if self.registry else []
-        about += [f"profile {self.profile}"] if self.profile else []
-        where = f" ({', '.join(about)})" if about else ""
+        context = [f"registry {self.registry}"] if self.registry else []
+        context += [f"profile {self.profile}"] if self.profile else []
+        where = f" ({', '.join(context)})" if context else ""
         hint = f": {self.hint}" if self.hint else ""
         return one_line(f"ecr-py: {self.what}{where}{hint}")
 
@@ -58,8 +58,8 @@ class EcrPyError(Exception):
 class ProtocolError(EcrPyError):
     """One of the messages that docker's clients compare letter for letter."""
 
-    def __init__(self, what: str, **about: str) -> None:
-        super().__init__(what, **about)
+    def __init__(self, what: str, **context: str) -> None:
+        super().__init__(what, **context)
         self.what = printable(redact(what))  # with its blanks
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Docker's credential-helper protocol over a reader and a writer.
 
 Knows words and exit codes (docker/docker-credential-helpers, credentials/credentials.go); all
-else it asks of the broker, or of the helper that the settings name for other registries.
+else it asks of the app, or of the helper that the settings name for other registries.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 from typing import BinaryIO
 
 from docker_credential_ecr_py import __version__, other_registries
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths, settings
 from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
@@ -55,10 +55,10 @@ def main(arguments: list[str], given: bytes | None) -> int:
     start_log(log_file, os.environ)
     try:
         if arguments[:1] == ["renew"] and len(arguments) == 2:
-            Broker(may_log_in=False).renew(arguments[1])
+            App(may_log_in=False).broker.renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
-            code, answer = Protocol(Broker(), reader, given).call(arguments)
+            code, answer = Protocol(App(), reader, given).call(arguments)
         return _end(code, answer, quiet=True)
     except CredentialsNotFound as error:
         return _end(1, _line(error), quiet=True)
@@ -99,8 +99,8 @@ def _write(file: int, text: bytes) -> bool:
 class Protocol:
     """The actions of docker's protocol. Each returns the exit code and what goes to stdout."""
 
-    def __init__(self, broker: Broker, reader: BinaryIO, given: bytes | None = None) -> None:
-        self._broker = broker
+    def __init__(self, app: App, reader: BinaryIO, given: bytes | None = None) -> None:
+        self._app = app
         self._reader = reader
         self._given = given
 
@@ -131,7 +131,7 @@ class Protocol:
 
     def get(self, url: str) -> tuple[int, bytes]:
         try:
-            credential = self._broker.credential_for(url)
+            credential = self._app.broker.get(url)
         except WrongPartition:
             raise
         except NotEcr:
@@ -154,11 +154,11 @@ class Protocol:
         if self._is_to_be_ignored(url):
             return 0, b""
         try:
-            self._broker.keep(url, username, secret)
+            self._app.broker.store_login(url, username, secret)
         except WrongPartition:
             raise
         except NotEcr:
-            if not self._broker.settings.fallback:
+            if not self._app.settings.fallback:
                 raise BadInput(
                     f"{host_of(url)} is no ECR registry, and no other helper is set for it",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
@@ -171,32 +171,32 @@ class Protocol:
         if self._is_to_be_ignored(url):
             return 0, b""
         try:
-            self._broker.forget(url)
+            self._app.broker.forget(url)
         except WrongPartition:
             raise
         except NotEcr:
-            if self._broker.settings.fallback:
+            if self._app.settings.fallback:
                 return self._elsewhere("erase", url.encode())
         return 0, b""
 
     def list(self) -> tuple[int, bytes]:
         found: dict[str, str] = {}
-        if self._broker.settings.fallback:
+        if self._app.settings.fallback:
             found = other_registries.parse_list(*self._elsewhere("list", b""))
-        return 0, other_registries.to_json(found | self._broker.answerable())
+        return 0, other_registries.to_json(found | self._app.broker.usernames())
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
         ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
-        return ignored and self._broker.settings.is_ecr(host_of(url))
+        return ignored and self._app.settings.is_ecr(host_of(url))
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """What the settings name for registries that are not ECR's answers."""
-        match self._broker.settings.fallback:
+        match self._app.settings.fallback:
             case "":
                 raise CredentialsNotFound
             case settings.KEYRING:
-                return self._broker.logins.call(action, given)
+                return self._app.logins.call(action, given)
             case helper:
                 return other_registries.call_helper(helper, action, given)
 

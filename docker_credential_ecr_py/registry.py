@@ -121,6 +121,14 @@ class Registry:
         )
 
 
+@dataclass(frozen=True)
+class RegistryRequest:
+    """A registry as the client named it (`host`), and the one that this leads to."""
+
+    host: str
+    registry: Registry
+
+
 def partition_of(region: str) -> str:
     """The AWS partition of a region, or "" if no partition has regions of such a name."""
     names = (name for name, pattern in _REGIONS.items() if re.fullmatch(pattern, region))

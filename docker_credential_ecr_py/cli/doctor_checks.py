@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
@@ -228,7 +228,7 @@ def _wants_login(session: SsoSession) -> bool:
     """Whether the portal does, asked as the next pull would; not where it cannot be asked."""
     from docker_credential_ecr_py.sso.portal import accepts
 
-    sessions = Broker(may_log_in=False).sessions()
+    sessions = App(may_log_in=False).sessions()
 
     def ask() -> None:
         token = sessions.ensure(session)
@@ -466,7 +466,7 @@ def deep(scene: Scene) -> Iterator[Finding]:
 
     def ask(row: Row) -> Finding:
         try:
-            Broker(environ, may_log_in=False).credential_for(row.host)
+            App(environ, may_log_in=False).broker.get(row.host)
         except CredentialsNotFound:
             return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
         except EcrPyError as error:

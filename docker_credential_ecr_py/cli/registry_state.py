@@ -4,8 +4,8 @@ import os
 import time
 from dataclasses import dataclass, replace
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
@@ -52,16 +52,16 @@ class Row:
         return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
-def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
+def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
     """Every registry that a profile, the settings, docker's config or the store knows.
 
     Raises SettingsError.
     """
-    registries = {known.host: known.registry for known in known_registries(broker, aws)}
-    kept = (remembered.host for remembered in broker.store.selections() if remembered.key)
+    registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
+    kept = (remembered.host for remembered in app.store.selections() if remembered.key)
     for host in (*docker.ours, *kept):
         try:
-            registries.setdefault(host, broker.settings.registry_for(host))
+            registries.setdefault(host, app.settings.registry_for(host))
         except NotEcr:
             continue
     asked_for_all = docker.store == OURSELVES
@@ -72,27 +72,27 @@ def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
         by_name = docker.helpers.get(host)
         row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
         try:
-            selection = select(registry, host, broker.settings, aws, os.environ, on_ec2=here)
+            selection = select(registry, host, app.settings, aws, os.environ, on_ec2=here)
         except EcrPyError as error:
             # Public images need no credentials.
             rows.append(row if registry.public else replace(row, wrong=error))
             continue
         sso = selection.identity.sso
         if sso is not None and sso.token_file not in sessions:
-            sessions[sso.token_file] = _session(broker, sso)
+            sessions[sso.token_file] = _session(app, sso)
         rows.append(
             replace(
                 row,
                 selection=selection,
-                kept=broker.kept(host, selection),
+                kept=app.broker.stored_credential(host, selection),
                 session=replace(sessions[sso.token_file], sso=sso) if sso else None,
             )
         )
     return rows
 
 
-def _session(broker: Broker, sso: SsoSession) -> Session:
-    sessions = broker.sessions()
+def _session(app: App, sso: SsoSession) -> Session:
+    sessions = app.sessions()
     token = sessions.files.token(sso)
     if token is None:
         return Session(sso, ENDED)

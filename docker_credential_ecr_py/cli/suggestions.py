@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
-from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.targets import known_registries, load_config, named_registry
+from docker_credential_ecr_py.cli.targets import TargetOptions, known_registries, named_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import accounts_of
 
@@ -25,13 +25,14 @@ _GOOD_FOR = 600
 def profiles(ctx: click.Context, incomplete: str) -> dict[str, str]:
     return {
         name: " ".join([*sorted(accounts_of(values)), values.get("region", "")]).strip()
-        for name, values in load_config().profiles.items()
+        for name, values in App().aws_config.profiles.items()
     }
 
 
 def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
     """By profile, and by host; an alias is a host."""
-    known = known_registries(Broker(), load_config())
+    app = App()
+    known = known_registries(app.settings, app.aws_config)
     found: dict[str, str] = {}
     for one in known:
         found.setdefault(one.profile, one.host)
@@ -40,13 +41,13 @@ def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 def sessions(ctx: click.Context, incomplete: str) -> dict[str, str]:
     """What leads to a login."""
-    aws = load_config()
+    aws = App().aws_config
     portals = {name: values.get("sso_start_url", "") for name, values in aws.sso_sessions.items()}
     return portals | profiles(ctx, incomplete) | registries(ctx, incomplete)
 
 
 def regions(ctx: click.Context, incomplete: str) -> dict[str, str]:
-    named = [values.get("region", "") for values in load_config().profiles.values()]
+    named = [values.get("region", "") for values in App().aws_config.profiles.values()]
     return dict.fromkeys(sorted(filter(None, named)), "")
 
 
@@ -55,25 +56,22 @@ def repositories(ctx: click.Context, incomplete: str) -> dict[str, str]:
     host, slash, _ = incomplete.partition("/")
     typed = f"{host}/" if slash and "." in host else ""
     options = {name: ctx.params.get(name) or "" for name in ("registry", "profile", "region")}
-    broker = Broker(profile=options["profile"], may_log_in=False)
-    registry = named_registry(
-        broker,
-        typed.rstrip("/") or options["registry"],
-        profile=options["profile"],
-        region=options["region"],
-    ).host
+    app = App(profile=options["profile"], may_log_in=False)
+    name = typed.rstrip("/") or options["registry"]
+    wanted = TargetOptions(name, options["profile"], options["region"])
+    registry = named_registry(app, wanted).host
     names = _kept(registry)
     if names is None:
-        names = _asked(broker, registry)
+        names = _asked(app, registry)
         _keep(registry, names)
     return {typed + name: "" for name in names}
 
 
-def _asked(broker: Broker, host: str) -> list[str]:
+def _asked(app: App, host: str) -> list[str]:
     """What AWS says, where it takes no login; a process of the user's may ask for one."""
-    registry, selection = broker.settings.registry_for(host), broker.select(host)
+    registry, selection = app.settings.registry_for(host), app.select(host)
     identity = selection.identity
-    ended = identity.sso is not None and broker.sessions().alive(identity.sso) is None
+    ended = identity.sso is not None and app.sessions().alive(identity.sso) is None
     if ended or "process" in (identity.kind, *identity.name.split()):
         return []
     from docker_credential_ecr_py.aws.repositories import repository_names

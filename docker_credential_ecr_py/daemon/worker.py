@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.environment import as_given, prepared_for_libraries
@@ -64,18 +64,18 @@ def report(line: dict[str, Any]) -> None:
 
 
 def renew(host: str, ahead: float) -> None:
-    Broker(may_log_in=False).renew(host, ahead=ahead)
+    App(may_log_in=False).broker.renew(host, ahead=ahead)
 
 
 def refresh(host: str) -> None:
-    broker = Broker(may_log_in=False)
-    session = broker.select(host).identity.sso
+    app = App(may_log_in=False)
+    session = app.select(host).identity.sso
     if session is not None:
-        broker.sessions().refresh(session)
+        app.sessions().refresh(session)
 
 
 def unseal() -> None:
-    Broker(may_log_in=False).unseal()
+    App(may_log_in=False).unseal()
 
 
 def login(session: dict[str, Any], device: bool, browser: bool, limit: float) -> None:
@@ -92,13 +92,13 @@ def log_in(host: str, limit: float) -> None:
         environ["BROWSER"] = outside
     if browser_command(environ) is None:
         environ.update(_display())
-    broker = Broker(environ)
-    session = broker.select(host).identity.sso
-    browser = broker.user.browser
+    app = App(environ)
+    session = app.select(host).identity.sso
+    browser = app.user.browser
     if browser is None:
         raise LoginNeeded("the daemon knows no way to a browser")
     if session is not None:
-        broker.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
+        app.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 
 
 class _Reported:

@@ -37,6 +37,12 @@ class Backend(Protocol):
         """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
 
 
+def stamps_of(*files: Path) -> dict[bytes, bytes]:
+    """Return the absolute path and the stamp of each file, as StoredSelection.conditions."""
+    paths = sorted({os.fsencode(file.absolute()) for file in files})
+    return {path: record.stamp(path) for path in paths}
+
+
 class RecordStore:
     """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
 

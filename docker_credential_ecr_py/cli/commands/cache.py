@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
@@ -17,7 +17,7 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
 )
 from docker_credential_ecr_py.cli.suggestions import forget_repositories
-from docker_credential_ecr_py.cli.targets import resolve_one_target
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 
 _ALL_COLUMNS, _HOST_FITS = 100, 80
 _DETAILS = ("account", "region", "profile", "rule")
@@ -39,7 +39,7 @@ def cache() -> None:
 def list_cached(as_json: bool) -> None:
     """Each registry that can be answered from the cache, and until when."""
     now = time.time()
-    found = list(Broker().cached())
+    found = list(App().broker.stored_credentials())
     if as_json:
         show_json(
             [
@@ -77,12 +77,13 @@ def remove(registries: tuple[str, ...], every: bool) -> None:
     """Forget what is cached for a registry; the next pull asks AWS."""
     if every == bool(registries):
         raise click.UsageError("name registries, or --all")
-    broker = Broker()
+    app = App()
     if every:
-        hosts = broker.store.forget_all()
+        hosts = app.store.forget_all()
         forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
-    for found in dict.fromkeys([resolve_one_target(broker, name) for name in registries]):
-        forgot = Broker(profile=found.profile).forget(found.host)
+    targets = [resolve_target(app, TargetOptions(name)) for name in registries]
+    for found in dict.fromkeys(targets):
+        forgot = app.with_profile(found.profile).broker.forget(found.host)
         report(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

@@ -116,9 +116,9 @@ def show_path() -> None:
 
 def _take_over() -> None:
     """What the store before kept is moved into the new one, or removed."""
-    from docker_credential_ecr_py.broker import Broker
+    from docker_credential_ecr_py.app import App
 
-    Broker(may_log_in=False).store.take_over_leftovers()
+    App(may_log_in=False).store.take_over_leftovers()
 
 
 def _lack(path: tuple[str, ...], value: object) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
-from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.doctor_checks import installed_in
 from docker_credential_ecr_py.cli.output import (
@@ -25,9 +25,9 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
 )
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     known_registries,
-    load_config,
-    resolve_one_target,
+    resolve_target,
 )
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.aws_config import accounts_of
@@ -193,8 +193,8 @@ def configure(
     if replace == OURSELVES:
         raise click.UsageError(f"--replace takes the name of another helper than {OURSELVES}")
 
-    broker = Broker()
-    known = _registries(broker, named, regions, public=public)
+    app = App()
+    known = _registries(app, named, regions, public=public)
     changes = []
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
@@ -204,7 +204,7 @@ def configure(
         made = plan(
             config,
             known,
-            broker.settings,
+            app.settings,
             every_registry=every,
             replace=replace,
             only=bool(named),
@@ -213,13 +213,13 @@ def configure(
         changes.append(_Change(client, file, before, config, made))
     if not known and not any(change.will_ask_us for change in changes):
         raise AwsConfigError(
-            f"no profile in {load_config().source} names an account and a region",
+            f"no profile in {app.aws_config.source} names an account and a region",
             hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
     if replace and not any(change.asks(replace) for change in changes):
         click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
-    settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
+    settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
     for change in changes:
         _say_what_stays(change)
         if change.plan.unread:
@@ -249,7 +249,7 @@ def configure(
 
 
 def _registries(
-    broker: Broker, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
+    app: App, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
 ) -> dict[str, str]:
     """Host and profile of each registry that is meant. Raises EcrPyError."""
     if regions:
@@ -257,10 +257,10 @@ def _registries(
 
         for region in regions:
             check_region(region, "ecr", "ECR")
-    aws = load_config()
-    found = {known.host: known.profile for known in known_registries(broker, aws, regions)}
+    aws = app.aws_config
+    found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
     if named:
-        hosts = [resolve_one_target(broker, name).host for name in named]
+        hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
         found = {host: found.get(host, "") for host in hosts}
     elif not regions:
         unplaced = [

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli import doctor_checks
 from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.output import (
@@ -18,7 +18,6 @@ from docker_credential_ecr_py.cli.output import (
     show_json,
 )
 from docker_credential_ecr_py.cli.registry_state import rows_of
-from docker_credential_ecr_py.cli.targets import load_config
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
@@ -86,22 +85,22 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
 
 def inspect_scene() -> Scene:
     """All files, read; where one cannot be, the rest is looked at without it."""
-    broker = Broker(may_log_in=False)
+    app = App(may_log_in=False)
     failures: dict[str, EcrPyError] = {}
     settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
     try:
-        settings = broker.settings
+        settings = app.settings
     except EcrPyError as error:
         failures["settings"] = error
     try:
-        aws = load_config()
+        aws = app.aws_config
     except EcrPyError as error:
         failures["aws"] = error
     try:
         docker = load_docker_config(paths.docker_config_file(os.environ))
     except EcrPyError as error:
         failures["docker"] = error
-    rows = () if "settings" in failures else tuple(rows_of(broker, aws, docker))
+    rows = () if "settings" in failures else tuple(rows_of(app, aws, docker))
     return Scene(as_given(), settings, aws, docker, rows, failures)
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import (
     command,
@@ -10,7 +10,7 @@ from docker_credential_ecr_py.cli.output import (
     show_folded,
     show_json,
 )
-from docker_credential_ecr_py.cli.targets import resolve_one_target
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.registry import Registry, host_of, is_registry
 from docker_credential_ecr_py.selection import Identity
@@ -42,11 +42,11 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """
     if not registry:
         raise BadInput("the registry is empty: is a variable unset?")
+    app = App(profile=profile)
     if region or not is_registry(registry):
-        registry = resolve_one_target(Broker(), registry, profile=profile, region=region).host
-    broker = Broker(profile=profile)
-    selection = broker.select(registry)
-    asked = calls(selection.identity, broker.settings.registry_for(host_of(registry)))
+        registry = resolve_target(app, TargetOptions(registry, profile, region)).host
+    selection = app.select(registry)
+    asked = calls(selection.identity, app.settings.registry_for(host_of(registry)))
     if as_json:
         show_json(
             {

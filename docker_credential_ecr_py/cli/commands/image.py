@@ -21,7 +21,7 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
     yes_option,
 )
-from docker_credential_ecr_py.cli.targets import open_registry, registry_options
+from docker_credential_ecr_py.cli.targets import TargetOptions, open_registry, target_options
 from docker_credential_ecr_py.errors import BadInput, EcrPyError
 from docker_credential_ecr_py.reference import Reference, check_digest, check_tag
 from docker_credential_ecr_py.tag_order import version_order
@@ -50,15 +50,13 @@ def image() -> None:
 )
 @click.option("--tags", is_flag=True, help="The tags alone, one a line.")
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
-@registry_options
+@target_options
 @json_option
 def list_images(
     names: tuple[str, ...],
     tags: bool,
     digests: bool,
-    registry: str,
-    profile: str,
-    region: str,
+    options: TargetOptions,
     as_json: bool,
 ) -> None:
     """List the images of repositories, in the order of their versions.
@@ -73,7 +71,7 @@ def list_images(
         raise click.UsageError("--tags shows the tags alone: leave out --digests")
     references = list(dict.fromkeys(Reference.parse(name) for name in names))
     hosts = [reference.host for reference in references]
-    there = open_registry(hosts, registry=registry, profile=profile, region=region)
+    there = open_registry(hosts, options)
     with counting("images") as counter:
         rows = [
             row for reference in references for row in _rows(there, reference, counter, tagged=tags)
@@ -99,8 +97,8 @@ def list_images(
     "names", nargs=-1, required=True, metavar="REPOSITORY TAG...", shell_complete=REPOSITORIES
 )
 @yes_option
-@registry_options
-def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: str) -> None:
+@target_options
+def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
     """Remove tags, and images with their last tag. Shows what would go, and asks.
 
     \b
@@ -112,9 +110,7 @@ def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: s
     Nothing is removed if one of them is not there.
     """
     wanted = list(_wanted(names))
-    there = open_registry(
-        [each.host for each in wanted], registry=registry, profile=profile, region=region
-    )
+    there = open_registry([each.host for each in wanted], options)
     going = []
     for each in wanted:
         images = there.images_of(each.repository, each.tags, each.digests)

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.output import Group, show_json
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     registry_and_repository,
-    registry_options,
-    resolve_target,
+    resolve_targets,
+    target_options,
 )
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
@@ -75,14 +76,12 @@ def _add_command(task: str, help: str) -> None:
     @policy.command(task, help=help)
     @click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
     @_repositories_option
-    @registry_options
-    def print_policy(
-        name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-    ) -> None:
+    @target_options
+    def print_policy(name: str, repositories: tuple[str, ...], options: TargetOptions) -> None:
         host, repository = registry_and_repository(name)
         references = [_reference(text) for text in repositories]
-        names = [host, registry, *(reference.host for reference in references)]
-        found = resolve_target(Broker(), names, profile=profile, region=region).registry
+        hosts = filter(None, [host, *(reference.host for reference in references)])
+        found = resolve_targets(App(), options, hosts).registry
         if found.public:
             raise BadInput(
                 "ECR Public needs no policy for a pull, and has other actions for a push"

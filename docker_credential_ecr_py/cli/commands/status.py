@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -28,7 +28,6 @@ from docker_credential_ecr_py.cli.registry_state import (
     daemon_line,
     rows_of,
 )
-from docker_credential_ecr_py.cli.targets import load_config
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
@@ -65,10 +64,10 @@ def status(check: bool, as_json: bool) -> None:
     ecr-py status --check         log in nowhere, but see whether a pull would work
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
-    broker = Broker(may_log_in=False)
-    aws = load_config()
+    app = App(may_log_in=False)
+    aws = app.aws_config
     docker = load_docker_config(paths.docker_config_file(os.environ))
-    rows = rows_of(broker, aws, docker)
+    rows = rows_of(app, aws, docker)
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -77,12 +76,12 @@ def status(check: bool, as_json: bool) -> None:
         show_json(
             {
                 "registries": [_as_json(row, now) for row in rows],
-                "store": _store(broker),
+                "store": _store(app),
                 "daemon": daemon_line(find_daemon(os.environ)) or None,
             }
         )
     else:
-        _show(rows, aws, docker, broker, now)
+        _show(rows, aws, docker, app, now)
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
@@ -94,7 +93,7 @@ def checked(row: Row) -> Row:
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
-        credential = Broker(may_log_in=False).credential_for(row.host)
+        credential = App(may_log_in=False).broker.get(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
             answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
@@ -107,7 +106,7 @@ def checked(row: Row) -> Row:
     except CredentialsNotFound:
         return row
     except EcrPyError as error:
-        error.about(registry=row.host)
+        error.add_context(registry=row.host)
         return replace(row, wrong=error)
     return replace(row, kept=credential)
 
@@ -115,9 +114,7 @@ def checked(row: Row) -> Row:
 # What a person sees
 
 
-def _show(
-    rows: list[Row], aws: AwsConfig, docker: DockerConfig, broker: Broker, now: float
-) -> None:
+def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
     screen = console()
     if not rows:
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
@@ -127,7 +124,7 @@ def _show(
     columns = _fitting(screen.width, cells)
     show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
-    for line in _notes(rows, docker, broker):
+    for line in _notes(rows, docker, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -190,9 +187,9 @@ def _session_text(row: Row, now: float) -> "Text":
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 
-def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
+def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
-    store = _store(broker)
+    store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
@@ -212,7 +209,7 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
     for row in rows:
         if row.wrong and not row.needs_login:
-            row.wrong.about(registry=row.host)
+            row.wrong.add_context(registry=row.host)
             yield str(row.wrong)
 
 
@@ -246,10 +243,10 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
     }
 
 
-def _store(broker: Broker) -> dict[str, str | None]:
-    if isinstance(broker.store, NoStore):
+def _store(app: App) -> dict[str, str | None]:
+    if isinstance(app.store, NoStore):
         return {"kind": "none", "path": None, "problem": None}
-    kind, folder = broker.settings.store, paths.cache_folder()
+    kind, folder = app.settings.store, paths.cache_folder()
     if kind == "memory" or folder is None:
         return {"kind": kind, "path": None, "problem": None}
     error = problem_of(folder) if os.path.isdir(folder) else None
