@@ -13,6 +13,7 @@ from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import EcrPyError, SettingsError
 from docker_credential_ecr_py.identity_call import Ask, IdentityCall
 from docker_credential_ecr_py.log import log
@@ -29,7 +30,7 @@ from docker_credential_ecr_py.store.record_store import stamps_of
 from docker_credential_ecr_py.store.store import NoStore, Store
 
 if TYPE_CHECKING:
-    from docker_credential_ecr_py.logins import Logins
+    from docker_credential_ecr_py.other_registries import SealedLogins
     from docker_credential_ecr_py.sso.login import Login
 
 _T = TypeVar("_T")
@@ -52,14 +53,14 @@ class App:
 
     def __init__(
         self,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         *,
         profile: str = "",
         may_log_in: bool = True,
         fetch: Ask[Credential] = fetch_from_aws,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.environ = environ
+        self.environ = as_given() if environ is None else environ
         self._profile = profile
         self._may_log_in = may_log_in
         self._fetch = fetch
@@ -114,13 +115,13 @@ class App:
         return NoStore()
 
     @cached_property
-    def logins(self) -> "Logins":
+    def logins(self) -> "SealedLogins":
         """The logins at other registries that `fallback = "keyring"` keeps."""
-        from docker_credential_ecr_py.logins import Logins
+        from docker_credential_ecr_py.other_registries import SealedLogins
         from docker_credential_ecr_py.store.seal import Seal
 
         root = paths.cache_folder()
-        return Logins(paths.logins_folder(), Seal(root and root / "locks"))
+        return SealedLogins(paths.logins_folder(), Seal(root and root / "locks"))
 
     @cached_property
     def user(self) -> User:

@@ -8,9 +8,10 @@ import json
 import os
 from typing import BinaryIO
 
-from docker_credential_ecr_py import __version__, fallback
+from docker_credential_ecr_py import __version__, other_registries
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths, settings
+from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
     NO_USERNAME,
@@ -19,6 +20,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NotEcr,
     ProtocolError,
+    Usage,
     WrongPartition,
 )
 from docker_credential_ecr_py.log import log, start_log
@@ -44,6 +46,7 @@ Log:      {log}
 """
 
 
+@prepared_for_libraries()
 def main(arguments: list[str], given: bytes | None) -> int:
     """Serves the call that this process was started for. Returns its exit code: 0 or 1.
 
@@ -136,7 +139,7 @@ class Protocol:
         except NotEcr:
             return self._elsewhere("get", url.encode())
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
-        return 0, _document(answer)
+        return 0, other_registries.to_json(answer)
 
     def store(self, document: bytes) -> tuple[int, bytes]:
         try:
@@ -181,18 +184,13 @@ class Protocol:
     def list(self) -> tuple[int, bytes]:
         found: dict[str, str] = {}
         if self._app.settings.fallback:
-            found = fallback.registries(*self._elsewhere("list", b""))
-        return 0, _document(found | self._app.broker.usernames())
+            found = other_registries.parse_list(*self._elsewhere("list", b""))
+        return 0, other_registries.to_json(found | self._app.broker.usernames())
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
-        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
-            return False
-        try:
-            self._app.settings.registry_for(host_of(url))
-        except NotEcr:
-            return False
-        return True
+        ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
+        return ignored and self._app.settings.is_ecr(host_of(url))
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """What the settings name for registries that are not ECR's answers."""
@@ -202,7 +200,7 @@ class Protocol:
             case settings.KEYRING:
                 return self._app.logins.call(action, given)
             case helper:
-                return fallback.call(helper, action, given)
+                return other_registries.call_helper(helper, action, given)
 
     def _url(self) -> str:
         given = self._input("the registry, then Enter", until_newline=True).strip()
@@ -227,10 +225,6 @@ class Protocol:
         return given
 
 
-def _document(values: dict[str, str]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
-
-
 def _text(argument: str) -> str:
     """An argument, which need not be UTF-8. Raises BadInput."""
     try:
@@ -238,7 +232,3 @@ def _text(argument: str) -> str:
     except UnicodeEncodeError:
         raise BadInput("the server URL is not UTF-8 text") from None
     return argument
-
-
-class Usage(ProtocolError):
-    """Not one of the protocol's actions."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
@@ -199,9 +200,27 @@ def registry_and_repository(text: str) -> tuple[str, str]:
 
 
 _OPTIONS = (
-    click.option("--registry", default="", metavar="NAME", help="Its host, a profile, an account."),
-    click.option("--profile", default="", metavar="NAME", help="The AWS profile that asks."),
-    click.option("--region", default="", metavar="REGION", help="Instead of the profile's own."),
+    click.option(
+        "--registry",
+        default="",
+        metavar="NAME",
+        shell_complete=REGISTRIES,
+        help="Its host, a profile, an account.",
+    ),
+    click.option(
+        "--profile",
+        default="",
+        metavar="NAME",
+        shell_complete=PROFILES,
+        help="The AWS profile that asks.",
+    ),
+    click.option(
+        "--region",
+        default="",
+        metavar="REGION",
+        shell_complete=REGIONS,
+        help="Instead of the profile's own.",
+    ),
 )
 
 

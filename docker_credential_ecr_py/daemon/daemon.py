@@ -28,7 +28,7 @@ from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Scheduler
 from docker_credential_ecr_py.daemon.server import Server, is_reached_at
 from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
-from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.errors import CannotRun, EcrPyError
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import record
@@ -37,10 +37,6 @@ from docker_credential_ecr_py.store.lock import open_lock
 _NO_STAMPS: tuple[bytes, ...] = ()
 # The stores whose credentials are in our memory.
 _IN_MEMORY = ("memory", "keyring")
-
-
-class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket, or no longer."""
 
 
 class Daemon:
@@ -209,14 +205,12 @@ class Daemon:
         with _logged():
             self._docker = load_docker_config(paths.docker_config_file(self._environ))
         hosts = (*self._docker.ours, *self._settings.profiles, *self._settings.aliases)
-        self._named = {host for host in hosts if store != "none" and self._is_ecr_registry(host)}
+        self._named = {host for host in hosts if store != "none" and self._is_private_ecr(host)}
 
-    def _is_ecr_registry(self, host: str) -> bool:
-        """A registry that a credential could be kept for; no glob, nor one that needs none."""
-        try:
-            return not self._settings.registry_for(host).public
-        except NotEcr:
-            return False
+    def _is_private_ecr(self, host: str) -> bool:
+        """Return whether a credential is needed for a host. The host may be a glob."""
+        settings = self._settings
+        return settings.is_ecr(host) and not settings.registry_for(host).public
 
     def _start(
         self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]

@@ -19,6 +19,7 @@ from typing import Any
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
+from docker_credential_ecr_py.environment import as_given, prepared_for_libraries
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log, start_log
@@ -32,6 +33,7 @@ _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 _LIMIT = 10
 
 
+@prepared_for_libraries()
 def main() -> None:
     forbid_dumps_of_children()
     start_log(paths.log_file(), os.environ)
@@ -72,11 +74,12 @@ def unseal() -> None:
 
 
 def log_in(host: str, limit: float) -> None:
-    if outside := systemd.browser_outside(os.environ):
-        os.environ["BROWSER"] = outside
-    if browser_command(os.environ) is None:
-        os.environ.update(_display())
-    app = App()
+    environ = dict(as_given())
+    if outside := systemd.browser_outside(environ):
+        environ["BROWSER"] = outside
+    if browser_command(environ) is None:
+        environ.update(_display())
+    app = App(environ)
     session = app.select(host).identity.sso
     browser = app.user.browser
     if browser is None:

@@ -8,11 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from docker_credential_ecr_py.atomic_file import make_private_folder
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, LoginRefused
+from docker_credential_ecr_py.errors import (
+    EcrPyError,
+    LoginNeeded,
+    LoginRefused,
+    RefreshRefused,
+    login_needed,
+    login_refused,
+)
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import SsoFiles, Token
@@ -69,7 +75,7 @@ class Sessions:
             return token
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             token = self.files.token(session)
             if token is not None and self._good(token, rejected):
                 return token
@@ -80,7 +86,7 @@ class Sessions:
             try:
                 token = self._renew(session, token, rejected, lock, refusal)
             except LoginRefused as error:
-                raise _refused(session, error.what) from None
+                raise login_refused(session.login_name, error.what) from None
             except EcrPyError as error:
                 if refusal is None:
                     lock.record_failure(error)
@@ -94,19 +100,19 @@ class Sessions:
         Raises LoginNeeded if only a login helps; Unreachable, Throttled or BadAnswer if a later
         try may help.
         """
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         with self._lock(session) as lock:
             token = self.files.token(session)
             if lock is None or token is None or self._good(token, rejected=""):
                 return
             if not token.refreshable(self._clock()):
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             self.files.check_writable(session)
             try:
                 refreshed = Oidc(session).refresh(token)
             except RefreshRefused:
-                raise login_needed(session) from None
+                raise login_needed(session.login_name) from None
             self.files.keep_token(session, refreshed)
             log.info("%s: session refreshed", session.start_url)
 
@@ -123,7 +129,7 @@ class Sessions:
         before = self.files.token(session)
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             alive = self.alive(session)
             if alive is not None and not (force and alive == before):
                 return alive
@@ -165,7 +171,7 @@ class Sessions:
                 return refreshed
         login = self._login()
         if login is None:
-            raise login_needed(session)
+            raise login_needed(session.login_name)
         if refusal is not None:
             raise refusal
         log.info("%s: the user is asked to log in", session.start_url)
@@ -175,17 +181,17 @@ class Sessions:
         try:
             token = login.run(session, self.files)
         except LoginRefused as error:
-            lock.record_failure(_refused(session, error.what))
+            lock.record_failure(login_refused(session.login_name, error.what))
             raise
         except KeyboardInterrupt:
-            lock.record_failure(_refused(session, "the login was given up"))
+            lock.record_failure(login_refused(session.login_name, "the login was given up"))
             raise
         self.files.keep_token(session, token)
         return token
 
     def _refresh(self, session: SsoSession, token: Token, rejected: str) -> Token | None:
         """Return the refreshed token, or the old one if it is alive; None if only a login helps."""
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         alive = token.access_token != rejected and self._alive(token)
         try:
@@ -232,19 +238,7 @@ class Sessions:
             yield lock
 
 
-def login_needed(session: SsoSession) -> LoginNeeded:
-    return LoginNeeded("the SSO session has ended or never began", hint=f"run {_command(session)}")
-
-
 def _refusal(lock: Lock) -> LoginRefused | None:
     """Return the refusal that the lock file holds, unless it is too old to count."""
     failure = lock.recent_failure(_REFUSED_FOR)
     return failure if isinstance(failure, LoginRefused) else None
-
-
-def _refused(session: SsoSession, what: str) -> LoginRefused:
-    return LoginRefused(what, hint=f"run {_command(session)}, or try again in a minute")
-
-
-def _command(session: SsoSession) -> str:
-    return f"`ecr-py login {quote(session.name or session.profile)}`"

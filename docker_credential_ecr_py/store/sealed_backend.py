@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, KeyringUnavailable
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.memory_backend import MemoryBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS, RecordStore
-from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
+from docker_credential_ecr_py.store.seal import Seal
 
 SEALED = b"ecr-py sealed 1"
 _TIMES_END = record.USERNAME

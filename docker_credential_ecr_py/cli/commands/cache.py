@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.cli.commands.completion import forget_repositories
+from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -15,8 +15,8 @@ from docker_credential_ecr_py.cli.output import (
     report,
     show_json,
     show_table,
-    table,
 )
+from docker_credential_ecr_py.cli.suggestions import forget_repositories
 from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 
 _ALL_COLUMNS, _HOST_FITS = 100, 80
@@ -60,16 +60,18 @@ def list_cached(as_json: bool) -> None:
     columns = ["registry", *_DETAILS] if width >= _ALL_COLUMNS else ["registry", *_DETAILS[2:]]
     if width < _HOST_FITS:
         columns = list(_DETAILS[:3])
-    shown = table(*(name.upper() for name in columns), "LEFT")
+    rows = []
     for selection, credential in found:
         said = {"registry": selection.host, **selection.details}
         left = lasting(credential.expires - now)
-        shown.add_row(*(said.get(name) or "-" for name in columns), left)
-    show_table(shown)
+        rows.append([*(said.get(name) or "-" for name in columns), left])
+    show_table([*(name.upper() for name in columns), "LEFT"], rows)
 
 
 @cache.command("rm")
-@click.argument("registries", nargs=-1, metavar="[REGISTRY | PROFILE]...")
+@click.argument(
+    "registries", nargs=-1, shell_complete=REGISTRIES, metavar="[REGISTRY | PROFILE]..."
+)
 @click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
 def remove(registries: tuple[str, ...], every: bool) -> None:
     """Forget what is cached for a registry; the next pull asks AWS."""

@@ -14,6 +14,7 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.doctor_checks import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -22,7 +23,6 @@ from docker_credential_ecr_py.cli.output import (
     report,
     show_change,
     show_table,
-    table,
 )
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
@@ -35,15 +35,16 @@ from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
     load_docker_config,
-    read_text,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
-from docker_credential_ecr_py.config.settings import read_text as read_settings
+from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
+    DockerConfigError,
     SettingsError,
     some,
 )
@@ -130,11 +131,19 @@ class _Change:
 @click.option(
     "--creds-store", is_flag=True, help="Every registry; others go to docker's present store."
 )
-@click.option("--registry", "named", multiple=True, metavar="HOST", help="This one, not all found.")
+@click.option(
+    "--registry",
+    "named",
+    multiple=True,
+    metavar="HOST",
+    shell_complete=REGISTRIES,
+    help="This one, not all found.",
+)
 @click.option(
     "--region",
     "regions",
     multiple=True,
+    shell_complete=REGIONS,
     metavar="REGION",
     help="Each account's registry there too.",
 )
@@ -189,7 +198,7 @@ def configure(
     changes = []
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
-        before = read_text(file)
+        before = read_text(file, DockerConfigError)
         config = docker_edit.check(before or "", file)
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
         made = plan(
@@ -292,7 +301,7 @@ def _implied_store(config: DockerConfig) -> str:
 def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
     """The settings file, its text, and its text with the fallback. Raises SettingsError."""
     file = paths.settings_file(os.environ)
-    text = read_settings(file)
+    text = read_text(file, SettingsError)
     if not fallback or fallback == settings.fallback:
         return file, text, text or ""
     if settings.fallback:
@@ -309,10 +318,8 @@ def _show(known: Mapping[str, str]) -> None:
     """The registries that were found, and the profile that each is known by."""
     if not known:
         return
-    shown = table("REGISTRY", "PROFILE")
-    for host, profile in known.items():
-        shown.add_row(host, profile or "-")
-    show_table(shown)
+    rows = [(host, profile or "-") for host, profile in known.items()]
+    show_table(("REGISTRY", "PROFILE"), rows)
     click.echo()
 
 
@@ -377,7 +384,7 @@ def _say_what_was_done(changes: list[_Change]) -> None:
 
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = found_by_shell(HELPER)
+    found = found_by_shell(HELPER, as_given().get("PATH"))
     if found and os.path.isabs(found):
         return
     if found:
@@ -399,7 +406,7 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
         if not records:
             click.echo("nothing to put back: `ecr-py configure` has changed no file here")
         for name, file, kind, record in records:
-            now = read_text(file)
+            now = read_text(file, DockerConfigError)
             if now is None:
                 file_edits.forget(file)
                 report(f"{name}: {file} is gone, and what configure put into it too")

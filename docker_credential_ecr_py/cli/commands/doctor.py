@@ -7,7 +7,6 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli import doctor_checks
-from docker_credential_ecr_py.cli.commands.status import rows_of
 from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -18,16 +17,18 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
 )
+from docker_credential_ecr_py.cli.registry_state import rows_of
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
     DockerConfig,
     load_docker_config,
-    read_text,
 )
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import Settings
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
+from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
 
@@ -100,7 +101,7 @@ def inspect_scene() -> Scene:
     except EcrPyError as error:
         failures["docker"] = error
     rows = () if "settings" in failures else tuple(rows_of(app, aws, docker))
-    return Scene(os.environ, settings, aws, docker, rows, failures)
+    return Scene(as_given(), settings, aws, docker, rows, failures)
 
 
 def fix_problems() -> Iterator[str]:
@@ -122,7 +123,7 @@ def fix_problems() -> Iterator[str]:
     scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
-        text = read_text(file) or ""
+        text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from docker_credential_ecr_py.cli.completions import REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted, size
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -17,7 +18,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
 from docker_credential_ecr_py.cli.targets import TargetOptions, open_registry, target_options
@@ -44,7 +45,9 @@ def image() -> None:
 
 
 @image.command("ls")
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="REPOSITORY...", shell_complete=REPOSITORIES
+)
 @click.option("--tags", is_flag=True, help="The tags alone, one a line.")
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
 @target_options
@@ -90,7 +93,9 @@ def list_images(
 
 
 @image.command()
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY TAG...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="REPOSITORY TAG...", shell_complete=REPOSITORIES
+)
 @yes_option
 @target_options
 def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
@@ -267,7 +272,7 @@ def _show(rows: Sequence[_Row], *, several: bool, digests: bool) -> None:
     ]
     columns = ("REPOSITORY", "TAG", "DIGEST", "SIZE", "PUSHED")
     first = 0 if several else 1
-    show_rows(columns[first:], [cells[first:] for cells in shown])
+    show_table(columns[first:], [cells[first:] for cells in shown])
 
 
 def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
@@ -283,7 +288,7 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
         for wanted, parts in going
         for part in parts
     ]
-    show_rows(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
+    show_table(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
 
 
 def _short(digest: str) -> str:

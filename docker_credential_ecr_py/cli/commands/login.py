@@ -9,6 +9,7 @@ from contextlib import suppress
 import click
 
 from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import REGIONS, SESSIONS
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     can_ask,
@@ -32,7 +33,9 @@ from docker_credential_ecr_py.sso.token_cache import Token
 
 
 @command()
-@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.argument(
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
+)
 @click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
 @click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
 @click.option("--device", is_flag=True, help="By a code that can be typed on any device.")
@@ -41,7 +44,12 @@ from docker_credential_ecr_py.sso.token_cache import Token
 @click.option("--sso-region", metavar="REGION", help="The region of that portal.")
 @click.option("--session", metavar="NAME", help="What to call it; else the portal's own name.")
 @click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
-@click.option("--region", metavar="REGION", help="The region of the profiles' registries.")
+@click.option(
+    "--region",
+    metavar="REGION",
+    shell_complete=REGIONS,
+    help="The region of the profiles' registries.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 def login(
     names: tuple[str, ...],
@@ -104,7 +112,9 @@ def login(
 
 
 @command(short_help="End a session, and forget what came from it.")
-@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.argument(
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
+)
 @click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
 def logout(names: tuple[str, ...], every: bool) -> None:
     """End a session at the portal, and forget every credential that came from it."""
@@ -140,7 +150,7 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
         )
     if every or len(known) == 1:
         return known
-    labels = [session.name or session.profile for session in known]
+    labels = [session.login_name for session in known]
     if not can_ask():
         raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):

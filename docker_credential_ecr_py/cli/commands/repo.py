@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -16,7 +17,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
 from docker_credential_ecr_py.cli.targets import (
@@ -47,7 +48,7 @@ def repo() -> None:
 
 
 @repo.command("ls")
-@click.argument("name", default="", metavar="[REGISTRY]")
+@click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
 @target_options
 @json_option
 def list_repositories(name: str, options: TargetOptions, as_json: bool) -> None:
@@ -119,7 +120,7 @@ def create(
 
 
 @repo.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=REPOSITORIES)
 @click.option("--force", is_flag=True, help="With all the images in it.")
 @yes_option
 @target_options
@@ -202,7 +203,7 @@ def _show(repositories: list[Repository]) -> None:
         )
         for repository in repositories
     ]
-    show_rows(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
+    show_table(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
 
 
 def _show_what_goes(images: dict[str, list[Image]]) -> None:
@@ -215,4 +216,4 @@ def _show_what_goes(images: dict[str, list[Image]]) -> None:
         )
         for name, inside in images.items()
     ]
-    show_rows(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)
+    show_table(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)

@@ -3,14 +3,13 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -21,73 +20,37 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
     show_table,
-    table,
 )
-from docker_credential_ecr_py.cli.parallel import call_parallel
-from docker_credential_ecr_py.cli.targets import known_registries
+from docker_credential_ecr_py.cli.registry_state import (
+    ALIVE,
+    ENDED,
+    Row,
+    daemon_line,
+    rows_of,
+)
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
-    OURSELVES,
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
-from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, find_daemon
+from docker_credential_ecr_py.credential import LONGEST_LIFE
+from docker_credential_ecr_py.daemon.discovery import find_daemon
+from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     CredentialsNotFound,
     EcrPyError,
-    LoginNeeded,
-    NotEcr,
 )
-from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-# Where a session stands.
-ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 _BAR = 6
 _GAP = 2
-
-
-@dataclass(frozen=True)
-class Session:
-    """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
-
-    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
-    `renews` says that it does so as long as the portal allows, whenever its token ends.
-    """
-
-    sso: SsoSession
-    state: str
-    expires: float = 0
-    renews: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
-
-    host: str
-    registry: Registry
-    in_docker: bool
-    selection: Selection | None = None
-    kept: Credential | None = None
-    session: Session | None = None
-    wrong: EcrPyError | None = None
-
-    @property
-    def needs_login(self) -> bool:
-        if isinstance(self.wrong, LoginNeeded):
-            return True
-        return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
 @command()
@@ -124,68 +87,6 @@ def status(check: bool, as_json: bool) -> None:
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
 
 
-def daemon_line(found: Presence | None) -> str:
-    """What the daemon says of itself, in a few words; "" where there is none."""
-    if found is None:
-        return ""
-    if found.status is None:
-        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
-    kept = len(found.status["registries"])
-    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
-    failed = len(found.status["failures"])
-    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
-
-
-def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
-    """Every registry that a profile, the settings, docker's config or the store knows.
-
-    Raises SettingsError.
-    """
-    registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
-    kept = (remembered.host for remembered in app.store.selections() if remembered.key)
-    for host in (*docker.ours, *kept):
-        try:
-            registries.setdefault(host, app.settings.registry_for(host))
-        except NotEcr:
-            continue
-    asked_for_all = docker.store == OURSELVES
-    here = on_ec2(os.environ)
-    sessions: dict[str, Session] = {}
-    rows = []
-    for host, registry in registries.items():
-        by_name = docker.helpers.get(host)
-        row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
-        try:
-            selection = select(registry, host, app.settings, aws, os.environ, on_ec2=here)
-        except EcrPyError as error:
-            # Public images need no credentials.
-            rows.append(row if registry.public else replace(row, wrong=error))
-            continue
-        sso = selection.identity.sso
-        if sso is not None and sso.token_file not in sessions:
-            sessions[sso.token_file] = _session(app, sso)
-        rows.append(
-            replace(
-                row,
-                selection=selection,
-                kept=app.broker.stored_credential(host, selection),
-                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
-            )
-        )
-    return rows
-
-
-def _session(app: App, sso: SsoSession) -> Session:
-    sessions = app.sessions()
-    token = sessions.files.token(sso)
-    if token is None:
-        return Session(sso, ENDED)
-    renews = token.refreshable(time.time())
-    if sessions.alive(sso):
-        return Session(sso, ALIVE, token.expires, renews)
-    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
-
-
 def checked(row: Row) -> Row:
     """The row after a try: a credential is had, and the registry takes it."""
     from docker_credential_ecr_py.cli.probe import probe
@@ -219,7 +120,9 @@ def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: 
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
         click.echo(LOG_IN_FIRST)
         return
-    show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
+    cells = [_cells(row, now, screen) for row in rows]
+    columns = _fitting(screen.width, cells)
+    show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
     for line in _notes(rows, docker, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
@@ -234,18 +137,13 @@ _LAYOUTS = (
 )
 
 
-def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
+def _fitting(width: int, cells: list[dict[str, "Text"]]) -> tuple[str, ...]:
+    """Return the columns of the widest table that fits, or else of the narrowest."""
     for layout in _LAYOUTS:
         widths = [max(len(column), *(len(row[column]) for row in cells)) for column in layout]
-        if sum(widths) + _GAP * (len(widths) - 1) <= screen.width:
+        if sum(widths) + _GAP * (len(widths) - 1) <= width:
             break
-    made = table(*layout)
-    made.padding = (0, _GAP, 0, 0)
-    for column in made.columns:
-        column.no_wrap = column.header != "PROFILE"
-    for row in cells:
-        made.add_row(*(row[column] for column in layout))
-    return made
+    return layout
 
 
 def _cells(row: Row, now: float, screen: "Console") -> dict[str, "Text"]:
@@ -306,7 +204,7 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     for row in rows:
         if row.needs_login and row.session:
             sso = row.session.sso
-            logins.setdefault(sso.token_file, quote(sso.name or sso.profile))
+            logins.setdefault(sso.token_file, quote(sso.login_name))
     if logins:
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
     for row in rows:

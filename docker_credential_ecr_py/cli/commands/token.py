@@ -8,6 +8,7 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli import token_formats
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import command, is_terminal
 from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.credential import Credential
@@ -16,7 +17,7 @@ from docker_credential_ecr_py.registry import Registry
 
 
 @command()
-@click.argument("registry", required=False)
+@click.argument("registry", required=False, shell_complete=REGISTRIES)
 @click.option(
     "--format",
     "wanted",
@@ -29,8 +30,18 @@ from docker_credential_ecr_py.registry import Registry
 @click.option("--export", is_flag=True, help="With env: quoted, for bash, zsh or fish to evaluate.")
 @click.option("--name", metavar="NAME", help="With kubernetes-secret: what to call it.")
 @click.option("--namespace", metavar="NAME", help="With kubernetes-secret: its namespace.")
-@click.option("--profile", metavar="NAME", help="The profile that asks, whatever the rules say.")
-@click.option("--region", metavar="REGION", help="The registry's region, before the profile's own.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=PROFILES,
+    help="The profile that asks, whatever the rules say.",
+)
+@click.option(
+    "--region",
+    metavar="REGION",
+    shell_complete=REGIONS,
+    help="The registry's region, before the profile's own.",
+)
 def token(
     registry: str | None,
     wanted: str | None,
