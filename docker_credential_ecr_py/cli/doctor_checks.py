@@ -434,18 +434,18 @@ def clock(skew: float) -> Finding:
 
 def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
     """Return where AWS is asked, as botocore says it, or why that is not an address."""
+    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
+    if not chosen:
+        return
     from docker_credential_ecr_py.aws.ecr import ecr_endpoint
     from docker_credential_ecr_py.aws.session import endpoint_of
 
     # Each once: it takes botocore a tenth of a second.
     finders: dict[tuple[object, ...], Callable[[], str]] = {}
-    for row in scene.rows:
-        if row.selection is None:
-            continue
-        one = row.registry
+    for one, selection in chosen:
         place = (one.public, one.region, one.fips, one.dual_stack)
         finders[place] = partial(ecr_endpoint, one)
-        if sso := row.selection.identity.sso:
+        if sso := selection.identity.sso:
             for service in ("sso-oidc", "sso"):
                 finders[service, sso.region] = partial(endpoint_of, service, sso.region)
     for find in finders.values():
