@@ -15,7 +15,7 @@ from pathlib import Path
 
 from freezegun import freeze_time
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.boundary import Boundary
@@ -118,7 +118,7 @@ class _Life:
         self.files.keep_token(SsoSession(START_URL, "eu-west-1", "", ""), token)
         if self.week.logins == 1:
             for host in self.hosts:
-                self._broker(self.environ).credential_for(host)
+                self._app(self.environ).broker.get(host)
         self.records.new_turn()
         self.scheduler.turn()
 
@@ -127,20 +127,20 @@ class _Life:
         self.week.gets += 1
         if not record.find(self.root, host.encode(), paths.as_bytes(self.environ)):
             self.week.waited += 1
-            self._broker(self.environ).credential_for(host)
+            self._app(self.environ).broker.get(host)
 
     def _work(
         self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]
     ) -> None:
         try:
-            self._broker(environ).renew(job["host"], ahead=job["ahead"])
+            self._app(environ).broker.renew(job["host"], ahead=job["ahead"])
         except EcrPyError as error:
             ends({"result": error.to_dict()})
         else:
             ends({"result": None})
 
-    def _broker(self, environ: Mapping[str, str]) -> Broker:
-        return Broker(environ, fetch=self._fetch, clock=_now, may_log_in=False)
+    def _app(self, environ: Mapping[str, str]) -> App:
+        return App(environ, fetch=self._fetch, clock=_now, may_log_in=False)
 
     def _fetch(self, registry: Registry, selection: Selection, mfa_code: str) -> Credential:
         """As AWS does: two calls for a principal whose session is alive."""

@@ -1,32 +1,65 @@
-"""A time limit for what has none of its own."""
+"""Calls in threads: with a time limit, or many of them some at a time.
 
-import threading
-from collections.abc import Callable
+A thread may be left behind, because neither a name lookup, nor a credential_process, nor a keyring
+can be stopped. So these are not an executor's threads: the process waits for those when it ends.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, as_completed, wait
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
+_AT_ONCE = 8
+
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
-def call_with_deadline(seconds: float, work: Callable[[], _T], too_late: Exception) -> _T:
-    """What `work` returns or raises; raises `too_late` after so many seconds.
+def start_call(work: Callable[[], _R]) -> Future[_R]:
+    """Call `work` in a thread of its own, for which the process does not wait when it ends."""
+    future: Future[_R] = Future()
+    Thread(target=_run, args=(future, work), daemon=True).start()
+    return future
 
-    It runs in a thread that may be left behind, because neither a name lookup, nor a
-    credential_process of the user's, nor a keyring that asks can be stopped otherwise.
-    """
-    done: list[_T] = []
-    failed: list[BaseException] = []
 
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not done:
+def call_with_deadline(seconds: float, work: Callable[[], _R], too_late: Exception) -> _R:
+    """Return or raise what `work` does; raise `too_late` after so many seconds."""
+    call = start_call(work)
+    if not wait([call], seconds).done:
         raise too_late
-    return done[0]
+    return call.result()
+
+
+def call_parallel(
+    work: Callable[[_T], _R], items: Iterable[_T], counter: Callable[[int], None]
+) -> list[_R]:
+    """Call `work` for each item, eight at a time. Return the results in the items' order.
+
+    `counter` is told how many have come so far. Raises what `work` raises.
+    """
+    waiting: SimpleQueue[tuple[Future[_R], Callable[[], _R]]] = SimpleQueue()
+    calls: list[Future[_R]] = []
+    for item in items:
+        calls.append(Future())
+        waiting.put((calls[-1], partial(work, item)))
+
+    def run_waiting() -> None:
+        with suppress(Empty):
+            while True:
+                _run(*waiting.get_nowait())
+
+    for _ in calls[:_AT_ONCE]:
+        start_call(run_waiting)
+    for count, _ in enumerate(as_completed(calls), 1):
+        counter(count)
+    return [call.result() for call in calls]
+
+
+def _run(future: Future[_R], work: Callable[[], _R]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 
 from docker_credential_ecr_py.printable import one_line, printable
 from docker_credential_ecr_py.redact import redact
@@ -37,28 +38,28 @@ class EcrPyError(Exception):
         self.registry = registry
         self.profile = profile
 
-    def about(self, *, registry: str, profile: str = "") -> None:
+    def add_context(self, *, registry: str, profile: str = "") -> None:
         """Fills in what the place that raised it could not know."""
         self.registry = self.registry or registry
         self.profile = self.profile or profile
 
     def __str__(self) -> str:
-        about = [f"registry {self.registry}"] if self.registry else []
-        about += [f"profile {self.profile}"] if self.profile else []
-        where = f" ({', '.join(about)})" if about else ""
+        context = [f"registry {self.registry}"] if self.registry else []
+        context += [f"profile {self.profile}"] if self.profile else []
+        where = f" ({', '.join(context)})" if context else ""
         hint = f": {self.hint}" if self.hint else ""
         return one_line(f"ecr-py: {self.what}{where}{hint}")
 
     def to_dict(self) -> dict[str, str]:
-        """What another process needs to raise it again, by `revived`."""
+        """What another process needs to raise it again, by `error_from_dict`."""
         return {"kind": type(self).__name__, "what": self.what, "hint": self.hint}
 
 
 class ProtocolError(EcrPyError):
     """One of the messages that docker's clients compare letter for letter."""
 
-    def __init__(self, what: str, **about: str) -> None:
-        super().__init__(what, **about)
+    def __init__(self, what: str, **context: str) -> None:
+        super().__init__(what, **context)
         self.what = printable(redact(what))  # with its blanks
 
     def __str__(self) -> str:
@@ -68,8 +69,8 @@ class ProtocolError(EcrPyError):
 class CredentialsNotFound(ProtocolError):
     """Not ours, or nobody to ask: the client goes on without credentials."""
 
-    def __init__(self) -> None:
-        super().__init__(NOT_FOUND)
+    def __init__(self, what: str = NOT_FOUND, **about: str) -> None:
+        super().__init__(what, **about)
 
 
 class BadServerURL(EcrPyError):
@@ -159,6 +160,69 @@ class BadAnswer(EcrPyError):
     """AWS, or what stands in for it, answered with something that is no credential."""
 
 
+class CannotInstall(EcrPyError):
+    """There is nobody here to run a service, or a file is in the way."""
+
+
+class CannotRun(EcrPyError):
+    """Another daemon runs, or there is no place for its socket, or no longer."""
+
+
+class NoKey(EcrPyError):
+    """The keyring has no sealing key, so nothing can be sealed under it."""
+
+
+class KeyringUnavailable(EcrPyError):
+    """No keyring, a locked one, one that refuses or does not answer."""
+
+
+class KeyringTimeout(KeyringUnavailable):
+    """It hangs, or waits for a person who is not there."""
+
+
+class UnwritableSsoCache(EcrPyError):
+    """A login cannot be kept."""
+
+
+class UnknownRegistration(EcrPyError):
+    """The portal does not know us any more, whatever our registration's expiry says."""
+
+
+class RefreshRefused(EcrPyError):
+    """The refresh token is not good any more: a person must log in."""
+
+
+class Unsealable(EcrPyError):
+    """What is there was sealed under a key that the keyring no longer has, or was damaged."""
+
+
+class FallbackFailed(EcrPyError):
+    """The other helper is not there, or did not answer."""
+
+
+class Usage(ProtocolError):
+    """Not one of the protocol's actions."""
+
+
+class NoCredentialsInProfile(AwsConfigError):
+    """A profile that leaves the credentials to somebody else: a region, say, and no more."""
+
+
+def login_needed(name: str) -> LoginNeeded:
+    """Return the error for a session that is missing or has ended. `name` is what logs in to it."""
+    return LoginNeeded("the SSO session has ended or never began", hint=login_command(name))
+
+
+def login_refused(name: str, what: str) -> LoginRefused:
+    """Return the error for a login that was refused, for the reason `what`."""
+    return LoginRefused(what, hint=f"{login_command(name)}, or try again in a minute")
+
+
+def login_command(name: str) -> str:
+    """Return the hint to log in: to an SSO session, or to that of a profile."""
+    return f"run `ecr-py login {quote(name)}`"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; nearest: a, b`, for the end of a sentence, or nothing where none is near."""
     near = difflib.get_close_matches(name, list(names), 3)
@@ -172,7 +236,7 @@ def some(names: Sequence[str]) -> str:
 
 
 def error_from_dict(note: Mapping[str, str]) -> EcrPyError:
-    """The error that another process noted with `as_note`."""
+    """The error that another process made a dict of."""
     kind = globals().get(note.get("kind", ""), EcrPyError)
     known = isinstance(kind, type) and issubclass(kind, EcrPyError)
     return (kind if known else EcrPyError)(note.get("what", ""), hint=note.get("hint", ""))

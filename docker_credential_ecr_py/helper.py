@@ -120,7 +120,9 @@ def _renew_in_background(root: bytes, hit: record.Hit) -> None:
         # In the future if a renewal has asked for a longer pause: see store/lock.py.
         if -_LONGEST_PAUSE <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:
             return
-        system.close(system.open(lock, system.O_WRONLY | system.O_CREAT | system.O_NOFOLLOW, 0o600))
+        # NONBLOCK: a FIFO in the place of the lock must not make us wait.
+        flags = system.O_WRONLY | system.O_CREAT | system.O_NOFOLLOW | system.O_NONBLOCK
+        system.close(system.open(lock, flags, 0o600))
         system.utime(lock)
     except OSError:
         return  # it still is good for hours

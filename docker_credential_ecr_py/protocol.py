@@ -1,16 +1,17 @@
 """Docker's credential-helper protocol over a reader and a writer.
 
 Knows words and exit codes (docker/docker-credential-helpers, credentials/credentials.go); all
-else it asks of the broker, or of the helper that the settings name for other registries.
+else it asks of the app, or of the helper that the settings name for other registries.
 """
 
 import json
 import os
 from typing import BinaryIO
 
-from docker_credential_ecr_py import __version__, fallback
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py import __version__, other_registries
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths, settings
+from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
     NO_USERNAME,
@@ -19,9 +20,11 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NotEcr,
     ProtocolError,
+    Usage,
     WrongPartition,
 )
 from docker_credential_ecr_py.log import log, start_log
+from docker_credential_ecr_py.printable import one_line, printable
 from docker_credential_ecr_py.registry import host_of
 
 NAME = "docker-credential-ecr-py"
@@ -43,6 +46,7 @@ Log:      {log}
 """
 
 
+@prepared_for_libraries()
 def main(arguments: list[str], given: bytes | None) -> int:
     """Serves the call that this process was started for. Returns its exit code: 0 or 1.
 
@@ -52,10 +56,10 @@ def main(arguments: list[str], given: bytes | None) -> int:
     start_log(log_file, os.environ)
     try:
         if arguments[:1] == ["renew"] and len(arguments) == 2:
-            Broker(may_log_in=False).renew(arguments[1])
+            App(may_log_in=False).broker.renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
-            code, answer = Protocol(Broker(), reader, given).call(arguments)
+            code, answer = Protocol(App(), reader, given).call(arguments)
         return _end(code, answer, quiet=True)
     except CredentialsNotFound as error:
         return _end(1, _line(error), quiet=True)
@@ -68,7 +72,8 @@ def main(arguments: list[str], given: bytes | None) -> int:
     except Exception as error:
         log.exception("unexpected")
         more = f": {log_file} has more" if log_file else ""
-        return _end(1, f"ecr-py: unexpected {type(error).__name__}{more}\n".encode())
+        line = one_line(f"ecr-py: unexpected {type(error).__name__}{more}")
+        return _end(1, f"{line}\n".encode())
 
 
 def _line(error: EcrPyError) -> bytes:
@@ -96,8 +101,8 @@ def _write(file: int, text: bytes) -> bool:
 class Protocol:
     """The actions of docker's protocol. Each returns the exit code and what goes to stdout."""
 
-    def __init__(self, broker: Broker, reader: BinaryIO, given: bytes | None = None) -> None:
-        self._broker = broker
+    def __init__(self, app: App, reader: BinaryIO, given: bytes | None = None) -> None:
+        self._app = app
         self._reader = reader
         self._given = given
 
@@ -121,20 +126,20 @@ class Protocol:
             case ["help" | "--help" | "-h"]:
                 files = {"settings": paths.settings_file(os.environ), "log": paths.log_file()}
                 shown = HELP.format(usage=USAGE, name=NAME, **files)
-                return 0, shown.encode()
+                return 0, printable(shown, keep="\n").encode()  # a path may have any byte
             case [action] if action not in ACTIONS:
                 raise Usage(f"{NAME}: unknown action: {' '.join(action.split())[:80]}")
         raise Usage(USAGE)
 
     def get(self, url: str) -> tuple[int, bytes]:
         try:
-            credential = self._broker.credential_for(url)
+            credential = self._app.broker.get(url)
         except WrongPartition:
             raise
         except NotEcr:
             return self._elsewhere("get", url.encode())
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
-        return 0, _document(answer)
+        return 0, other_registries.to_json(answer)
 
     def store(self, document: bytes) -> tuple[int, bytes]:
         try:
@@ -151,11 +156,11 @@ class Protocol:
         if self._is_to_be_ignored(url):
             return 0, b""
         try:
-            self._broker.keep(url, username, secret)
+            self._app.broker.store_login(url, username, secret)
         except WrongPartition:
             raise
         except NotEcr:
-            if not self._broker.settings.fallback:
+            if not self._app.settings.fallback:
                 raise BadInput(
                     f"{host_of(url)} is no ECR registry, and no other helper is set for it",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
@@ -168,39 +173,34 @@ class Protocol:
         if self._is_to_be_ignored(url):
             return 0, b""
         try:
-            self._broker.forget(url)
+            self._app.broker.forget(url)
         except WrongPartition:
             raise
         except NotEcr:
-            if self._broker.settings.fallback:
+            if self._app.settings.fallback:
                 return self._elsewhere("erase", url.encode())
         return 0, b""
 
     def list(self) -> tuple[int, bytes]:
         found: dict[str, str] = {}
-        if self._broker.settings.fallback:
-            found = fallback.registries(*self._elsewhere("list", b""))
-        return 0, _document(found | self._broker.answerable())
+        if self._app.settings.fallback:
+            found = other_registries.parse_list(*self._elsewhere("list", b""))
+        return 0, other_registries.to_json(found | self._app.broker.usernames())
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
-        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
-            return False
-        try:
-            self._broker.settings.registry_for(host_of(url))
-        except NotEcr:
-            return False
-        return True
+        ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
+        return ignored and self._app.settings.is_ecr(host_of(url))
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """What the settings name for registries that are not ECR's answers."""
-        match self._broker.settings.fallback:
+        match self._app.settings.fallback:
             case "":
                 raise CredentialsNotFound
             case settings.KEYRING:
-                return self._broker.logins.call(action, given)
+                return self._app.logins.call(action, given)
             case helper:
-                return fallback.call(helper, action, given)
+                return other_registries.call_helper(helper, action, given)
 
     def _url(self) -> str:
         given = self._input("the registry, then Enter", until_newline=True).strip()
@@ -225,10 +225,6 @@ class Protocol:
         return given
 
 
-def _document(values: dict[str, str]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
-
-
 def _text(argument: str) -> str:
     """An argument, which need not be UTF-8. Raises BadInput."""
     try:
@@ -236,7 +232,3 @@ def _text(argument: str) -> str:
     except UnicodeEncodeError:
         raise BadInput("the server URL is not UTF-8 text") from None
     return argument
-
-
-class Usage(ProtocolError):
-    """Not one of the protocol's actions."""

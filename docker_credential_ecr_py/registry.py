@@ -37,10 +37,10 @@ PUBLIC_HOSTS = ("public.ecr.aws", "ecr-public.aws.com")
 PUBLIC_REGION = "us-east-1"
 LONGEST_URL = 2048
 
-_REGION = r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}"
+REGION_PATTERN = r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}"
 _PRIVATE_HOST = re.compile(
     r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?P<fips>-fips)?"
-    rf"\.(?P<region>{_REGION})"
+    rf"\.(?P<region>{REGION_PATTERN})"
     r"\.(?P<suffix>" + "|".join(map(re.escape, SUFFIXES)) + r")"
 )
 _URL = re.compile(
@@ -119,6 +119,14 @@ class Registry:
             fips=match["fips"] is not None,
             dual_stack=suffix.startswith("on."),
         )
+
+
+@dataclass(frozen=True)
+class RegistryRequest:
+    """A registry as the client named it (`host`), and the one that this leads to."""
+
+    host: str
+    registry: Registry
 
 
 def partition_of(region: str) -> str:

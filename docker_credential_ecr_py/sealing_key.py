@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.logins import Logins
+from docker_credential_ecr_py.other_registries import SealedLogins
 from docker_credential_ecr_py.store import key_rotation
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.memory_backend import MemoryBackend
@@ -30,7 +30,7 @@ class Sealed:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         root = paths.cache_folder()
         self._seal = Seal(root and root / "locks")
-        self.logins = Logins(paths.logins_folder(), self._seal)
+        self.logins = SealedLogins(paths.logins_folder(), self._seal)
         self._credentials: SealedBackend | None = None
         if root is not None:
             files = FileBackend(root, (SEALED,))

@@ -18,14 +18,21 @@ from dataclasses import dataclass, field
 
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.settings import Settings
-from docker_credential_ecr_py.errors import LOG_IN_FIRST, AwsConfigError, NoProfile, nearest, some
-from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    AwsConfigError,
+    NoCredentialsInProfile,
+    NoProfile,
+    nearest,
+    some,
+)
+from docker_credential_ecr_py.registry import REGION_PATTERN, Registry
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
-_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+)+-[0-9]{1,2}")
+_REGION = re.compile(REGION_PATTERN)
 _HTTP_HOST = re.compile(r"https?://(?:[^/?#@]*@)?([\w.-]+)(?::[0-9]+)?(?:[/?#]|$)")
 _LONGEST_CHAIN = 20
 
@@ -46,6 +53,11 @@ class SsoSession:
     @property
     def title(self) -> str:
         return f"{self.name} ({self.start_url})" if self.name else self.start_url
+
+    @property
+    def login_name(self) -> str:
+        """What `ecr-py login` takes for it."""
+        return self.name or self.profile
 
     @property
     def token_file(self) -> str:
@@ -217,15 +229,11 @@ def _by_default(question: _Question) -> _Found | str:
     if "default" in question.aws.profiles:
         try:
             return _Found(question.identity("default"), "default", "profile default")
-        except _NoCredentials:
+        except NoCredentialsInProfile:
             pass
     if question.on_ec2:
         return _Found(Identity("instance", ""), "", "the role of this EC2 instance")
     return "no default profile with credentials, and this is no EC2 instance"
-
-
-class _NoCredentials(AwsConfigError):
-    """A profile that leaves the credentials to somebody else: a region, say, and no more."""
 
 
 def identity_of(
@@ -263,7 +271,7 @@ def identity_of(
         return Identity("keys", values["aws_access_key_id"])
     if on_ec2:
         return Identity("instance", "")
-    raise _NoCredentials(f"profile {name} in {aws.source} says nothing about credentials")
+    raise NoCredentialsInProfile(f"profile {name} in {aws.source} says nothing about credentials")
 
 
 def _role(
@@ -369,7 +377,7 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
     ):
         with suppress(AwsConfigError):
             session = sso_session(name, values, profile)
-            # What token_file is made from; the daemon has no use for the digest.
+            # What token_file is made from.
             found.setdefault(session.name or session.start_url, session)
     return list(found.values())
 

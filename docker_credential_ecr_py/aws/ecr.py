@@ -22,7 +22,13 @@ from botocore.config import Config
 from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.atomic_file import read_if_there
-from docker_credential_ecr_py.aws.session import Session, answer_error, first_line, network_error
+from docker_credential_ecr_py.aws.session import (
+    Session,
+    answer_error,
+    endpoint_of,
+    first_line,
+    network_error,
+)
 from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import (
@@ -35,11 +41,11 @@ from docker_credential_ecr_py.errors import (
     MfaCodeNeeded,
     NoProfile,
     Unreachable,
+    login_needed,
 )
 from docker_credential_ecr_py.folder import other_owner
-from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry
+from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from docker_credential_ecr_py.sso.sessions import login_needed
 
 # Seconds for everything together, whatever still hangs then.
 OVERALL = 30
@@ -100,9 +106,17 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
         if "expired" not in str(error):
             raise
         raise _expired_at_once(clock.ahead, selection) from error
-    service = "ecr-public" if registry.public else "ecr"
-    region = PUBLIC_REGION if registry.public else registry.region
-    return session.create_client(service, region_name=region, config=_endpoint(registry))
+    config = _endpoint_config(registry)
+    return session.create_client(_service(registry), region_name=registry.region, config=config)
+
+
+def ecr_endpoint(registry: Registry) -> str:
+    """Return the URL at which a registry's tokens are asked for. Raises AwsConfigError."""
+    return endpoint_of(_service(registry), registry.region, _endpoint_config(registry))
+
+
+def _service(registry: Registry) -> str:
+    return "ecr-public" if registry.public else "ecr"
 
 
 class _AwsClock:
@@ -198,7 +212,7 @@ def _session(registry: Registry, selection: Selection) -> Session:
     return session
 
 
-def _endpoint(registry: Registry) -> Config:
+def _endpoint_config(registry: Registry) -> Config:
     # botocore refuses these beside an endpoint of the user's own.
     if endpoint_override(registry, os.environ):
         return Config()
@@ -266,7 +280,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         return _translate_answer(error, registry, selection)
     session = selection.identity.sso
     if session is not None and isinstance(error, _SESSION_ENDED):
-        return login_needed(session)
+        return login_needed(session.login_name)
     text = str(error)
     match error:
         case aws_errors.MetadataRetrievalError():
@@ -345,7 +359,7 @@ def _translate_answer(
             hint="ask for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
-        return login_needed(selection.identity.sso)
+        return login_needed(selection.identity.sso.login_name)
     if code == "AccessDenied" and "MultiFactorAuthentication" in message:
         return AccessDenied(
             "AWS did not accept the MFA code", hint="wait for the next one, and try again"

@@ -232,7 +232,7 @@ class Repositories:
             )
         except Exception as error:
             found = self._as_ours(error, operation, parameters)
-            found.about(registry=self.host, profile=self._selection.profile)
+            found.add_context(registry=self.host, profile=self._selection.profile)
             raise found from error
         if key not in answer:
             raise BadAnswer(f"what answered {operation} was not ECR", registry=self.host)

@@ -1,9 +1,11 @@
 """What all our calls to AWS share: a session with time limits, and network errors in our words."""
 
+import json
 import os
 import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.request import getproxies_environment
 
@@ -14,7 +16,9 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.credentials import ConfigProvider, SharedCredentialProvider, SSOProvider
 from botocore.tokens import SSOTokenProvider
+from botocore.utils import JSONFileCache
 
+from docker_credential_ecr_py.atomic_file import write_whole
 from docker_credential_ecr_py.config.aws_config import read_sections
 from docker_credential_ecr_py.config.paths import aws_path
 from docker_credential_ecr_py.errors import (
@@ -24,7 +28,6 @@ from docker_credential_ecr_py.errors import (
     Throttled,
     Unreachable,
 )
-from docker_credential_ecr_py.programs import drop_relative_folders
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
@@ -44,16 +47,9 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 
 class Session(botocore.session.Session):
-    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do.
-
-    What is set and empty in the environment is unset here, as for the rules of selection.
-    """
+    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do."""
 
     def __init__(self, profile: str | None = None) -> None:
-        drop_relative_folders(os.environ)  # by which botocore finds what credential_process names
-        for name in [name for name, value in os.environ.items() if not value]:
-            if name.startswith("AWS_"):
-                del os.environ[name]
         super().__init__(profile=profile)
         self.set_default_client_config(LIMITS)
 
@@ -90,6 +86,23 @@ class Session(botocore.session.Session):
         ):
             chain.insert_after(provider.METHOD, provider)
             chain.remove(provider.METHOD)
+        with suppress(aws_errors.UnknownCredentialError):  # a botocore that has no `aws login` yet
+            # Any: its cache is a private attribute, and no argument reaches it from here.
+            login: Any = chain.get_provider("login")
+            login._token_cache = _LoginCache(login._token_cache._working_dir)
+
+
+class _LoginCache(JSONFileCache):
+    """The tokens of `aws login`. Written by root, they are still of the user whose home it is."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self._folder = Path(folder)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Raises OSError."""
+        file = self._folder / f"{key}.json"
+        write_whole(file, json.dumps(value).encode(), durable=True, for_owner_of_folder=True)
 
 
 def _time_before_any_refresh() -> datetime:
@@ -106,10 +119,26 @@ class AnonymousSession(Session):
         return {}
 
 
-def unsigned_client(service: str, region: str) -> Any:
+def unsigned_client(service: str, region: str, config: Config | None = None) -> Any:
     """A client that signs nothing. Any: botocore makes its methods as it runs."""
-    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED))
+    unsigned = LIMITS.merge(Config(signature_version=UNSIGNED)).merge(config or Config())
     return AnonymousSession().create_client(service, region_name=region, config=unsigned)
+
+
+def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
+    """Return the URL at which botocore asks for a service in a region.
+
+    Raises AwsConfigError if the environment or the AWS config names something else than a URL.
+    """
+    try:
+        return str(unsigned_client(service, region, config).meta.endpoint_url)
+    except ValueError:
+        raise AwsConfigError(
+            f"the address of {service} in {region} is not valid",
+            hint="see AWS_ENDPOINT_URL and endpoint_url",
+        ) from None
+    except Exception as error:
+        raise network_error(error) from error
 
 
 def _sections(path: str) -> dict[str, dict[str, str]]:

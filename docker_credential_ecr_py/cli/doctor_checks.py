@@ -11,25 +11,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.commands.status import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
-from docker_credential_ecr_py.cli.parallel import call_parallel
 from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
+from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.docker_config import DockerConfig
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, Settings
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
-from docker_credential_ecr_py.deadline import call_with_deadline
+from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -37,14 +37,13 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     LoginNeeded,
     MfaCodeNeeded,
-    NotEcr,
     Unreachable,
+    login_command,
     some,
 )
-from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.other_registries import find_helper
 from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.registry import SUFFIXES, Registry
 from docker_credential_ecr_py.selection import SsoSession, identity_of
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
@@ -130,9 +129,7 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
         return
     docker, configure = scene.docker, "run `ecr-py configure`"
     for host in docker.ours:
-        try:
-            scene.settings.registry_for(host)
-        except NotEcr:
+        if not scene.settings.is_ecr(host):
             yield Finding(name, NOTE, f"asks ecr-py for {host}, which is no ECR registry")
     asked = [row for row in scene.rows if row.in_docker]
     others = [row.host for row in scene.rows if not row.in_docker]
@@ -168,7 +165,7 @@ def fallback_helper(scene: Scene) -> Iterator[Finding]:
     helper = scene.settings.fallback
     if helper and helper != KEYRING:
         try:
-            yield Finding("fallback", OK, program_of(helper))
+            yield Finding("fallback", OK, find_helper(helper))
         except EcrPyError as error:
             yield failed("fallback", error, NOTE)
 
@@ -213,7 +210,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
 def sessions(scene: Scene) -> Iterator[Finding]:
     for session, rows in _by_session(scene.rows):
         sso = session.sso
-        login = f"run `ecr-py login {quote(sso.name or sso.profile)}`"
+        login = login_command(sso.login_name)
         if session.state != ENDED and _wants_login(sso):
             stops = any(row.kept is None and row.in_docker for row in rows)
             state = LOG_IN if stops else NOTE
@@ -231,7 +228,7 @@ def _wants_login(session: SsoSession) -> bool:
     """Whether the portal does, asked as the next pull would; not where it cannot be asked."""
     from docker_credential_ecr_py.sso.portal import accepts
 
-    sessions = Broker(may_log_in=False).sessions()
+    sessions = App(may_log_in=False).sessions()
 
     def ask() -> None:
         token = sessions.ensure(session)
@@ -402,7 +399,11 @@ def daemon(scene: Scene) -> Iterator[Finding]:
 
 def network(scene: Scene) -> Iterator[Finding]:
     """The endpoints of the regions in use, through the proxy in force; and AWS's clock."""
-    urls = list(dict.fromkeys(_endpoints(scene)))
+    endpoints = list(dict.fromkeys(_endpoints(scene)))
+    urls = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
+    for endpoint in endpoints:
+        if isinstance(endpoint, EcrPyError):
+            yield failed("endpoints", endpoint)
     found = probe_all(urls, seconds=_ENDPOINTS)
     answered = {url: one for url, one in found.items() if isinstance(one, ProbeResult)}
     proxies = sorted({proxy_for(url) for url in urls} - {""})
@@ -414,7 +415,7 @@ def network(scene: Scene) -> Iterator[Finding]:
         elif one.status == 407:
             what = f"the proxy wants to know who asks for {url}"
             yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
-    if answered and len(answered) == len(urls):
+    if answered and len(answered) == len(endpoints):
         yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
     dates = [one.date for one in answered.values() if one.date is not None]
     if dates:
@@ -431,42 +432,27 @@ def clock(skew: float) -> Finding:
     return Finding("clock", OK, "as AWS's")
 
 
-def _endpoints(scene: Scene) -> Iterator[str]:
-    for row in scene.rows:
-        if row.selection is None:
-            continue
-        yield endpoint_of(row.registry, scene.environ)
-        suffix = _suffix(row.registry)
-        if sso := row.selection.identity.sso:
-            yield _endpoint("SSO_OIDC", f"oidc.{sso.region}.{suffix}", scene.environ)
-            yield _endpoint("SSO", f"portal.sso.{sso.region}.{suffix}", scene.environ)
+def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
+    """Return where AWS is asked, as botocore says it, or why that is not an address."""
+    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
+    if not chosen:
+        return
+    from docker_credential_ecr_py.aws.ecr import ecr_endpoint
+    from docker_credential_ecr_py.aws.session import endpoint_of
 
-
-def endpoint_of(registry: Registry, environ: Mapping[str, str]) -> str:
-    """Where a registry's API is asked, as botocore has it."""
-    service = "ECR_PUBLIC" if registry.public else "ECR"
-    return _endpoint(service, _api_host(registry, _suffix(registry)), environ)
-
-
-def _endpoint(service: str, host: str, environ: Mapping[str, str]) -> str:
-    """The address of a service, or what the environment puts in its place."""
-    named = environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL")
-    return named or f"https://{host}/"
-
-
-def _api_host(registry: Registry, suffix: str) -> str:
-    if registry.public:
-        return f"api.ecr-public.{registry.region}.{suffix}"
-    if registry.dual_stack:
-        suffix = "amazonwebservices.com.cn" if registry.partition == "aws-cn" else "aws"
-        return f"ecr{'-fips' * registry.fips}.{registry.region}.api.{suffix}"
-    return f"{'ecr-fips' if registry.fips else 'api.ecr'}.{registry.region}.{suffix}"
-
-
-def _suffix(registry: Registry) -> str:
-    """What the names of the API's hosts end in: as the usual registries of the partition."""
-    usual = {partition: suffix for suffix, partition in reversed(SUFFIXES.items())}
-    return usual.get(registry.partition, "amazonaws.com")
+    # Each once: it takes botocore a tenth of a second.
+    finders: dict[tuple[object, ...], Callable[[], str]] = {}
+    for one, selection in chosen:
+        place = (one.public, one.region, one.fips, one.dual_stack)
+        finders[place] = partial(ecr_endpoint, one)
+        if sso := selection.identity.sso:
+            for service in ("sso-oidc", "sso"):
+                finders[service, sso.region] = partial(endpoint_of, service, sso.region)
+    for find in finders.values():
+        try:
+            yield find()
+        except EcrPyError as error:
+            yield error
 
 
 def deep(scene: Scene) -> Iterator[Finding]:
@@ -480,7 +466,7 @@ def deep(scene: Scene) -> Iterator[Finding]:
 
     def ask(row: Row) -> Finding:
         try:
-            Broker(environ, may_log_in=False).credential_for(row.host)
+            App(environ, may_log_in=False).broker.get(row.host)
         except CredentialsNotFound:
             return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
         except EcrPyError as error:

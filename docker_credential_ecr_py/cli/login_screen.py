@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import replace
+from io import StringIO
 
 import segno
 from rich.console import Console, RenderableType
@@ -87,17 +88,12 @@ class RichScreen:
         if self._plain or not wide or high > self._console.height:
             return code
         grid = Table.grid(padding=(0, 2))
-        grid.add_row(code, Text(qr, style="black on white", no_wrap=True))
+        grid.add_row(code, Text(qr, style="white on black", no_wrap=True))
         return grid
 
 
 def _qr(address: str) -> str:
-    """Two modules to a character."""
-    rows = [list(row) for row in segno.make(address, error="l").matrix_iter(border=2)]
-    if len(rows) % 2:
-        rows.append([0] * len(rows[0]))
-    blocks = {(True, True): "█", (True, False): "▀", (False, True): "▄", (False, False): " "}
-    return "\n".join(
-        "".join(blocks[bool(top), bool(bottom)] for top, bottom in zip(upper, lower, strict=True))
-        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
-    )
+    """Return the QR code as text, two modules to a character: a light module is a block."""
+    drawn = StringIO()
+    segno.make(address, error="l").terminal(drawn, border=2, compact=True)
+    return drawn.getvalue().rstrip("\n")

@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.cli.completions import VARIABLE, start_completing
 from docker_credential_ecr_py.cli.output import Group, report_errors
 from docker_credential_ecr_py.cli.streams import printable_output
 from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
@@ -35,7 +37,10 @@ _COMMANDS = {
 
 
 class _Commands(Group):
+    @prepared_for_libraries()
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        if VARIABLE in os.environ:
+            start_completing()
         with printable_output():
             return super().main(*args, **kwargs)
 
@@ -66,10 +71,6 @@ class _Commands(Group):
         command: click.Command = getattr(
             import_module(f"docker_credential_ecr_py.cli.commands.{module}"), name
         )
-        if "_ECR_PY_COMPLETE" in os.environ:
-            from docker_credential_ecr_py.cli.commands.completion import teach
-
-            teach(command, cmd_name)
         return command
 
 

@@ -14,8 +14,9 @@ from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_confi
 from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
 from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
+from docker_credential_ecr_py.sso.login import Login
 from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
-from docker_credential_ecr_py.sso.sessions import LoginMethod, Sessions
+from docker_credential_ecr_py.sso.sessions import Sessions
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _LONGEST_NAME = 64
@@ -53,7 +54,7 @@ def check_region(region: str, service: str, name: str) -> None:
 def onboard(
     sessions: Sessions,
     session: SsoSession,
-    method: LoginMethod,
+    method: Login,
     *,
     role: str | None,
     every_role: bool,

@@ -22,6 +22,7 @@ from docker_credential_ecr_py.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 # Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
 FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
@@ -30,8 +31,12 @@ INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Where output is no terminal nobody folds it: a table is as wide as it is.
 _WIDE = 500
-# A column of so many characters stays whole while wider ones are folded.
+# A column of so many characters stays whole while wider ones are folded. Where all columns are
+# narrow, the names of profiles are folded.
 _NARROW = 16
+_FOLDED = ("PROFILE",)
+# From so many rows on, a table is printed without rich if it fits.
+_MANY_ROWS = 200
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -183,20 +188,6 @@ def console(*, stderr: bool = False) -> "Console":
     return made
 
 
-def table(*columns: str) -> "Table":
-    """Aligned columns under a heading, without lines: like `docker ps`, and as easy to cut."""
-    from rich.table import Table
-
-    class Printable(Table):
-        def add_row(self, *cells: Any, **options: Any) -> None:
-            super().add_row(*map(_printable, cells), **options)
-
-    made = Printable(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
-
-
 def _printable(shown: Any) -> Any:
     """What rich is to show, a text or a string, without what cannot be printed."""
     from rich.text import Text
@@ -206,17 +197,6 @@ def _printable(shown: Any) -> Any:
     if isinstance(shown, Text) and not shown.plain.isprintable():
         shown.plain = printable(shown.plain, keep="\n")
     return shown
-
-
-def show_table(made: "Table") -> None:
-    """Without the blanks at the ends of lines where no terminal needs them."""
-    screen = console()
-    if screen.is_terminal:
-        screen.print(made)
-        return
-    with screen.capture() as captured:
-        screen.print(made)
-    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def show_folded(line: str, *, indent: int) -> None:
@@ -236,26 +216,66 @@ def folded(line: str, width: int, indent: int) -> str:
     )
 
 
-def show_rows(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, stderr: bool = False
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence["str | Text"]],
+    *,
+    stderr: bool = False,
+    gap: int = 3,
 ) -> None:
-    """A table of many rows. Rich, which takes a second for some thousands, only folds it.
+    """Print aligned columns under a heading, without lines: like `docker ps`, and as easy to cut.
 
-    Each row has as many cells as there are columns.
+    Each row has as many cells as there are columns; `gap` is how many blanks are between two
+    columns. On a terminal, rich colours the cells and folds what is too wide; but it takes a
+    second for some thousands of rows.
     """
-    rows = [[printable(cell) for cell in cells] for cells in rows]
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    lines = ["   ".join(map(str.ljust, cells, widths)).rstrip() for cells in (columns, *rows)]
-    on_terminal = is_terminal(sys.stderr if stderr else sys.stdout)
-    if on_terminal and max(map(len, lines)) > shutil.get_terminal_size().columns:
-        folded = table(*columns)
-        for column, width in zip(folded.columns, widths, strict=True):
-            column.no_wrap = width <= _NARROW
-        for cells in rows:
-            folded.add_row(*cells)
-        console(stderr=stderr).print(folded)
+    rows = [[_printable_cell(cell) for cell in cells] for cells in rows]
+    texts = [columns, *([str(cell) for cell in cells] for cells in rows)]
+    widths = [max(map(_width, column)) for column in zip(*texts, strict=True)]
+    screen_width = shutil.get_terminal_size().columns
+    if is_terminal(sys.stderr if stderr else sys.stdout) and (
+        len(rows) < _MANY_ROWS or sum(widths) + gap * (len(widths) - 1) > screen_width
+    ):
+        screen = console(stderr=stderr)
+        made = _rich_table(columns, rows, widths, gap)
+        made.header_style = "" if screen.no_color else "bold"
+        screen.print(made)
         return
-    click.echo("\n".join(lines), err=stderr)
+    for cells in texts:
+        padded = (
+            cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)
+        )
+        click.echo((" " * gap).join(padded).rstrip(), err=stderr)
+
+
+def _rich_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence["str | Text"]],
+    widths: Sequence[int],
+    gap: int,
+) -> "Table":
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for column, width in zip(columns, widths, strict=True):
+        whole = width <= _NARROW and column not in _FOLDED
+        made.add_column(column, overflow="fold", no_wrap=whole)
+    for cells in rows:
+        made.add_row(*cells)
+    return made
+
+
+def _printable_cell(cell: "str | Text") -> "str | Text":
+    return printable(cell) if isinstance(cell, str) else _printable(cell)
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 @contextmanager

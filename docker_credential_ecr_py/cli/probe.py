@@ -3,16 +3,17 @@
 import os
 import re
 import ssl
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPException, InvalidURL
 from urllib.parse import urlsplit
 
+from docker_credential_ecr_py.deadline import start_call
 from docker_credential_ecr_py.errors import Unreachable
 from docker_credential_ecr_py.redact import redact
 
@@ -48,27 +49,19 @@ def probe(url: str, headers: Mapping[str, str] = {}) -> ProbeResult:
 
 
 def probe_all(urls: Iterable[str], *, seconds: float) -> dict[str, ProbeResult | Unreachable]:
-    """What became of each, all asked at once; what has no answer after `seconds` is left behind.
+    """Probe every URL at once: the result for each, or why there is none after `seconds`."""
+    calls = {url: start_call(partial(probe, url)) for url in urls}
+    wait(calls.values(), seconds)
+    return {url: _outcome(url, call, seconds) for url, call in calls.items()}
 
-    A look-up of a name cannot be stopped otherwise.
-    """
-    found: dict[str, ProbeResult | Unreachable] = {
-        url: Unreachable(f"{url} gave no answer within {seconds:g} seconds") for url in urls
-    }
 
-    def ask(url: str) -> None:
-        try:
-            found[url] = probe(url)
-        except Unreachable as error:
-            found[url] = error
-
-    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in found]
-    end = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0, end - time.monotonic()))
-    return dict(found)
+def _outcome(url: str, call: Future[ProbeResult], seconds: float) -> ProbeResult | Unreachable:
+    if not call.done():
+        return Unreachable(f"{url} gave no answer within {seconds:g} seconds")
+    try:
+        return call.result()
+    except Unreachable as error:
+        return error
 
 
 def proxy_for(url: str) -> str:

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of, load_aws_config
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
+from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
+from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     BadInput,
@@ -24,7 +26,6 @@ from docker_credential_ecr_py.registry import Registry, host_of
 if TYPE_CHECKING:
     from docker_credential_ecr_py.aws.repositories import Repositories
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -38,6 +39,15 @@ class Known:
 
 
 @dataclass(frozen=True)
+class TargetOptions:
+    """What --registry, --profile and --region say; "" for one that is not given."""
+
+    registry: str = ""
+    profile: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True)
 class Target:
     """A registry, what its clients call it, and the profile that asks ("": the rules say)."""
 
@@ -46,15 +56,8 @@ class Target:
     profile: str
 
 
-def load_config() -> AwsConfig:
-    """Raises AwsConfigError."""
-    return load_aws_config(
-        paths.aws_config_file(os.environ), paths.aws_credentials_file(os.environ)
-    )
-
-
 def known_registries(
-    broker: Broker, aws: AwsConfig, more_regions: Iterable[str] = ()
+    settings: Settings, aws: AwsConfig, more_regions: Iterable[str] = ()
 ) -> list[Known]:
     """Accounts and regions of the AWS config, and hosts of the settings; each host once.
 
@@ -74,7 +77,6 @@ def known_registries(
             except BadInput:
                 continue
             found.setdefault(registry.host, Known(registry.host, registry, name))
-    settings = broker.settings
     for host in (*settings.profiles, *settings.aliases):
         try:
             registry = settings.registry_for(host)
@@ -84,20 +86,18 @@ def known_registries(
     return list(found.values())
 
 
-def named_registry(
-    broker: Broker, name: str = "", *, profile: str = "", region: str = ""
-) -> Registry:
-    """The registry that is meant by `name`: a host or URL, an alias, a profile, an account.
+def named_registry(app: App, options: TargetOptions) -> Registry:
+    """Return the registry that --registry names: a host or URL, an alias, a profile, an account.
 
-    Without a name, that of `profile`, of AWS_PROFILE, or the only one that is known. `region`
-    goes before the profile's own. Raises BadInput where that is none, or several.
+    If it is not given, that of --profile, of AWS_PROFILE, or the only one that is known. --region
+    goes before the profile's own. Raises BadInput if there is none, or several.
     """
-    aws = load_config()
+    aws, name, region = app.aws_config, options.registry, options.region
     if _is_host(name, aws):
         try:
-            registry = broker.settings.registry_for(host_of(name))
+            registry = app.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL) as error:
-            hosts = [known.host for known in known_registries(broker, aws)]
+            hosts = [known.host for known in known_registries(app.settings, aws)]
             raise BadInput(f"{error.what}{nearest(name, hosts)}", hint=error.hint) from None
         if region and region != registry.region:
             raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
@@ -114,15 +114,15 @@ def named_registry(
             which = f", one of {', '.join(sorted(regions))}" if regions else ""
             raise BadInput(f"account {name}: say which --region{which}")
         return Registry.of_account(name, region or regions.pop())
-    if name and profile and name != profile:
-        raise BadInput(f"{name} is a profile already; leave out --profile {profile}")
+    if name and options.profile and name != options.profile:
+        raise BadInput(f"{name} is a profile already; leave out --profile {options.profile}")
     environ = os.environ
-    chosen = name or profile or environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
+    chosen = name or options.profile or environ.get("AWS_PROFILE")
+    chosen = chosen or environ.get("AWS_DEFAULT_PROFILE")
     if chosen:
         return _registry_of_profile(chosen, aws, region)
-    registries = list(
-        {known.registry.host: known.registry for known in known_registries(broker, aws)}.values()
-    )
+    all_known = known_registries(app.settings, aws)
+    registries = list({known.registry.host: known.registry for known in all_known}.values())
     if region:
         registries = [registry for registry in registries if registry.region == region]
     if len(registries) == 1:
@@ -134,53 +134,49 @@ def named_registry(
             if not aws.profiles
             else "name a registry by its host, or give a profile aws_account_id and region",
         )
-    profiles = [known.profile for known in known_registries(broker, aws) if known.profile]
+    profiles = [known.profile for known in all_known if known.profile]
     raise BadInput(
         f"which of {len(registries)} registries?",
         hint=f"name one of {some(list(dict.fromkeys(profiles)))}, or set AWS_PROFILE",
     )
 
 
-def resolve_one_target(
-    broker: Broker, name: str = "", *, profile: str = "", region: str = ""
-) -> Target:
-    """What `name` and the options mean. Raises as named_registry."""
-    aws = load_config()
-    registry = named_registry(broker, name, profile=profile, region=region)
+def resolve_target(app: App, options: TargetOptions) -> Target:
+    """Return the registry that the options name. Raises as named_registry."""
+    name, aws = options.registry, app.aws_config
+    registry = named_registry(app, options)
     host = host_of(name) if _is_host(name, aws) else registry.host
-    # Whoever names a registry by a profile means that one of all that are for the account.
-    return Target(registry, host, profile or (name if name in aws.profiles else ""))
+    # Of several profiles for an account, the one that was named is to be used.
+    return Target(registry, host, options.profile or (name if name in aws.profiles else ""))
 
 
-def resolve_target(
-    broker: Broker, names: Iterable[str], hosts: Iterable[str] = (), *, profile: str, region: str
-) -> Target:
-    """What all of `names`, and of `hosts` in front of repositories, mean: "" where none is named.
+def resolve_targets(app: App, options: TargetOptions, hosts: Iterable[str] = ()) -> Target:
+    """Return the one registry that the options, and `hosts` in front of repositories, name.
 
-    Raises BadInput for several, and where it is unsaid whose a repository without a host is; else
-    as named_registry.
+    A host is "" if a repository has none. Raises BadInput for several registries, and if it is not
+    clear where a repository without a host is; else as named_registry.
     """
-    names, hosts = list(filter(None, names)), list(hosts)
-    if not names and "" in hosts and any(hosts):
+    hosts = list(hosts)
+    if not options.registry and "" in hosts and any(hosts):
         raise BadInput(
             f"{next(filter(None, hosts))} stands before one name, and nothing before another",
             hint="write HOST/NAME for each, or add --registry",
         )
-    every = list(dict.fromkeys([*filter(None, hosts), *names])) or [""]
-    found = [resolve_one_target(broker, name, profile=profile, region=region) for name in every]
+    names = list(dict.fromkeys(filter(None, [*hosts, options.registry]))) or [""]
+    found = [resolve_target(app, replace(options, registry=name)) for name in names]
     if len({one.registry.host for one in found}) > 1:
-        raise BadInput(f"one registry at a time, and not {' and '.join(every)}")
+        raise BadInput(f"one registry at a time, and not {' and '.join(names)}")
     return next((one for one in found if one.profile), found[0])
 
 
-def open_registry(
-    hosts: Iterable[str], *, registry: str, profile: str, region: str
-) -> "Repositories":
-    """The repositories of the one registry that `hosts` and the options name, logged in to.
+def open_registry(hosts: Iterable[str], options: TargetOptions) -> "Repositories":
+    """Return the repositories of the one registry that `hosts` and the options name.
 
-    Raises BadInput as the_one_meant, and for ECR Public; else as Broker.ask_as_selected.
+    It is logged in to. Raises BadInput as resolve_targets, and for ECR Public; else as
+    App.call_as_selected.
     """
-    found = resolve_target(Broker(), [registry], hosts, profile=profile, region=region)
+    app = App()
+    found = resolve_targets(app, options, hosts)
     if found.registry.public:
         raise BadInput(
             "ECR Public has an API of its own, which ecr-py does not speak",
@@ -189,7 +185,7 @@ def open_registry(
         )
     from docker_credential_ecr_py.aws.repositories import connect
 
-    return Broker(profile=found.profile).ask_as_selected(found.host, connect)
+    return app.with_profile(found.profile).call_as_selected(found.host, connect)
 
 
 def registry_and_repository(text: str) -> tuple[str, str]:
@@ -204,17 +200,40 @@ def registry_and_repository(text: str) -> tuple[str, str]:
 
 
 _OPTIONS = (
-    click.option("--registry", default="", metavar="NAME", help="Its host, a profile, an account."),
-    click.option("--profile", default="", metavar="NAME", help="The AWS profile that asks."),
-    click.option("--region", default="", metavar="REGION", help="Instead of the profile's own."),
+    click.option(
+        "--registry",
+        default="",
+        metavar="NAME",
+        shell_complete=REGISTRIES,
+        help="Its host, a profile, an account.",
+    ),
+    click.option(
+        "--profile",
+        default="",
+        metavar="NAME",
+        shell_complete=PROFILES,
+        help="The AWS profile that asks.",
+    ),
+    click.option(
+        "--region",
+        default="",
+        metavar="REGION",
+        shell_complete=REGIONS,
+        help="Instead of the profile's own.",
+    ),
 )
 
 
-def registry_options(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Adds what every command has that asks a registry."""
+def target_options(command: Callable[..., _T]) -> Callable[..., _T]:
+    """Add --registry, --profile and --region, which the command gets as `options`."""
+
+    @wraps(command)
+    def run(*args: Any, registry: str, profile: str, region: str, **kwargs: Any) -> _T:
+        return command(*args, options=TargetOptions(registry, profile, region), **kwargs)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
 def _is_host(name: str, aws: AwsConfig) -> bool:

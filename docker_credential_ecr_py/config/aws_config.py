@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from docker_credential_ecr_py.atomic_file import read_if_there
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import AwsConfigError
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
@@ -105,15 +106,7 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
 
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
     """An AWS INI file's sections; none where there is no file. Raises AwsConfigError."""
-    try:
-        content = read_if_there(path)
-        if content is None:
-            return {}
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise AwsConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise AwsConfigError(f"{path} is not UTF-8 text") from None
+    text = (read_text(path, AwsConfigError) or "").removeprefix(BYTE_ORDER_MARK)
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(text)

@@ -1,6 +1,6 @@
 """Docker's config.json (and podman's auth.json, which has its format): who is asked for whom.
 
-Reading only; cli/docker_edit.py edits it. Source: docker/cli, cli/config/configfile/file.go.
+Reading only; docker_edit.py edits it. Source: docker/cli, cli/config/configfile/file.go.
 """
 
 import json
@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK, read_if_there
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import DockerConfigError
 
+# Our name as a helper, in docker's config.
 OURSELVES = "ecr-py"
 
 
@@ -37,7 +39,7 @@ class DockerConfig:
 
 def load_docker_config(path: Path) -> DockerConfig:
     """What the file says; an absent one says nothing. Raises DockerConfigError."""
-    return parse_docker_config(read_text(path) or "", path)
+    return parse_docker_config(read_text(path, DockerConfigError) or "", path)
 
 
 def parse_docker_config(text: str, path: Path) -> DockerConfig:
@@ -56,17 +58,6 @@ def parse_docker_config(text: str, path: Path) -> DockerConfig:
         if isinstance(values, dict) and any(values.get(key) for key in ("auth", "identitytoken"))
     ]
     return DockerConfig(helpers, store, tuple(auths), tuple(passwords), str(path))
-
-
-def read_text(path: Path) -> str | None:
-    """The file to the last byte, or None where there is none. Raises DockerConfigError."""
-    try:
-        content = read_if_there(path)
-        return None if content is None else content.decode()
-    except OSError as error:
-        raise DockerConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DockerConfigError(f"{path} is not UTF-8 text") from None
 
 
 def parse_document(text: str, path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.config.settings import Settings
-from docker_credential_ecr_py.errors import BadServerURL, NotEcr
+from docker_credential_ecr_py.errors import BadServerURL
 from docker_credential_ecr_py.registry import host_of
 
 
@@ -49,13 +49,13 @@ def plan(
         host
         for host, helper in others.items()
         if replace and helper == replace
-        if (host in hosts if only else _is_ecr(host, settings))
+        if (host in hosts if only else settings.is_ecr(host))
     ]
     wanted = [] if every_registry else [host for host in hosts if host not in config.ours]
     kept = {
         host: helper
         for host, helper in others.items()
-        if host not in taken and (host in wanted or (every_registry and _is_ecr(host, settings)))
+        if host not in taken and (host in wanted or (every_registry and settings.is_ecr(host)))
     }
     helpers = [host for host in dict.fromkeys([*wanted, *taken]) if host not in kept]
     theirs = bool(replace) and config.store == replace and (every_registry or not only)
@@ -65,7 +65,7 @@ def plan(
         url
         for url in config.with_password
         if store and not config.store
-        if (host := host_of_auth(url)) not in config.helpers and not _is_ecr(host, settings)
+        if (host := host_of_auth(url)) not in config.helpers and not settings.is_ecr(host)
     ]
     # Nothing can be in the store that is implied, so a fallback that was set goes before it.
     before = config.store or (implied if not settings.fallback else "")
@@ -88,7 +88,7 @@ def stale_auths(
     return [
         url
         for url in config.with_password
-        if _is_ecr(host := host_of_auth(url), settings)
+        if settings.is_ecr(host := host_of_auth(url))
         if host in by_name or (for_all and host not in others)
     ]
 
@@ -99,11 +99,3 @@ def host_of_auth(url: str) -> str:
         return host_of(url)
     except BadServerURL:
         return ""
-
-
-def _is_ecr(host: str, settings: Settings) -> bool:
-    try:
-        settings.registry_for(host)
-    except NotEcr:
-        return False
-    return True

@@ -33,8 +33,12 @@ def why_root_keeps_nothing() -> str:
 
 
 def why_root_runs_no_daemon(environ: Mapping[str, str]) -> str:
-    """The same for the place of the daemon's socket: that user's own daemon must find it free."""
-    return _why_not("runs no daemon", runtime_folder(environ))
+    """The same for the place of the daemon's socket: that user's own daemon must find it free.
+
+    And for the home: it could keep nothing there, and its service would be that user's.
+    """
+    what = "runs no daemon"
+    return _why_not(what, runtime_folder(environ)) or _why_not(what, home())
 
 
 def logins_folder() -> Path | None:
@@ -44,9 +48,12 @@ def logins_folder() -> Path | None:
 
 
 def log_file() -> Path | None:
-    """None as for cache_folder."""
+    """None if there is no place for one. For root in another user's home, in a folder of root's."""
     folder = _usable(_DIRS.user_log_dir)
-    return None if folder is None or other_owner(folder) is not None else folder / "ecr-py.log"
+    owner = None if folder is None else other_owner(folder)
+    if owner is not None:
+        folder = _place_of_root(owner)
+    return folder and folder / "ecr-py.log"
 
 
 def state_folder() -> Path | None:
@@ -64,7 +71,7 @@ def session_locks() -> Path | None:
     owner = other_owner(home())
     if cache is not None or owner is None:
         return cache and cache / "locks"
-    return Path(_ROOTS_RUNTIME, "ecr-py", str(owner))
+    return _place_of_root(owner)
 
 
 def own_places(environ: Mapping[str, str]) -> list[Path]:
@@ -144,6 +151,11 @@ def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 def _why_not(what: str, place: Path | None) -> str:
     owner = None if place is None else other_owner(place)
     return "" if owner is None else f"root {what} in {place}, a place of user {user_name(owner)}"
+
+
+def _place_of_root(owner: int) -> Path:
+    """Where root has what it may not keep in the home of the user `owner`."""
+    return Path(_ROOTS_RUNTIME, "ecr-py", str(owner))
 
 
 def _cache_place() -> Path | None:

@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK, read_if_there
+from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.config.docker_config import OURSELVES
+from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
 from docker_credential_ecr_py.registry import Registry, host_of
 
-OURSELVES = "ecr-py"
 # Not another helper's name: we keep those logins ourselves.
 KEYRING = "keyring"
 
@@ -52,6 +53,14 @@ class Settings:
         """The registry that a host is, or stands in front of. Raises NotEcr."""
         return Registry.of_host(self.aliases.get(host, host))
 
+    def is_ecr(self, host: str) -> bool:
+        """Return whether a host is an ECR registry, or an alias of one."""
+        try:
+            self.registry_for(host)
+        except NotEcr:
+            return False
+        return True
+
     def profile_for(self, *hosts: str) -> tuple[str, str]:
         """The glob that fits one of the hosts best, and its profile; ("", "") where none does.
 
@@ -71,17 +80,8 @@ def defaults() -> dict[str, Any]:
 
 def load_settings(path: Path) -> Settings:
     """The settings in a file; the defaults where there is none. Raises SettingsError."""
-    text = read_text(path)
+    text = read_text(path, SettingsError)
     return Settings() if text is None else parse_settings(text, str(path))
-
-
-def read_text(path: Path) -> str | None:
-    """The file to the last byte, or None where there is none. Raises SettingsError."""
-    try:
-        content = read_if_there(path)
-        return None if content is None else content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {_cause(error)}") from None
 
 
 def parse_settings(text: str, name: str) -> Settings:
@@ -89,7 +89,7 @@ def parse_settings(text: str, name: str) -> Settings:
     try:
         document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{name} is not TOML: {_cause(error)}") from None
+        raise SettingsError(f"{name} is not TOML: {error}") from None
     return _Reader(text, name).settings(document)
 
 
@@ -200,7 +200,3 @@ def _literal_characters(glob: str) -> int:
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(words)
-
-
-def _cause(error: BaseException) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -4,23 +4,19 @@ The socket may be in the hands of a container or a sandbox that its user trusts 
 themselves. So the environment that a client says it has (its context, as record.context has it) is
 compared with the daemon's own and goes no further: workers run in the daemon's environment, and a
 context adds at most the name of a profile that the daemon's own AWS config has. Paths are looked
-at only if they are the daemon's own, and a login is only for a session of that AWS config.
+at only if they are the daemon's own.
 """
 
 import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
-from docker_credential_ecr_py.config.settings import LOGIN_TIMEOUT
+from docker_credential_ecr_py.config.aws_config import load_aws_config
 from docker_credential_ecr_py.errors import AwsConfigError
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.selection import SsoSession, sso_sessions
 from docker_credential_ecr_py.store import record
 
 _PROFILE = (b"AWS_PROFILE", b"AWS_DEFAULT_PROFILE")
@@ -35,32 +31,9 @@ _NOT_FOR_WORKERS = {
     "AWS_SESSION_TOKEN",
     "AWS_SECURITY_TOKEN",
 }
-# The part of a context that decides where a login leads to and where its token is kept.
-_DECIDES_LOGIN = (
-    b"HOME",
-    b"AWS_CONFIG_FILE",
-    b"AWS_SHARED_CREDENTIALS_FILE",
-    b"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    b"AWS_ENDPOINT_URL",
-    b"AWS_ENDPOINT_URL_SSO",
-    b"AWS_ENDPOINT_URL_SSO_OIDC",
-)
 _TOKEN_FILE = re.compile(rb"[0-9a-f]{40}\.json")
 # Much more than an AWS config of thousands of profiles has.
 _LARGEST_CONFIG = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class LoginOrder:
-    """A login that a client asks for: a session of the daemon's own AWS config.
-
-    `limit` is how many seconds the person has.
-    """
-
-    session: SsoSession
-    device: bool
-    browser: bool
-    limit: float
 
 
 class Boundary:
@@ -80,7 +53,7 @@ class Boundary:
         files = (paths.settings_file(environ), self._config_file, self._credentials_file)
         self._files = {os.fsencode(file.absolute()) for file in files}
         self._token_folder = os.fsencode(paths.sso_cache_folder())
-        self._config = AwsConfig()
+        self._profiles: frozenset[str] = frozenset()
         self._config_stamps: tuple[bytes, ...] = ()
 
     def environment(self, context: bytes) -> dict[str, str] | None:
@@ -129,46 +102,28 @@ class Boundary:
 
     def has_profile(self, name: str) -> bool:
         """Whether the daemon's own AWS config has a profile of this name."""
-        return name in self._aws().profiles
-
-    def login(self, context: bytes, told: Any) -> LoginOrder | None:
-        """The login that a client asks for, checked; None if it is not the daemon's to do.
-
-        `told` is what SharedLogin sends. Raises KeyError, TypeError and ValueError if it is not
-        of that shape.
-        """
-        wanted = tuple(told["session"][key] for key in ("name", "start_url", "region"))
-        device, browser, limit = told["device"], told["browser"], told["limit"]
-        if not (isinstance(device, bool) and isinstance(browser, bool)):
-            raise TypeError("device and browser are true or false")
-        if isinstance(limit, bool) or not isinstance(limit, int | float):
-            raise TypeError("limit is a number")
-        if not LOGIN_TIMEOUT[0] <= limit <= LOGIN_TIMEOUT[-1]:  # not NaN either
-            raise ValueError("limit is out of bounds")
-        if _deciding_login(context) != _deciding_login(self._context):
-            return None
-        for session in sso_sessions(self._aws()):
-            if (session.name, session.start_url, session.region) == wanted:
-                return LoginOrder(session, device, browser, float(limit))
-        return None
+        return name in self._known_profiles()
 
     def _is_known_profile(self, line: bytes) -> bool:
         profile = os.fsdecode(line.partition(b"=")[2])
         return bool(_profiles_in(line)) and (not profile or self.has_profile(profile))
 
-    def _aws(self) -> AwsConfig:
-        """The daemon's own AWS config, read again if a file has changed; empty if unreadable."""
+    def _known_profiles(self) -> frozenset[str]:
+        """The names in the daemon's own AWS config, read again if a file has changed.
+
+        It is empty if the config is unreadable.
+        """
         files = (self._config_file, self._credentials_file)
         stamps = tuple(record.stamp(os.fsencode(file)) for file in files)
         if stamps != self._config_stamps:
             self._config_stamps = stamps
-            self._config = AwsConfig()
+            self._profiles = frozenset()
             try:
                 if all(map(_can_be_read_at_once, files)):
-                    self._config = _names_only(load_aws_config(*files))
+                    self._profiles = frozenset(load_aws_config(*files).profiles)
             except AwsConfigError as error:
                 log.warning("%s", error)
-        return self._config
+        return self._profiles
 
 
 def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
@@ -191,10 +146,6 @@ def _profiles_in(context: bytes) -> list[bytes]:
     return [line for line in _lines(context) if b"=" in line and _name(line) in _PROFILE]
 
 
-def _deciding_login(context: bytes) -> list[bytes]:
-    return [line for line in _lines(context) if _name(line) in _DECIDES_LOGIN]
-
-
 def _can_be_read_at_once(file: Path) -> bool:
     """Absent, or a regular file that is no larger than a config may be."""
     try:
@@ -202,13 +153,3 @@ def _can_be_read_at_once(file: Path) -> bool:
     except OSError:
         return True
     return stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_CONFIG
-
-
-def _names_only(aws: AwsConfig) -> AwsConfig:
-    """Without what the profiles say, save their SSO sessions: the daemon is to stay small."""
-    wanted = ("sso_session", "sso_start_url", "sso_region")
-    profiles = {
-        name: {key: values[key] for key in wanted if key in values}
-        for name, values in aws.profiles.items()
-    }
-    return AwsConfig(profiles, aws.sso_sessions)

@@ -18,6 +18,8 @@ def remove_traces(environ: Mapping[str, str]) -> None:
     Leaves alone what another process uses. Where the folder is the cache's too, so is what the
     helper keeps there.
     """
+    from docker_credential_ecr_py.sso.private_link import remove_abandoned  # brings an HTTP server
+
     found = record.runtime_folder(paths.as_bytes(environ))
     if found is None or not record.is_private_folder(found):
         return
@@ -25,9 +27,11 @@ def remove_traces(environ: Mapping[str, str]) -> None:
     with locked(folder / LOCK, wait=0) as lock:
         if lock is None:
             return
-        for path in (folder / "daemon.sock", folder / TOLD, folder / LOCK):
+        half_written = folder.glob(f"{TOLD}.*.new")
+        for path in (folder / "daemon.sock", folder / TOLD, *half_written, folder / LOCK):
             with suppress(OSError):
                 path.unlink()
+    remove_abandoned(folder)
     if found != record.cache_root(paths.as_bytes(environ)):
         for path in _unused_locks(folder / "locks"):
             path.unlink(missing_ok=True)

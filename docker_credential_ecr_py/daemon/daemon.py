@@ -22,14 +22,13 @@ from docker_credential_ecr_py.config.settings import Settings, load_settings
 from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.discovery import LOCK, hold_lock
-from docker_credential_ecr_py.daemon.logins import Logins
 from docker_credential_ecr_py.daemon.memory import Records
 from docker_credential_ecr_py.daemon.notified_sessions import TOLD, NotifiedSessions
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Scheduler
-from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
+from docker_credential_ecr_py.daemon.server import Server, is_reached_at
 from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
-from docker_credential_ecr_py.errors import EcrPyError, NotEcr
+from docker_credential_ecr_py.errors import CannotRun, EcrPyError
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store import record
@@ -38,10 +37,6 @@ from docker_credential_ecr_py.store.lock import open_lock
 _NO_STAMPS: tuple[bytes, ...] = ()
 # The stores whose credentials are in our memory.
 _IN_MEMORY = ("memory", "keyring")
-
-
-class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket, or no longer."""
 
 
 class Daemon:
@@ -53,12 +48,10 @@ class Daemon:
         self._next_look = 0.0
         self._ending = False
         self._reload = False
-        self._timers: list[tuple[float, Callable[[], None]]] = []
         self._selector = selectors.DefaultSelector()
         self._server = Server(self._selector, self._serve)
         self._workers = Workers(self._selector)
         self._watchdog = systemd.Watchdog(environ)
-        self._logins = Logins(self._workers, self._later, self._wake_scheduler)
         cache = paths.cache_folder()
         root = os.fsencode(cache) if cache else None
         self._boundary = Boundary(environ, root)
@@ -76,7 +69,7 @@ class Daemon:
         self._scheduler = Scheduler(
             self._records,
             self._start,
-            self._tell_person,
+            self._notify_user,
             self._boundary,
             lambda: self._named,
             [os.fsencode(file) for file in self._watched],
@@ -123,12 +116,7 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look()
-        timers = [
-            self._server.expire(),
-            self._workers.expire(),
-            self._run_timers(),
-            self._watchdog.feed(),
-        ]
+        timers = [self._server.expire(), self._workers.expire(), self._watchdog.feed()]
         waits = [self._next_look - now, *timers]
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
@@ -150,43 +138,39 @@ class Daemon:
             log.exception("unexpected")
             return LONGEST_SLEEP
 
-    def _serve(self, request: bytes, body: bytes, connection: Connection) -> None:
-        verb, _, rest = request.partition(b" ")
+    def _serve(self, request: bytes, body: bytes) -> bytes:
+        """Return the answer to a request; b"" if there is none, or if it cannot be served."""
         try:
-            match verb:
-                case b"get":
-                    server_url, _, here = rest.partition(b" ")
-                    connection.answer(self._records.hit(server_url, _unhex(here)))
-                case b"read":
-                    connection.answer(self._records.record(rest))
-                case b"write":
-                    kept = self._keeps_records() and self._records.write(rest, body)
-                    connection.answer(b"ok\n" if kept else b"")
-                case b"remove":
-                    self._records.remove(rest)
-                    connection.answer(b"ok\n")
-                case b"names":
-                    connection.answer(b"\n".join(self._records.names(rest)))
-                case b"login":
-                    here, _, told = rest.partition(b" ")
-                    order = self._boundary.login(_unhex(here), json.loads(_unhex(told)))
-                    if order is None:
-                        connection.answer(b"")  # it logs in by itself
-                    else:
-                        self._logins.join(order, self._boundary.own_environment, connection)
-                case b"status":
-                    connection.answer(json.dumps(self._status()).encode())
-                case b"reload":
-                    self._read_again()
-                    self._look_at_files()
-                    connection.answer(b"ok\n")
-                case _:
-                    connection.answer(b"")
+            return self._answer(request, body)
         except Exception as error:
-            # Whatever a request may do, it ends with its connection.
+            # A bad request must not end more than its own connection.
             log.info("a request that cannot be served: %s", type(error).__name__)
             log.debug("where from", exc_info=True)
-            connection.close()
+            return b""
+
+    def _answer(self, request: bytes, body: bytes) -> bytes:
+        verb, _, rest = request.partition(b" ")
+        match verb:
+            case b"get":
+                server_url, _, here = rest.partition(b" ")
+                return self._records.hit(server_url, _unhex(here))
+            case b"read":
+                return self._records.record(rest)
+            case b"write":
+                kept = self._keeps_records() and self._records.write(rest, body)
+                return b"ok\n" if kept else b""
+            case b"remove":
+                self._records.remove(rest)
+                return b"ok\n"
+            case b"names":
+                return b"\n".join(self._records.names(rest))
+            case b"status":
+                return json.dumps(self._status()).encode()
+            case b"reload":
+                self._read_again()
+                self._look_at_files()
+                return b"ok\n"
+        return b""
 
     def _keeps_records(self) -> bool:
         """Whether the settings have us keep what clients write; they may have changed just now."""
@@ -221,14 +205,12 @@ class Daemon:
         with _logged():
             self._docker = load_docker_config(paths.docker_config_file(self._environ))
         hosts = (*self._docker.ours, *self._settings.profiles, *self._settings.aliases)
-        self._named = {host for host in hosts if store != "none" and self._is_ecr_registry(host)}
+        self._named = {host for host in hosts if store != "none" and self._is_private_ecr(host)}
 
-    def _is_ecr_registry(self, host: str) -> bool:
-        """A registry that a credential could be kept for; no glob, nor one that needs none."""
-        try:
-            return not self._settings.registry_for(host).public
-        except NotEcr:
-            return False
+    def _is_private_ecr(self, host: str) -> bool:
+        """Return whether a credential is needed for a host. The host may be a glob."""
+        settings = self._settings
+        return settings.is_ecr(host) and not settings.registry_for(host).public
 
     def _start(
         self, job: Report, environ: Mapping[str, str], ends: Callable[[Report], None]
@@ -239,8 +221,8 @@ class Daemon:
 
         self._workers.start(Worker(job, environ, ended))
 
-    def _tell_person(self, ending: Ending) -> None:
-        """Once for each end of a session; a click on it logs in."""
+    def _notify_user(self, ending: Ending) -> None:
+        """Show a notification that a session ends; a click on it logs in."""
         command = f"ecr-py login {quote(ending.profile)}" if ending.profile else "ecr-py login"
         log.info("a session ends soon: %s", command)
         if self._settings.notify == "never":
@@ -261,23 +243,12 @@ class Daemon:
         if said.strip() == CLICKED:
             job = {"do": "log in", "host": ending.host, "limit": self._settings.login_timeout}
             limit = self._settings.login_timeout + 60.0
-            worker = Worker(job, ending.environ, self._logged_in, limit=limit, for_person=True)
+            worker = Worker(job, ending.environ, self._logged_in, limit=limit, by_user=True)
             self._workers.start(worker)
 
     def _logged_in(self, result: Report) -> None:
         log.info("login from the notification: %s", result)
         self._wake_scheduler()
-
-    def _later(self, seconds: float, what: Callable[[], None]) -> None:
-        self._timers.append((time.monotonic() + seconds, what))
-
-    def _run_timers(self) -> float | None:
-        now = time.monotonic()
-        due = [what for when, what in self._timers if when <= now]
-        self._timers = [timer for timer in self._timers if timer[0] > now]
-        for what in due:
-            what()
-        return min((when - now for when, _ in self._timers), default=None)
 
     def _heed_signals(self) -> None:
         """SIGTERM and SIGINT end us, SIGHUP reads settings again; select wakes up for them."""
@@ -299,7 +270,7 @@ class Daemon:
         self._wake_scheduler()
 
     def _wake_scheduler(self) -> None:
-        """The keeper's next turn is at once."""
+        """Have the scheduler take its next turn at once."""
         self._next_look = 0.0
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.boundary import Boundary
@@ -26,6 +27,19 @@ _HOST = re.compile(rb"[\x21-\x2e\x30-\x7d]{1,300}")
 # What a record takes in memory beside its bytes, and beside those of each field.
 _PER_RECORD, _PER_FIELD = 350, 48
 _WORTH_GIVING_BACK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Times:
+    """When a credential was issued, is to be renewed, and so on, in seconds since the epoch.
+
+    From `spent_at` on a `get` waits for a new one, though registries take it until it `expires`.
+    """
+
+    issued: int
+    renew_at: int
+    spent_at: int
+    expires: int
 
 
 class Records:
@@ -73,11 +87,11 @@ class Records:
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         fields = self._memory.get(name)
         if fields is not None:
-            return fields if fields[0] == kind else None
+            return fields if fields[record.KIND] == kind else None
         return self._from_disk(name, kind)
 
     def holds(self, conditions: list[bytes]) -> bool:
-        """As entry.holds, looking at each file once a turn, and at none that is not our own."""
+        """As record.holds, looking at each file once a turn, and at none that is not our own."""
         for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
             if not self._boundary.owns(path):
                 return False
@@ -105,7 +119,7 @@ class Records:
             self.remove(next(iter(self._memory)))
         self._memory[name] = fields
         self._bytes += size
-        if fields[0] == record.SELECTION:
+        if fields[record.KIND] == record.SELECTION:
             self._used[name] = used
         return True
 
@@ -145,11 +159,11 @@ class Records:
         fields = self._memory.get(name)
         return fields or self._from_disk(name, record.SELECTION, NO_ATIME)
 
-    def times(self, key: bytes, sealed: bytes) -> tuple[int, int, int, int] | None:
+    def times(self, key: bytes, sealed: bytes) -> Times | None:
         """When a credential was issued, ages, is spent and ends; sealed ones say so in clear."""
         name = record.credential_name(key)
         fields = self._memory.get(name)
-        if fields is not None and not self.holds(fields[8:]):
+        if fields is not None and not self.holds(fields[record.CONDITIONS :]):
             fields = None
         for kind in (record.CREDENTIAL, sealed):
             fields = fields or self._from_disk(name, kind, NO_ATIME)
@@ -159,7 +173,7 @@ class Records:
         """Drops what is of no use any more, and gives its memory back to the system."""
         for name in self.names(CREDENTIALS):
             times = _times(self._memory[name])
-            if times is None or times[3] < now:
+            if times is None or times.expires < now:
                 self.remove(name)
         for name in self.names(SELECTIONS):
             if now - self._used[name] > UNUSED or self._is_useless(self._memory[name]):
@@ -173,8 +187,8 @@ class Records:
 
     def _is_useless(self, selection: list[bytes]) -> bool:
         """Whether it names a credential that is gone and that the daemon does not fetch again."""
-        key = selection[3]
-        if not key or self._boundary.renews(os.fsdecode(key), selection[2]):
+        key = selection[record.SELECTED_KEY]
+        if not key or self._boundary.renews(os.fsdecode(key), selection[record.SELECTED_FOR]):
             return False
         name = record.credential_name(key)
         return name not in self._memory and self._from_disk(name, record.CREDENTIAL) is None
@@ -214,11 +228,11 @@ def _checked(name: bytes, data: bytes, now: float) -> list[bytes] | None:
     fields = record.fields_of(data, _KINDS.get(folder + slash, b""))
     if fields is None or len(data) > record.LARGEST_RECORD:
         return None
-    if fields[0] == record.CREDENTIAL:
-        times = _times(fields) if len(fields) >= 8 else None
-        right = times is not None and times[3] <= now + _LATEST_EXPIRY
-        return fields if right and _is_name_of_credential(name, fields[1]) else None
-    host, context, key = fields[1:4]
+    if fields[record.KIND] == record.CREDENTIAL:
+        times = _times(fields) if len(fields) > record.SECRET else None
+        right = times is not None and times.expires <= now + _LATEST_EXPIRY
+        return fields if right and _is_name_of_credential(name, fields[record.KEY]) else None
+    host, context, key = fields[record.HOST : record.DETAILS]
     if not _HOST.fullmatch(host) or not record.is_key(key):
         return None
     return fields if name == record.selection_name(host, context) else None
@@ -233,10 +247,9 @@ def _size(name: bytes, fields: list[bytes]) -> int:
     return len(name) + sum(map(len, fields)) + _PER_FIELD * len(fields) + _PER_RECORD
 
 
-def _times(fields: list[bytes]) -> tuple[int, int, int, int] | None:
+def _times(fields: list[bytes]) -> Times | None:
     try:
-        issued, renew_at, spent_at, expires = map(int, fields[2:6])
+        moments = [int(field) for field in fields[record.ISSUED : record.USERNAME]]
     except ValueError:
         return None
-    times = issued, renew_at, spent_at, expires
-    return times if all(0 <= moment < _END_OF_TIME for moment in times) else None
+    return Times(*moments) if all(0 <= moment < _END_OF_TIME for moment in moments) else None

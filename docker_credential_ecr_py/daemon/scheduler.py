@@ -175,9 +175,9 @@ class Scheduler:
                     **one.details,
                     "registry": one.host,
                     "differs": self.boundary.differing(one.context),
-                    "issued": times and times[0],
-                    "renew_at": times and times[1],
-                    "expires": times and times[3],
+                    "issued": times and times.issued,
+                    "renew_at": times and times.renew_at,
+                    "expires": times and times.expires,
                 }
             )
         sessions = []
@@ -219,7 +219,9 @@ class Scheduler:
             fields = self.records.selection(name)
             selection = selection_of(fields) if fields else None
             if fields and selection:
-                found.append(self._as_known(os.fsdecode(name), selection, fields[2], used))
+                found.append(
+                    self._as_known(os.fsdecode(name), selection, fields[record.SELECTED_FOR], used)
+                )
         return found
 
     def _as_known(
@@ -243,9 +245,9 @@ class Scheduler:
         for key, one in holding.items():
             times = self.records.times(one.key.encode(), SEALED)
             when, ahead = now, 0.0
-            if times is not None and times[0] <= now < times[2]:
-                ahead = (times[1] - times[0]) * _SPREAD * self._share(key)
-                when = times[1] - ahead
+            if times is not None and times.issued <= now < times.spent_at:
+                ahead = (times.renew_at - times.issued) * _SPREAD * self._share(key)
+                when = times.renew_at - ahead
             yield self._do(f"renew {key}", when, now, one, ahead)
         for host in set(self.named()) - {one.host for one in known}:
             yield self._do(f"renew {host}", now, now, self._unknown(host))
@@ -340,7 +342,7 @@ class Scheduler:
         for one in known:
             times = self.records.times(one.key.encode(), SEALED) if self._renews(one) else None
             if times is not None:  # fetched by a worker, or by somebody's get
-                self._outages.note_success(_places("renew", one), times[0])
+                self._outages.note_success(_places("renew", one), times.issued)
         network = self.network()
         for failure in waiting:
             if failure.outage and self._outages.is_over(failure.outage, failure.at, now, network):

@@ -1,7 +1,7 @@
-"""The socket: takes one request a connection, within limits of size and time.
+"""The socket: takes one request per connection, within limits of size and time.
 
-Knows lines and bytes; what they mean is the business of whoever is called with them. One thread,
-one selector: a request takes tens of microseconds, so nothing is gained by more.
+It knows lines and bytes, not what they mean. One thread, one selector: a request takes tens of
+microseconds, so more threads would gain nothing.
 """
 
 import errno
@@ -16,7 +16,7 @@ from typing import Any
 
 from docker_credential_ecr_py.store import daemon_client, record
 
-# Seconds that a client may take to say what it wants, and to read the answer.
+# Seconds that a client may take to send its request and to read the answer.
 PATIENCE = 5.0
 MOST_CONNECTIONS = 800
 # Bytes of requests that are not complete and of answers that are not read yet, of all clients.
@@ -28,53 +28,22 @@ _PAUSE = 0.05
 
 
 class Connection:
-    """A client. `answer` is all it gets; `tell` leaves it connected, and `gone` says it left."""
+    """A client: reads its one request, sends the answer, and closes."""
 
     def __init__(self, server: "Server", wire: socket.socket) -> None:
         self._server = server
         self.wire = wire
-        self.deadline: float | None = time.monotonic() + PATIENCE
-        self.gone: Callable[[], None] = lambda: None
+        self.deadline = time.monotonic() + PATIENCE
         self._read = b""
         self._unsent = b""
-        self._ends = False
-        self._taken = False
 
     @property
     def held(self) -> int:
         """Bytes that the daemon keeps for it."""
         return len(self._read) + len(self._unsent)
 
-    def answer(self, content: bytes) -> None:
-        self._ends = True
-        self.tell(content)
-
-    def tell(self, content: bytes) -> None:
-        self._unsent += content
-        self.flush()
-
-    def hold(self) -> None:
-        """It may stay as long as it likes: somebody is at it."""
-        self.deadline = None
-
-    def flush(self) -> None:
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self.wire.send(self._unsent) :]
-        except BlockingIOError:
-            # Who is being answered has said all, and its end of input must not cut the answer.
-            reads = 0 if self._ends else selectors.EVENT_READ
-            self._server.watch(self, reads | selectors.EVENT_WRITE)
-            return
-        except OSError:
-            self.close()
-            return
-        if self._ends:
-            self.close()
-        else:
-            self._server.watch(self, selectors.EVENT_READ)
-
     def receive(self) -> None:
+        """Read what has arrived; answer if the request is complete."""
         try:
             chunk = self.wire.recv(_CHUNK)
         except BlockingIOError:
@@ -82,10 +51,6 @@ class Connection:
             return
         except OSError:
             chunk = b""
-        if self._taken:
-            if not chunk:
-                self.close()
-            return
         self._read += chunk
         line, newline, body = self._read.partition(b"\n")
         too_long = len(line) > _LONGEST_LINE or len(self._read) > daemon_client.LARGEST_REQUEST
@@ -93,30 +58,41 @@ class Connection:
             self.close()
             return
         protocol, _, request = line.partition(b" ")
-        if newline and (not chunk or not request.startswith(b"write ")):
-            self._taken = True
-            self._read = b""
-            if protocol == daemon_client.PROTOCOL:
-                self._server.serve(request, body, self)
-            else:
-                self.answer(daemon_client.PROTOCOL + b"\n")
-        else:
+        if not newline or (chunk and request.startswith(b"write ")):
             self._server.watch(self, selectors.EVENT_READ)
+            return
+        self._read = b""
+        if protocol == daemon_client.PROTOCOL:
+            self._unsent = self._server.serve(request, body)
+        else:
+            self._unsent = daemon_client.PROTOCOL + b"\n"
+        self.send()
+
+    def send(self) -> None:
+        """Send as much of the answer as the client takes, and close after the last byte."""
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self.wire.send(self._unsent) :]
+        except BlockingIOError:
+            # Not for reading: the end of its input must not cut the answer.
+            self._server.watch(self, selectors.EVENT_WRITE)
+            return
+        except OSError:
+            pass
+        self.close()
 
     def close(self) -> None:
         self._server.forget(self)
         self.wire.close()
-        gone, self.gone = self.gone, lambda: None
-        gone()
 
 
 class Server:
-    """`serve` is called with a request, what followed its line, and the connection."""
+    """`serve` gets a request and what follows its line, and returns the answer."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        serve: Callable[[bytes, bytes, Connection], None],
+        serve: Callable[[bytes, bytes], bytes],
     ) -> None:
         self._selector = selector
         self._connections: dict[Connection, int] = {}
@@ -131,7 +107,7 @@ class Server:
         self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
 
     def watch(self, connection: Connection, events: int) -> None:
-        """Waits for a client; if too much is held for all of them, the oldest go."""
+        """Wait for a client; close the oldest ones if too much is held for all of them."""
         self._held += connection.held - self._held_for.get(connection, 0)
         self._held_for[connection] = connection.held
         watched = self._connections.get(connection, 0)
@@ -151,18 +127,19 @@ class Server:
             self._selector.unregister(connection.wire)
 
     def expire(self) -> float | None:
-        """Closes who was too slow. Seconds until it wants to look again; None: nobody is there."""
+        """Close connections that were too slow.
+
+        Returns the seconds until the next call is due, or None if there is no connection.
+        """
         if not self._connections:
             return None
         now = time.monotonic()
-        # Whoever comes later may stay longer, so nobody is late before the earliest is.
+        # Later connections have later deadlines, so the earliest one decides.
         if now >= self._next_look:
-            deadlines = [(one.deadline, one) for one in self._connections if one.deadline]
-            for deadline, connection in deadlines:
-                if deadline <= now:
-                    connection.close()
-            left = [deadline for deadline, _ in deadlines if deadline > now]
-            self._next_look = min(left, default=now + PATIENCE)
+            for connection in [one for one in self._connections if one.deadline <= now]:
+                connection.close()
+            deadlines = [connection.deadline for connection in self._connections]
+            self._next_look = min(deadlines, default=now + PATIENCE)
         return self._next_look - now
 
     def _accept(self, listener: socket.socket) -> None:
@@ -173,7 +150,7 @@ class Server:
                 return
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._connections:
-                    # Who knocks is still there: we would be called again at once, on and on.
+                    # The client still waits: select would return at once, again and again.
                     time.sleep(_PAUSE)
                     return
                 self._close_oldest()
@@ -195,8 +172,8 @@ class Server:
 
     def _ready(self, connection: Connection, seen: int) -> None:
         if seen & selectors.EVENT_WRITE:
-            connection.flush()
-        if seen & selectors.EVENT_READ and connection in self._connections:
+            connection.send()
+        else:
             connection.receive()
 
     def close(self) -> None:
@@ -206,9 +183,9 @@ class Server:
 
 
 def is_reached_at(path: bytes) -> bool:
-    """Whether who connects to `path` reaches this process, which listens somewhere.
+    """Return whether a client that connects to `path` reaches this process.
 
-    The kernel says who listens at the other end. What is undecided counts as reached.
+    The kernel says which process listens there. If that stays open, it counts as reached.
     """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.setblocking(False)
@@ -216,7 +193,7 @@ def is_reached_at(path: bytes) -> bool:
             wire.connect(os.fsdecode(path))
             # struct ucred: pid, uid, gid
             told = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        except BlockingIOError:  # its queue is full, so somebody knows the way
+        except BlockingIOError:  # its queue is full, so other clients reach it
             return True
         except OSError:
             return False

@@ -14,7 +14,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import CannotInstall
 from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.programs import find_program
 
@@ -52,10 +52,6 @@ _PASSED_ON = (
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 )
-
-
-class CannotInstall(EcrPyError):
-    """There is nobody here to run a service, or a file is in the way."""
 
 
 @dataclass(frozen=True)

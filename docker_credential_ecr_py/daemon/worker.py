@@ -1,13 +1,12 @@
-"""What a worker runs: one job, with reports on standard output. worker_pool.py starts it.
+"""What a worker runs: one job, with its result on standard output. worker_pool.py starts it.
 
     {"do": "renew", "host": HOST, "ahead": SECONDS}    a credential, before it ages
     {"do": "refresh", "host": HOST}                    the session behind it
     {"do": "unseal"}                                   gives the daemon what the keyring sealed
-    {"do": "login", "session": {…}, "device": …, "browser": …, "limit": SECONDS}
     {"do": "log in", "host": HOST, "limit": SECONDS}   from a notification: in the browser here
 
-The last line is {"result": null}, or {"result": ERROR} as EcrPyError.as_note has it. No secret is
-ever in a report: what a worker brings is in the files that it wrote, or in the daemon's memory.
+The result is {"result": null}, or {"result": ERROR} as EcrPyError.to_dict has it. It never holds a
+secret: what a worker fetches is in the files that it wrote, or in the daemon's memory.
 """
 
 import json
@@ -15,21 +14,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from typing import Any
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import systemd
+from docker_credential_ecr_py.environment import as_given, prepared_for_libraries
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.programs import find_program
-from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.login import Login
-from docker_credential_ecr_py.sso.prompt import PlainScreen, Prompt
-from docker_credential_ecr_py.sso.token_cache import SsoFiles
+from docker_credential_ecr_py.sso.prompt import PlainScreen
 from docker_credential_ecr_py.sso.user import browser_command
 
 _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
@@ -37,6 +33,7 @@ _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
 _LIMIT = 10
 
 
+@prepared_for_libraries()
 def main() -> None:
     forbid_dumps_of_children()
     start_log(paths.log_file(), os.environ)
@@ -62,56 +59,33 @@ def report(line: dict[str, Any]) -> None:
 
 
 def renew(host: str, ahead: float) -> None:
-    Broker(may_log_in=False).renew(host, ahead=ahead)
+    App(may_log_in=False).broker.renew(host, ahead=ahead)
 
 
 def refresh(host: str) -> None:
-    broker = Broker(may_log_in=False)
-    session = broker.select(host).identity.sso
+    app = App(may_log_in=False)
+    session = app.select(host).identity.sso
     if session is not None:
-        broker.sessions().refresh(session)
+        app.sessions().refresh(session)
 
 
 def unseal() -> None:
-    Broker(may_log_in=False).unseal()
-
-
-def login(session: dict[str, Any], device: bool, browser: bool, limit: float) -> None:
-    wanted = SsoSession(**{**session, "scopes": tuple(session["scopes"])})
-    files = SsoFiles(paths.sso_cache_folder())
-    opens = _opened_elsewhere if browser else None
-    token = Login(_Reported(), opens, limit, device).run(wanted, files)
-    files.keep_token(wanted, token)
+    App(may_log_in=False).unseal()
 
 
 def log_in(host: str, limit: float) -> None:
-    if outside := systemd.browser_outside(os.environ):
-        os.environ["BROWSER"] = outside
-    if browser_command(os.environ) is None:
-        os.environ.update(_display())
-    broker = Broker()
-    session = broker.select(host).identity.sso
-    browser = broker.user.browser
+    environ = dict(as_given())
+    if outside := systemd.browser_outside(environ):
+        environ["BROWSER"] = outside
+    if browser_command(environ) is None:
+        environ.update(_display())
+    app = App(environ)
+    session = app.select(host).identity.sso
+    browser = app.user.browser
     if browser is None:
         raise LoginNeeded("the daemon knows no way to a browser")
     if session is not None:
-        broker.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
-
-
-class _Reported:
-    """The screen of a login that others show."""
-
-    def ask(self, prompt: Prompt) -> None:
-        report({"prompt": asdict(prompt)})
-
-    def waiting(self, seconds: float) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _opened_elsewhere(address: str) -> AbstractContextManager[None]:
-    """Whoever asked for the login has the person's browser; the prompt has the address."""
-    return nullcontext()
+        app.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 
 
 def _display() -> dict[str, str]:
@@ -134,7 +108,6 @@ _JOBS: dict[str, Callable[..., None]] = {
     "renew": renew,
     "refresh": refresh,
     "unseal": unseal,
-    "login": login,
     "log in": log_in,
 }
 

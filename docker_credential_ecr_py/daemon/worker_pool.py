@@ -1,7 +1,7 @@
 """Starts workers: processes that load AWS's libraries or a keyring, do one job, and end.
 
 So the daemon stays small, and what hangs can be killed. A job is JSON on the command line, for
-it never holds a secret; reports come back as JSON lines. worker.py is what runs there.
+it never holds a secret; its result comes back as a line of JSON. worker.py is what runs there.
 """
 
 import json
@@ -19,11 +19,10 @@ from typing import Any
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.log import log
 
-# Seconds that a job may take; how many jobs run at once, and how many of those that a person waits
-# for: these have a lane of their own, so that neither kind holds up the other. Each worker takes
-# some 45 MiB.
+# Seconds that a job may take, and how many jobs run at once. Each worker takes some 45 MiB. Jobs
+# that the user began run beside them: they wait for the user, and must not hold up the others.
 LIMIT = 120.0
-MOST_AT_ONCE, MOST_FOR_PEOPLE = 4, 2
+MOST_AT_ONCE = 4
 _LONGEST_REPORT = 64 * 1024
 
 Report = dict[str, Any]
@@ -31,18 +30,17 @@ Report = dict[str, Any]
 
 @dataclass
 class Worker:
-    """`reports` is called with each line but the last, `ends` once with the last: the result.
+    """A job in a process of its own. `ends` is called once, with the result.
 
-    The result of a worker that died or was killed is {"died": REASON}. A person waits for it, or
-    is asked by it, if it is `for_person`.
+    The result of a worker that died or was killed is {"died": REASON}. `by_user` means that the
+    user began it, by a click: it starts at once, however many others run.
     """
 
     job: Report
     environ: Mapping[str, str]
     ends: Callable[[Report], None]
-    reports: Callable[[Report], None] = lambda report: None
     limit: float = LIMIT
-    for_person: bool = False
+    by_user: bool = False
     process: "subprocess.Popen[bytes] | None" = None
     deadline: float = 0.0
     read: bytes = b""
@@ -55,21 +53,22 @@ class Worker:
 
 
 class Workers:
+    """The workers that run and those that wait for their turn. `selector` watches their pipes."""
+
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._running: list[Worker] = []
         self._waiting: deque[Worker] = deque()
-        self._people_waiting: deque[Worker] = deque()
 
     def start(self, worker: Worker) -> None:
-        """Runs it as soon as there is room."""
-        if self._has_room(for_person=worker.for_person):
+        """Run it as soon as there is room."""
+        if worker.by_user or self._has_room():
             self._run(worker)
         else:
-            self._queue(for_person=worker.for_person).append(worker)
+            self._waiting.append(worker)
 
     def expire(self) -> float | None:
-        """Kills who took too long. Seconds until the next one would, or None."""
+        """Kill workers that took too long; return the seconds until the next would, or None."""
         now = time.monotonic()
         for worker in self._running:
             if worker.deadline <= now:
@@ -81,7 +80,6 @@ class Workers:
 
     def stop(self) -> None:
         self._waiting.clear()
-        self._people_waiting.clear()
         for worker in self._running:
             worker.kill()
 
@@ -117,32 +115,24 @@ class Workers:
         if not worker.last.keys() & {"result", "died"}:
             worker.last = {"died": f"it ended with {code}"}
         worker.ends(worker.last)
-        # Where one cannot be started, it is the next one's turn.
-        waiting = self._queue(for_person=worker.for_person)
-        while waiting and self._has_room(for_person=worker.for_person):
-            self._run(waiting.popleft())
+        # If one cannot be started, it is the next one's turn.
+        while self._waiting and self._has_room():
+            self._run(self._waiting.popleft())
 
-    def _has_room(self, *, for_person: bool) -> bool:
-        running = sum(one.for_person == for_person for one in self._running)
-        return running < (MOST_FOR_PEOPLE if for_person else MOST_AT_ONCE)
-
-    def _queue(self, *, for_person: bool) -> deque[Worker]:
-        return self._people_waiting if for_person else self._waiting
+    def _has_room(self) -> bool:
+        return sum(not worker.by_user for worker in self._running) < MOST_AT_ONCE
 
     def _take(self, worker: Worker, line: bytes) -> None:
         try:
             report = json.loads(line)
         except ValueError:
             return
-        if not isinstance(report, dict) or "died" in worker.last:
-            return
-        worker.last = report
-        if "result" not in report:
-            worker.reports(report)
+        if isinstance(report, dict) and "died" not in worker.last:
+            worker.last = report
 
 
 def _begin(worker: Worker) -> int:
-    """Starts its process. What it reports comes out of the pipe; raises OSError and ValueError."""
+    """Start its process; return the pipe with its result. Raises OSError and ValueError."""
     ours, theirs = os.pipe()
     try:
         worker.process = subprocess.Popen(

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from docker_credential_ecr_py.aws.session import first_line
-from docker_credential_ecr_py.errors import BadAnswer, EcrPyError, LoginExpired, LoginRefused
+from docker_credential_ecr_py.errors import (
+    BadAnswer,
+    EcrPyError,
+    LoginExpired,
+    LoginRefused,
+    UnknownRegistration,
+)
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.oidc import (
     CODE_GRANT,
     DeviceAuthorization,
     Oidc,
-    UnknownRegistration,
 )
 from docker_credential_ecr_py.sso.prompt import Prompt, Screen, spoken
 from docker_credential_ecr_py.sso.redirect import listening

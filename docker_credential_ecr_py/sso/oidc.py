@@ -18,6 +18,8 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     LoginExpired,
     LoginRefused,
+    RefreshRefused,
+    UnknownRegistration,
     Unreachable,
     nearest,
 )
@@ -32,14 +34,6 @@ CODE_GRANT = "authorization_code"
 REFRESH_GRANT = "refresh_token"
 # Without a port: any port of the loopback will do then (RFC 8252, 7.3).
 REDIRECT_URI = "http://127.0.0.1/oauth/callback"
-
-
-class UnknownRegistration(EcrPyError):
-    """The portal does not know us any more, whatever our registration's expiry says."""
-
-
-class RefreshRefused(EcrPyError):
-    """The refresh token is not good any more: a person must log in."""
 
 
 @dataclass(frozen=True)

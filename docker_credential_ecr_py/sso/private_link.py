@@ -53,6 +53,14 @@ def private_link(address: str, environ: Mapping[str, str]) -> Iterator[str]:
         yield _first_that_works(ways, stack) or address
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove the files that logins which were killed have left in a folder of ours."""
+    for left in folder.glob(_NAME.format("*")):
+        with suppress(OSError):
+            if _is_abandoned(left):
+                left.unlink()
+
+
 def _first_that_works(ways: Iterable[AbstractContextManager[str]], stack: ExitStack) -> str:
     for way in ways:
         try:
@@ -72,10 +80,7 @@ def _browser_reads_our_files(environ: Mapping[str, str]) -> bool:
 def _page_in_file(address: str, environ: Mapping[str, str]) -> Iterator[str]:
     """A file that leads to an address. Raises OSError."""
     folder = _folder(environ)
-    for left in folder.glob(_NAME.format("*")):
-        with suppress(OSError):
-            if _is_abandoned(left):
-                left.unlink()
+    remove_abandoned(folder)
     path = folder / _NAME.format(secrets.token_hex(16))
     with _in_use(path):
         try:

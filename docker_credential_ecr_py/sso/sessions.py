@@ -1,51 +1,49 @@
-"""Sees that a session is alive: refreshes it silently, or lets a person log in; once for all.
+"""Keeps a session alive: refreshes it silently, or lets the user log in; once for all processes.
 
-Whoever notices first does it, the others wait for what it brings. They wait on a lock in our
-cache folder, so a login in one terminal serves them all.
+The first process that needs it takes the session's lock in our cache folder. The others wait for
+the lock and share the result, so one login serves every terminal, `get` and the daemon.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from docker_credential_ecr_py.atomic_file import make_private_folder
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, LoginRefused
+from docker_credential_ecr_py.errors import (
+    EcrPyError,
+    LoginNeeded,
+    LoginRefused,
+    RefreshRefused,
+    login_needed,
+    login_refused,
+)
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import SsoFiles, Token
 from docker_credential_ecr_py.store.lock import Lock, locked
+
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.sso.login import Login
 
 # Seconds. botocore refreshes by itself inside 15 minutes of a token's end, without a lock: we are
 # there first. A token that ends within a minute is not worth a call.
 REFRESH_BEFORE_END = 16 * 60
 _SPENT_BEFORE_END = 60
 _MARGIN = 60
-# A refresh takes less; whoever waits longer waits for a person.
+# A refresh takes less: a process that waits longer waits for a login.
 _PATIENCE = 1
-# A login that a person has refused or given up is not offered again for so long: docker asks more
+# Seconds for which a login that was refused or given up is not offered again: docker asks more
 # than once for a pull, and each would open a window.
 _REFUSED_FOR = 60
 
 
-class LeftToDaemon(KeyboardInterrupt):
-    """The person has left a login that the daemon goes on with, for others who wait for it."""
-
-
-class LoginMethod(Protocol):
-    """A way to log in: login.Login, or shared.SharedLogin."""
-
-    def run(self, session: SsoSession, files: SsoFiles) -> Token:
-        """As Login.run."""
-
-
 class Sessions:
-    """`login` makes the way to log in, or returns None where nobody is there to do it.
+    """The SSO sessions of this user, each behind a lock that all their processes share.
 
-    `limit` is how long a person has for it, in seconds; `waits` is called where another process
-    is at it, and takes its time.
+    `login` returns the way to log in, or None if no user is there to do it. `limit` is how long
+    the user has for it, in seconds. `waits` is called once if another process is logging in.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class Sessions:
         files: SsoFiles,
         lock_folder: Path | None,
         *,
-        login: Callable[[], LoginMethod | None],
+        login: Callable[[], "Login | None"],
         limit: float,
         clock: Callable[[], float] = time.time,
         waits: Callable[[], None] = lambda: None,
@@ -66,18 +64,18 @@ class Sessions:
         self._waits = waits
 
     def ensure(self, session: SsoSession, *, rejected: str = "") -> Token:
-        """A live token: the one that is there, a refreshed one, or one from a login.
+        """Return a live token: the one in its file, a refreshed one, or one from a login.
 
         `rejected` is an access token that the portal did not accept, whatever its file says.
-        Raises LoginNeeded where a person must log in and none is there, and LoginRefused if one
-        has refused to within the last minute; else as Login.run.
+        Raises LoginNeeded if a login is needed and no user is there, LoginRefused if the user
+        refused one within the last minute; else as Login.run.
         """
         token = self.files.token(session)
         if token is not None and self._good(token, rejected):
             return token
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             token = self.files.token(session)
             if token is not None and self._good(token, rejected):
                 return token
@@ -88,7 +86,7 @@ class Sessions:
             try:
                 token = self._renew(session, token, rejected, lock, refusal)
             except LoginRefused as error:
-                raise _refused(session, error.what) from None
+                raise login_refused(session.login_name, error.what) from None
             except EcrPyError as error:
                 if refusal is None:
                     lock.record_failure(error)
@@ -97,47 +95,49 @@ class Sessions:
             return token
 
     def refresh(self, session: SsoSession) -> None:
-        """Refreshes a token that soon ends, where it can be done without a person.
+        """Refresh a token that ends soon.
 
-        Raises LoginNeeded where the portal wants one; Unreachable, Throttled or BadAnswer where it
-        may do later.
+        Raises LoginNeeded if only a login helps; Unreachable, Throttled or BadAnswer if a later
+        try may help.
         """
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         with self._lock(session) as lock:
             token = self.files.token(session)
             if lock is None or token is None or self._good(token, rejected=""):
                 return
             if not token.refreshable(self._clock()):
-                raise login_needed(session)
+                raise login_needed(session.login_name)
             self.files.check_writable(session)
             try:
                 refreshed = Oidc(session).refresh(token)
             except RefreshRefused:
-                raise login_needed(session) from None
+                raise login_needed(session.login_name) from None
             self.files.keep_token(session, refreshed)
             log.info("%s: session refreshed", session.start_url)
 
     def alive(self, session: SsoSession) -> Token | None:
-        """The token that is there, if it still is good."""
+        """Return the token in the session's file, or None if it is missing or has ended."""
         token = self.files.token(session)
         return token if token is not None and self._alive(token) else None
 
-    def log_in(self, session: SsoSession, login: LoginMethod, *, force: bool = False) -> Token:
-        """A new token by a login; the one there is, if it is alive, unless `force`.
+    def log_in(self, session: SsoSession, login: "Login", *, force: bool = False) -> Token:
+        """Log in, unless there is a live token; with `force`, unless another login just made one.
 
-        A person asks for it: what was refused before is forgotten. Raises as Login.run.
+        The user asks for it, so an earlier refusal is forgotten. Raises as Login.run.
         """
+        before = self.files.token(session)
         with self._lock(session) as lock:
             if lock is None:
-                raise login_needed(session)
-            if not force and (alive := self.alive(session)):
+                raise login_needed(session.login_name)
+            alive = self.alive(session)
+            if alive is not None and not (force and alive == before):
                 return alive
             lock.record_failure(None)
             return self._by_login(session, login, lock)
 
     def drop(self, session: SsoSession) -> tuple[bool, Token | None]:
-        """Removes the token file: whether there was one, and its token if it was readable.
+        """Remove the token file; return whether there was one, and its token if it was readable.
 
         Raises UnwritableSsoCache.
         """
@@ -146,12 +146,12 @@ class Sessions:
             return self.files.drop_token(session), token
 
     def end(self, session: SsoSession, token: Token) -> None:
-        """Ends at the portal what a dropped token stood for. Raises Unreachable."""
+        """End a session at the portal, by the token that drop returned. Raises Unreachable."""
         from docker_credential_ecr_py.sso.oidc import Oidc
         from docker_credential_ecr_py.sso.portal import end_session
 
         if not self._alive(token) and token.refreshable(self._clock()):
-            # The portal takes an access token alone, and the session outlives it.
+            # The portal only takes an access token, and the session outlives it.
             with suppress(EcrPyError):
                 token = Oidc(session).refresh(token)
         if self._alive(token):
@@ -171,29 +171,27 @@ class Sessions:
                 return refreshed
         login = self._login()
         if login is None:
-            raise login_needed(session)
+            raise login_needed(session.login_name)
         if refusal is not None:
             raise refusal
-        log.info("%s: a person is asked to log in", session.start_url)
+        log.info("%s: the user is asked to log in", session.start_url)
         return self._by_login(session, login, lock)
 
-    def _by_login(self, session: SsoSession, login: LoginMethod, lock: Lock) -> Token:
+    def _by_login(self, session: SsoSession, login: "Login", lock: Lock) -> Token:
         try:
             token = login.run(session, self.files)
         except LoginRefused as error:
-            lock.record_failure(_refused(session, error.what))
-            raise
-        except LeftToDaemon:
+            lock.record_failure(login_refused(session.login_name, error.what))
             raise
         except KeyboardInterrupt:
-            lock.record_failure(_refused(session, "the login was given up"))
+            lock.record_failure(login_refused(session.login_name, "the login was given up"))
             raise
         self.files.keep_token(session, token)
         return token
 
     def _refresh(self, session: SsoSession, token: Token, rejected: str) -> Token | None:
-        """The refreshed token; the old one while it lives; None where a login is needed."""
-        from docker_credential_ecr_py.sso.oidc import Oidc, RefreshRefused
+        """Return the refreshed token, or the old one if it is alive; None if only a login helps."""
+        from docker_credential_ecr_py.sso.oidc import Oidc
 
         alive = token.access_token != rejected and self._alive(token)
         try:
@@ -240,19 +238,7 @@ class Sessions:
             yield lock
 
 
-def login_needed(session: SsoSession) -> LoginNeeded:
-    return LoginNeeded("the SSO session has ended or never began", hint=f"run {_command(session)}")
-
-
 def _refusal(lock: Lock) -> LoginRefused | None:
-    """The refusal that still counts."""
+    """Return the refusal that the lock file holds, unless it is too old to count."""
     failure = lock.recent_failure(_REFUSED_FOR)
     return failure if isinstance(failure, LoginRefused) else None
-
-
-def _refused(session: SsoSession, what: str) -> LoginRefused:
-    return LoginRefused(what, hint=f"run {_command(session)}, or try again in a minute")
-
-
-def _command(session: SsoSession) -> str:
-    return f"`ecr-py login {quote(session.name or session.profile)}`"

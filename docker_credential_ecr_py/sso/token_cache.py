@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.atomic_file import make_private_folder, without_waiting, write_whole
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import UnwritableSsoCache
 from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.store.writable import advice, problem_of
@@ -24,10 +24,6 @@ LARGEST_FILE = 256 * 1024
 # An expiry this near is as good as past: the work that the token is for must fit in.
 REGISTRATION_MARGIN = 15 * 60
 _RETRIES, _RETRY_PAUSE = 4, 0.05
-
-
-class UnwritableSsoCache(EcrPyError):
-    """A login cannot be kept."""
 
 
 @dataclass(frozen=True)

@@ -164,9 +164,9 @@ class FileBackend:
             return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
         for kind in self._kinds:
             fields = record.read(os.fsencode(folder.path_of(file)), kind)
-            if fields and fields[1] == os.fsencode(file):
+            if fields and fields[record.KEY] == os.fsencode(file):
                 with suppress(ValueError):
-                    return now > int(fields[5]) + _KEPT_SPENT
+                    return now > int(fields[record.EXPIRES]) + _KEPT_SPENT
         return True
 
 

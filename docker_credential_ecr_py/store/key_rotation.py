@@ -14,22 +14,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import KeyringUnavailable, NoKey
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store.seal import (
     NAME,
     NEXT,
     SERVICE,
-    KeyringUnavailable,
     Seal,
     in_keyring,
     key_in,
     new_key,
 )
-
-
-class NoKey(EcrPyError):
-    """The keyring has no sealing key, so nothing can be sealed under it."""
 
 
 def rotate(seal: Seal, reseal: Callable[[], None]) -> None:

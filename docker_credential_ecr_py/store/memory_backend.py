@@ -80,7 +80,10 @@ class MemoryBackend:
                 fields = files.read(name, kind) or self.read(name, kind)
                 files.remove(name)
                 if fields:
-                    self.write(name, fields[:8] if kind == record.CREDENTIAL else fields)
+                    self.write(
+                        name,
+                        fields[: record.CONDITIONS] if kind == record.CREDENTIAL else fields,
+                    )
         files.drop_half_written()
 
     def _ask(self, request: bytes, body: bytes = b"") -> bytes | None:

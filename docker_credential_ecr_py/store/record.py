@@ -35,6 +35,10 @@ else:
 
 SELECTION = b"ecr-py selection 1"
 CREDENTIAL = b"ecr-py credential 1"
+# Where each field is. The first of both is the kind; conditions are paths and stamps in turn.
+KIND = 0
+HOST, SELECTED_FOR, SELECTED_KEY, DETAILS, SELECTION_CONDITIONS = 1, 2, 3, 4, 5
+KEY, ISSUED, RENEW_AT, SPENT_AT, EXPIRES, USERNAME, SECRET, CONDITIONS = range(1, 9)
 LARGEST_RECORD = 64 * 1024
 LONGEST_URL = 2048
 
@@ -110,21 +114,21 @@ def answer(
     selection = selection_for(host, here, read, holds)
     if selection is None:
         return None
-    key = selection[3]
+    key = selection[SELECTED_KEY]
     if not key:
         return Hit(host, key, b"", False)
     credential = read(credential_name(key), CREDENTIAL)
-    if credential is None or credential[1] != key or len(credential) < 8:
+    if credential is None or credential[KEY] != key or len(credential) <= SECRET:
         return None
-    username, secret = credential[6:8]
+    username, secret = credential[USERNAME], credential[SECRET]
     try:
-        issued, renew_at, spent_at = map(int, credential[2:5])
+        issued, renew_at, spent_at = map(int, credential[ISSUED:EXPIRES])
     except ValueError:
         return None
     now = time.time()
     if not (issued <= now < spent_at and _is_plain(username) and _is_plain(secret)):
         return None
-    if not holds(credential[8:]):
+    if not holds(credential[CONDITIONS:]):
         return None
     document = b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
     return Hit(host, key, document, now >= renew_at)
@@ -149,9 +153,11 @@ def selection_for(
 ) -> list[bytes] | None:
     """The remembered selection, where it still holds."""
     selection = read(selection_name(host, here), SELECTION)
-    if selection is None or selection[1:3] != [host, here] or not holds(selection[5:]):
+    if selection is None or selection[HOST] != host or selection[SELECTED_FOR] != here:
         return None
-    return selection if is_key(selection[3]) else None
+    if not holds(selection[SELECTION_CONDITIONS:]):
+        return None
+    return selection if is_key(selection[SELECTED_KEY]) else None
 
 
 def is_key(text: bytes) -> bool:
@@ -249,7 +255,7 @@ def fields_of(record: bytes, kind: bytes) -> list[bytes] | None:
     if seal != fingerprint(body):
         return None
     fields = body.split(b"\0")
-    return fields if fields[0] == kind and len(fields) >= 5 else None
+    return fields if fields[KIND] == kind and len(fields) > DETAILS else None
 
 
 def record_of(fields: list[bytes]) -> bytes:

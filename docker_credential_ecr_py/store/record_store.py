@@ -37,6 +37,12 @@ class Backend(Protocol):
         """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
 
 
+def stamps_of(*files: Path) -> dict[bytes, bytes]:
+    """Return the absolute path and the stamp of each file, as StoredSelection.conditions."""
+    paths = sorted({os.fsencode(file.absolute()) for file in files})
+    return {path: record.stamp(path) for path in paths}
+
+
 class RecordStore:
     """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
 
@@ -51,7 +57,7 @@ class RecordStore:
     def load(self, key: str) -> Credential | None:
         name = key.encode()
         fields = self.backend.read(record.credential_name(name), record.CREDENTIAL)
-        return credential_of(fields) if fields and fields[1] == name else None
+        return credential_of(fields) if fields and fields[record.KEY] == name else None
 
     def take_over_leftovers(self) -> None:
         """As Store.take_over, where a store does not read what others write."""
@@ -78,7 +84,7 @@ class RecordStore:
         return {key for _, key in self._forget(lambda name, fields: name.startswith(start))}
 
     def forget_by_file(self, file: bytes) -> set[tuple[str, str]]:
-        return self._forget(lambda name, fields: file in fields[5::2])
+        return self._forget(lambda name, fields: file in fields[record.SELECTION_CONDITIONS :: 2])
 
     def forget_all(self) -> set[str]:
         self._prepare_to_write()
@@ -131,8 +137,10 @@ class RecordStore:
             fields = self.backend.read(name, record.SELECTION) or []
             if not unwanted(name, fields):
                 continue
-            if fields and fields[3]:
-                found.add((os.fsdecode(fields[1]), os.fsdecode(fields[3])))
+            if fields and fields[record.SELECTED_KEY]:
+                found.add(
+                    (os.fsdecode(fields[record.HOST]), os.fsdecode(fields[record.SELECTED_KEY]))
+                )
             self.backend.remove(name)
         return found
 
@@ -151,8 +159,8 @@ def fields_of(key: str, credential: Credential) -> list[bytes]:
 def credential_of(fields: list[bytes]) -> Credential | None:
     """The credential that a record's fields say, or None where they say none."""
     try:
-        issued, renew_at, spent_at, expires = map(int, fields[2:6])
-        username, secret = (_string(text) for text in fields[6:8])
+        issued, renew_at, spent_at, expires = map(int, fields[record.ISSUED : record.USERNAME])
+        username, secret = (_string(text) for text in fields[record.USERNAME : record.CONDITIONS])
     except (ValueError, RecursionError):
         return None
     return Credential(username, secret, issued, renew_at, spent_at, expires)
@@ -160,14 +168,19 @@ def credential_of(fields: list[bytes]) -> Credential | None:
 
 def selection_of(fields: list[bytes]) -> StoredSelection | None:
     """The selection that a record's fields say, or None where they say none."""
-    if not record.is_key(fields[3]):
+    if not record.is_key(fields[record.SELECTED_KEY]):
         return None
-    conditions = dict(zip(fields[5::2], fields[6::2], strict=False))
+    conditions = fields[record.SELECTION_CONDITIONS :]
+    stamps = dict(zip(conditions[::2], conditions[1::2], strict=False))
     try:
-        details = {str(name): str(text) for name, text in json.loads(fields[4]).items()}
+        details = {
+            str(name): str(text) for name, text in json.loads(fields[record.DETAILS]).items()
+        }
     except (ValueError, AttributeError, RecursionError):
         return None
-    return StoredSelection(os.fsdecode(fields[1]), os.fsdecode(fields[3]), conditions, details)
+    return StoredSelection(
+        os.fsdecode(fields[record.HOST]), os.fsdecode(fields[record.SELECTED_KEY]), stamps, details
+    )
 
 
 def _string(text: bytes) -> str:

@@ -19,9 +19,8 @@ from typing import Any, TypeVar
 
 from docker_credential_ecr_py.atomic_file import make_private_folder
 from docker_credential_ecr_py.deadline import call_with_deadline
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, KeyringTimeout, KeyringUnavailable
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.programs import drop_relative_folders
 from docker_credential_ecr_py.store.lock import Lock, locked
 
 SERVICE, NAME = "ecr-py", "sealing key"
@@ -44,14 +43,6 @@ _UNFIT = ("keyrings.alt", "keyring.backends.null", "keyring.backends.fail")
 
 
 _T = TypeVar("_T")
-
-
-class KeyringUnavailable(EcrPyError):
-    """No keyring, a locked one, one that refuses or does not answer."""
-
-
-class _NoAnswer(KeyringUnavailable):
-    """It hangs, or waits for a person who is not there."""
 
 
 class Seal:
@@ -157,7 +148,7 @@ class Seal:
         try:
             key = self._asked(make=make)
         except KeyringUnavailable as error:
-            holds = _PAUSE if isinstance(error, _NoAnswer) else _SHARED
+            holds = _PAUSE if isinstance(error, KeyringTimeout) else _SHARED
             _leave(lock, {"at": time.time(), "holds": holds, "error": error.to_dict()})
             raise
         _leave(lock, {"at": time.time(), "holds": _SHARED})
@@ -198,10 +189,9 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
 
     Raises KeyringUnavailable.
     """
-    drop_relative_folders(os.environ)  # some backends of keyring run programs
     import keyring  # not on the time of the keyring itself
 
-    too_late = _NoAnswer(f"the keyring gave no answer in {LIMIT} seconds")
+    too_late = KeyringTimeout(f"the keyring gave no answer in {LIMIT} seconds")
     # Some backends print, and standard output is the protocol's.
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         return call_with_deadline(LIMIT, lambda: _called(keyring, work), too_late)

@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.errors import EcrPyError, KeyringUnavailable
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.memory_backend import MemoryBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS, RecordStore
-from docker_credential_ecr_py.store.seal import KeyringUnavailable, Seal
+from docker_credential_ecr_py.store.seal import Seal
 
 SEALED = b"ecr-py sealed 1"
-_TIMES_END = 6
+_TIMES_END = record.USERNAME
 
 
 class SealedStore(RecordStore):
@@ -61,8 +61,8 @@ class SealedBackend:
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         if kind != record.CREDENTIAL:
             return self._files.read(name, kind)
-        if (told := self._memory.read(name, kind)) and record.holds(told[8:]):
-            return told[:8]
+        if (told := self._memory.read(name, kind)) and record.holds(told[record.CONDITIONS :]):
+            return told[: record.CONDITIONS]
         sealed = self._files.read(name, SEALED)
         if sealed is None:
             return self._files.read(name, kind)  # another store left it, and it is good still
@@ -80,15 +80,19 @@ class SealedBackend:
         return fields
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
-        if fields[0] != record.CREDENTIAL:
+        if fields[record.KIND] != record.CREDENTIAL:
             self._files.write(name, fields, used=used)
             return
         sealed = [SEALED, *fields[1:_TIMES_END]]
         try:
-            text = self._seal.close(_about(sealed), b"\0".join(fields[_TIMES_END:8]))
+            text = self._seal.close(
+                _about(sealed), b"\0".join(fields[_TIMES_END : record.CONDITIONS])
+            )
         except KeyringUnavailable as error:
             self._say(error)
-            self.remove(name)
+            # What is sealed already stays: it may be good for hours, and the daemon may have it.
+            if self._files.read(name, SEALED) is None:
+                self.remove(name)
             return
         self._files.write(name, [*sealed, text])
         self._tell_daemon(name, fields)
@@ -101,6 +105,10 @@ class SealedBackend:
         return self._files.names(folder)
 
     def write_problem(self) -> tuple[str, str]:
+        try:
+            self._seal.key(make=True)
+        except KeyringUnavailable as error:
+            return error.what, error.hint
         return self._files.write_problem()
 
     def open_all(self) -> None:
@@ -145,7 +153,7 @@ class SealedBackend:
 
     def _tell_daemon(self, name: bytes, fields: list[bytes]) -> None:
         path = self._files.path(name)
-        self._memory.write(name, [*fields[:8], path, record.stamp(path)])
+        self._memory.write(name, [*fields[: record.CONDITIONS], path, record.stamp(path)])
 
     def _say(self, error: EcrPyError) -> None:
         if not self._said:

@@ -12,6 +12,7 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.daemon import ECR_PY, short_folder, use_store
 from tests.support.home import HELPER, Answer, Home, new_home
+from tests.support.surroundings import machine_path
 from tests.support.user import Done
 from tests.support.user_manager import RUNTIME, USER, UserManager, user_manager
 
@@ -59,7 +60,9 @@ def machine(aws: Aws) -> Iterator[Machine]:
         folder.chmod(0o755)
         home = new_home(folder / "home", aws)
         home.environment["XDG_RUNTIME_DIR"] = str(RUNTIME)
-        home.environment["PATH"] = f"{home.path / 'bin'}:{home.environment['PATH']}"
+        # All that this machine has, as on a desktop: the unit is to let it run.
+        path = (str(home.path / "bin"), home.environment["PATH"], machine_path())
+        home.environment["PATH"] = ":".join(path)
         use_store(home, "file")
         give_away(home.path)
         passed = {"PATH": home.environment["PATH"], **aws.environment()}

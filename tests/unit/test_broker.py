@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.broker import Broker, expiry_inside
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.broker import expiry_inside
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
@@ -56,8 +57,8 @@ class World:
     asked: list[tuple[str, str]] = field(default_factory=list)
     fails: EcrPyError | None = None
 
-    def broker(self, profile: str = "", **environ: str) -> Broker:
-        return Broker(
+    def app(self, profile: str = "", **environ: str) -> App:
+        return App(
             self.environ | environ,
             fetch=self.fetch,
             clock=lambda: self.now,
@@ -73,7 +74,7 @@ class World:
         return Credential.from_aws("AWS", secret, now=self.now, expires=self.now + 12 * HOUR)
 
     def get(self, host: str = registry(DEV), **environ: str) -> str:
-        return self.broker(**environ).credential_for(host).secret
+        return self.app(**environ).broker.get(host).secret
 
     def write(self, file: str, text: str) -> None:
         path = self.home / file
@@ -120,21 +121,21 @@ def test_another_identity_is_another_credential(world: World) -> None:
 
 def test_a_profile_named_for_one_call_is_not_for_the_next(world: World) -> None:
     host = registry(DEV)
-    named = world.broker(profile="stage")
-    assert named.credential_for(host).secret.startswith("AKIASTAGE")
+    named = world.app(profile="stage")
+    assert named.broker.get(host).secret.startswith("AKIASTAGE")
     assert world.get().startswith("AKIADEV")
-    world.broker().keep(host, "AWS", password(world.now + HOUR))
-    assert named.credential_for(host).secret.startswith("AKIASTAGE")
+    world.app().broker.store_login(host, "AWS", password(world.now + HOUR))
+    assert named.broker.get(host).secret.startswith("AKIASTAGE")
 
 
 def test_what_a_named_profile_brought_is_kept_where_its_turn_would_come(world: World) -> None:
     """Or else nothing would lead to it, and no logout would find it."""
-    dev = world.broker(profile="dev")
-    assert dev.credential_for(registry(DEV)) == dev.credential_for(registry(DEV))
-    assert [chosen.details["profile"] for chosen, _ in dev.cached()] == ["dev"]
-    stage = world.broker(profile="stage")
-    assert stage.credential_for(registry(DEV)) != stage.credential_for(registry(DEV))
-    assert len(list(stage.cached())) == 1
+    dev = world.app(profile="dev")
+    assert dev.broker.get(registry(DEV)) == dev.broker.get(registry(DEV))
+    assert [chosen.details["profile"] for chosen, _ in dev.broker.stored_credentials()] == ["dev"]
+    stage = world.app(profile="stage")
+    assert stage.broker.get(registry(DEV)) != stage.broker.get(registry(DEV))
+    assert len(list(stage.broker.stored_credentials())) == 1
 
 
 def test_anything_may_be_asked_as_the_one_selected(world: World) -> None:
@@ -142,15 +143,15 @@ def test_anything_may_be_asked_as_the_one_selected(world: World) -> None:
         return f"{place.account} {selection.identity.name}{mfa_code}"
 
     host = registry(STAGE)
-    assert world.broker().ask_as_selected(host, who) == f"{STAGE} AKIASTAGE"
-    assert world.broker(profile="dev").ask_as_selected(host, who) == f"{STAGE} AKIADEV"
+    assert world.app().call_as_selected(host, who) == f"{STAGE} AKIASTAGE"
+    assert world.app(profile="dev").call_as_selected(host, who) == f"{STAGE} AKIADEV"
     assert world.asked == []
 
     def refuses(place: Registry, selection: Selection, mfa_code: str) -> str:
         raise AccessDenied("no")
 
     with pytest.raises(AccessDenied, match="no") as error:
-        world.broker().ask_as_selected(host, refuses)
+        world.app().call_as_selected(host, refuses)
     assert f"(registry {host}, profile stage)" in str(error.value)
 
 
@@ -197,7 +198,7 @@ def test_a_valid_token_is_answered_if_aws_fails_in_its_last_minutes(
     assert world.get() == first
     assert failure.what in caplog.text
     assert f"registry {registry(DEV)}, profile dev" in caplog.text
-    assert "good for 240 seconds more" in caplog.text
+    assert "expires in 240 seconds" in caplog.text
     world.now += 241
     with pytest.raises(type(failure)):
         world.get()
@@ -218,9 +219,9 @@ def test_aws_is_not_asked_again_at_once(world: World) -> None:
     world.fails = Unreachable("no network")
     assert [world.get() for _ in range(3)] == [first] * 3
     assert len(world.asked) == 2
-    broker = world.broker()
-    (key,) = (selection.key for selection in broker.store.selections())
-    with broker.store.lock(key, wait=0) as lock:
+    app = world.app()
+    (key,) = (selection.key for selection in app.store.selections())
+    with app.store.lock(key, wait=0) as lock:
         assert lock is not None
         assert lock.recent_failure(60)
         assert lock.file is not None
@@ -244,14 +245,14 @@ def test_a_renewal_that_fails_says_so_even_then(world: World) -> None:
     world.now += LAST_MINUTES
     world.fails = Unreachable("no network")
     with pytest.raises(Unreachable):
-        world.broker().renew(registry(DEV))
+        world.app().broker.renew(registry(DEV))
 
 
 @pytest.mark.parametrize(("hours", "calls"), [(1, 1), (6.1, 2), (13, 2), (-1, 2)])
 def test_renewal(world: World, hours: float, calls: int) -> None:
     world.get()
     world.now += hours * HOUR
-    world.broker().renew(registry(DEV))
+    world.app().broker.renew(registry(DEV))
     assert len(world.asked) == calls
     world.get()
     assert len(world.asked) == calls
@@ -260,10 +261,10 @@ def test_renewal(world: World, hours: float, calls: int) -> None:
 def test_no_renewal_while_another_is_at_it(world: World) -> None:
     world.get()
     world.now += 7 * HOUR
-    broker = world.broker()
-    (key,) = (selection.key for selection in broker.store.selections())
-    with broker.store.lock(key, wait=0):
-        world.broker().renew(registry(DEV))
+    app = world.app()
+    (key,) = (selection.key for selection in app.store.selections())
+    with app.store.lock(key, wait=0):
+        world.app().broker.renew(registry(DEV))
     assert len(world.asked) == 1
 
 
@@ -281,7 +282,7 @@ def test_a_failed_renewal_leaves_the_old_one(world: World) -> None:
     world.now += 7 * HOUR
     world.fails = LoginNeeded("ended")
     with pytest.raises(LoginNeeded):
-        world.broker().renew(registry(DEV))
+        world.app().broker.renew(registry(DEV))
     assert world.get() == first
 
 
@@ -318,14 +319,14 @@ def test_without_a_store(world: World) -> None:
 def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
     with pytest.raises(NotEcr):
         world.get("docker.io")
-    (remembered,) = world.broker().store.selections()
+    (remembered,) = world.app().store.selections()
     assert (remembered.host, remembered.key) == ("docker.io", "")
-    assert world.broker().answerable() == {}
+    assert world.app().broker.usernames() == {}
     world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
-    assert list(world.broker().store.selections()) == []
+    assert list(world.app().store.selections()) == []
     with pytest.raises(NotEcr):
         world.get("quay.io")
-    assert list(world.broker().store.selections()) == []
+    assert list(world.app().store.selections()) == []
 
 
 def test_public_images_need_no_credentials(world: World) -> None:
@@ -343,7 +344,7 @@ def test_an_alias(world: World) -> None:
         f'[registries."ecr.example.com"]\nalias = "{registry(STAGE)}"\n',
     )
     assert world.get("https://ecr.example.com") == world.get(registry(STAGE))
-    assert set(world.broker().answerable()) == {
+    assert set(world.app().broker.usernames()) == {
         "https://ecr.example.com",
         f"https://{registry(STAGE)}",
     }
@@ -371,32 +372,32 @@ def test_a_config_that_cannot_be_read(world: World) -> None:
 
 
 def test_answerable_is_what_is_kept_and_good(world: World) -> None:
-    assert world.broker().answerable() == {}
+    assert world.app().broker.usernames() == {}
     world.get()
     world.get(registry(STAGE))
     expected = {f"https://{registry(account)}": "AWS" for account in (DEV, STAGE)}
-    assert world.broker().answerable() == expected
-    assert world.broker(AWS_PROFILE="dev").answerable() == {}
+    assert world.app().broker.usernames() == expected
+    assert world.app(AWS_PROFILE="dev").broker.usernames() == {}
     world.now += 12 * HOUR
-    assert world.broker().answerable() == {}
+    assert world.app().broker.usernames() == {}
 
 
 def test_erase(world: World) -> None:
     world.get()
     other = world.get(registry(STAGE))
     world.get(AWS_PROFILE="stage")
-    world.broker().forget(f"https://{registry(DEV)}/")
-    assert list(world.broker().answerable()) == []
+    world.app().broker.forget(f"https://{registry(DEV)}/")
+    assert list(world.app().broker.usernames()) == []
     assert world.get() == "AKIADEV eu-west-1 3"
     assert world.get(registry(STAGE)) != other, "the same credential opened the erased one"
-    world.broker().forget(registry(PROD))
+    world.app().broker.forget(registry(PROD))
 
 
 def test_what_cannot_be_forgotten_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.get()
     monkeypatch.setattr(os, "unlink", refuse)
     with pytest.raises(EcrPyError, match="cannot be removed"):
-        world.broker().forget(registry(DEV))
+        world.app().broker.forget(registry(DEV))
 
 
 def refuse(path: object, *, dir_fd: int | None = None) -> None:
@@ -412,7 +413,7 @@ def password(expires: object) -> str:
 
 def test_what_docker_login_gave_is_answered_until_its_expiry(world: World) -> None:
     given_password = password(int(world.now + HOUR))
-    world.broker().keep(f"https://{registry(PROD)}", "AWS", given_password)
+    world.app().broker.store_login(f"https://{registry(PROD)}", "AWS", given_password)
     assert world.get(registry(PROD)) == given_password
     assert world.get(registry(PROD), AWS_PROFILE="dev") == given_password
     world.now += HOUR
@@ -422,35 +423,35 @@ def test_what_docker_login_gave_is_answered_until_its_expiry(world: World) -> No
 def test_it_comes_before_what_is_cached(world: World) -> None:
     world.get()
     given_password = password(int(world.now + HOUR))
-    world.broker().keep(registry(DEV), "AWS", given_password)
+    world.app().broker.store_login(registry(DEV), "AWS", given_password)
     assert world.get() == given_password
-    world.broker().forget(registry(DEV))
+    world.app().broker.forget(registry(DEV))
     assert world.get() == "AKIADEV eu-west-1 2"
 
 
 def test_it_is_kept_no_longer_than_any_token_of_ecr_s_lives(world: World) -> None:
-    world.broker().keep(registry(DEV), "AWS", password(int(world.now) + 40 * 24 * HOUR))
+    world.app().broker.store_login(registry(DEV), "AWS", password(int(world.now) + 40 * 24 * HOUR))
     world.now += 12 * HOUR
     assert world.get() == "AKIADEV eu-west-1 1"
 
 
 def test_one_that_is_not_kept_takes_the_place_of_one_that_was(world: World) -> None:
-    world.broker().keep(registry(DEV), "AWS", password(int(world.now + HOUR)))
-    world.broker().keep(registry(DEV), "AWS", "opaque")
+    world.app().broker.store_login(registry(DEV), "AWS", password(int(world.now + HOUR)))
+    world.app().broker.store_login(registry(DEV), "AWS", "opaque")
     assert world.get() == "AKIADEV eu-west-1 1"
 
 
 @pytest.mark.parametrize("expires", [None, "x", 1, -(10**30), [], True, 1e400])
 def test_without_an_expiry_it_is_accepted_and_not_kept(world: World, expires: object) -> None:
-    world.broker().keep(registry(DEV), "AWS", password(expires))
+    world.app().broker.store_login(registry(DEV), "AWS", password(expires))
     assert world.get() == "AKIADEV eu-west-1 1"
 
 
 def test_ecr_knows_one_user(world: World) -> None:
     with pytest.raises(BadInput, match="knows the user AWS alone, not 'me'"):
-        world.broker().keep(registry(DEV), "me", "x")
+        world.app().broker.store_login(registry(DEV), "me", "x")
     with pytest.raises(NotEcr):
-        world.broker().keep("docker.io", "AWS", "x")
+        world.app().broker.store_login("docker.io", "AWS", "x")
 
 
 @given(st.text() | st.binary().map(lambda b: base64.b64encode(b).decode()))
@@ -473,7 +474,7 @@ def test_any_credential_of_awss_comes_back_as_it_was(
     world: World, life: float, username: str, secret: str
 ) -> None:
     made = Credential.from_aws(username, secret, now=world.now, expires=world.now + life)
-    broker = Broker(world.environ, fetch=lambda *_: made, clock=lambda: world.now)
+    broker = App(world.environ, fetch=lambda *_: made, clock=lambda: world.now).broker
     broker.forget(registry(DEV))
-    assert broker.credential_for(registry(DEV)) == made
-    assert broker.credential_for(registry(DEV)) == made
+    assert broker.get(registry(DEV)) == made
+    assert broker.get(registry(DEV)) == made

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docker_credential_ecr_py import protocol
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.broker import Broker
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
@@ -46,9 +47,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def call(home: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str]:
     """Exit code and what goes to standard output; a failure's is its message."""
     environ = {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
-    broker = Broker(environ, fetch=fetch, clock=lambda: NOW, may_log_in=False)
+    app = App(environ, fetch=fetch, clock=lambda: NOW, may_log_in=False)
     try:
-        code, answer = Protocol(broker, io.BytesIO(stdin)).call(list(arguments))
+        code, answer = Protocol(app, io.BytesIO(stdin)).call(list(arguments))
     except EcrPyError as error:
         return 1, str(error)
     return code, answer.decode()
@@ -224,7 +225,7 @@ def test_an_unexpected_exception_is_one_line_with_the_log(
     def fail(self: Broker, server_url: str) -> Credential:
         raise ZeroDivisionError("token=abcdefghijklmnop")
 
-    monkeypatch.setattr(Broker, "credential_for", fail)
+    monkeypatch.setattr(Broker, "get", fail)
     assert protocol.main(["get"], HOST.encode()) == 1
     shown = capfd.readouterr()
     assert shown.out == shown.err
@@ -241,7 +242,7 @@ def test_not_found_is_said_to_the_protocol_alone(
     def not_found(self: Broker, server_url: str) -> Credential:
         raise CredentialsNotFound
 
-    monkeypatch.setattr(Broker, "credential_for", not_found)
+    monkeypatch.setattr(Broker, "get", not_found)
     assert protocol.main(["get"], HOST.encode()) == 1
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == (f"{NOT_FOUND}\n", "")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
-from docker_credential_ecr_py.cli.commands.completion import forget_repositories
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -15,9 +15,9 @@ from docker_credential_ecr_py.cli.output import (
     report,
     show_json,
     show_table,
-    table,
 )
-from docker_credential_ecr_py.cli.targets import resolve_one_target
+from docker_credential_ecr_py.cli.suggestions import forget_repositories
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 
 _ALL_COLUMNS, _HOST_FITS = 100, 80
 _DETAILS = ("account", "region", "profile", "rule")
@@ -39,7 +39,7 @@ def cache() -> None:
 def list_cached(as_json: bool) -> None:
     """Each registry that can be answered from the cache, and until when."""
     now = time.time()
-    found = list(Broker().cached())
+    found = list(App().broker.stored_credentials())
     if as_json:
         show_json(
             [
@@ -60,27 +60,30 @@ def list_cached(as_json: bool) -> None:
     columns = ["registry", *_DETAILS] if width >= _ALL_COLUMNS else ["registry", *_DETAILS[2:]]
     if width < _HOST_FITS:
         columns = list(_DETAILS[:3])
-    shown = table(*(name.upper() for name in columns), "LEFT")
+    rows = []
     for selection, credential in found:
         said = {"registry": selection.host, **selection.details}
         left = lasting(credential.expires - now)
-        shown.add_row(*(said.get(name) or "-" for name in columns), left)
-    show_table(shown)
+        rows.append([*(said.get(name) or "-" for name in columns), left])
+    show_table([*(name.upper() for name in columns), "LEFT"], rows)
 
 
 @cache.command("rm")
-@click.argument("registries", nargs=-1, metavar="[REGISTRY | PROFILE]...")
+@click.argument(
+    "registries", nargs=-1, shell_complete=REGISTRIES, metavar="[REGISTRY | PROFILE]..."
+)
 @click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
 def remove(registries: tuple[str, ...], every: bool) -> None:
     """Forget what is cached for a registry; the next pull asks AWS."""
     if every == bool(registries):
         raise click.UsageError("name registries, or --all")
-    broker = Broker()
+    app = App()
     if every:
-        hosts = broker.store.forget_all()
+        hosts = app.store.forget_all()
         forget_repositories()
         click.echo(f"forgot {', '.join(sorted(hosts))}" if hosts else "nothing was cached")
         return
-    for found in dict.fromkeys([resolve_one_target(broker, name) for name in registries]):
-        forgot = Broker(profile=found.profile).forget(found.host)
+    targets = [resolve_target(app, TargetOptions(name)) for name in registries]
+    for found in dict.fromkeys(targets):
+        forgot = app.with_profile(found.profile).broker.forget(found.host)
         report(f"forgot {found.host}" if forgot else f"nothing was cached for {found.host}")

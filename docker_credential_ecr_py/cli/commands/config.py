@@ -14,7 +14,6 @@ from docker_credential_ecr_py.cli.output import (
     show_change,
     show_json,
     show_table,
-    table,
 )
 from docker_credential_ecr_py.config import file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.settings import (
@@ -24,11 +23,11 @@ from docker_credential_ecr_py.config.settings import (
     Settings,
     defaults,
     parse_settings,
-    read_text,
 )
+from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
-from docker_credential_ecr_py.fallback import program_of
+from docker_credential_ecr_py.other_registries import find_helper
 
 _STORE = ("defaults", "store")
 _DRY_RUN = click.option(
@@ -54,16 +53,14 @@ def config() -> None:
 def show(as_json: bool) -> None:
     """Every setting, and whether the file or the default has it so."""
     file = paths.settings_file(os.environ)
-    text = read_text(file) or ""
+    text = read_text(file, SettingsError) or ""
     rows = _rows(parse_settings(text, str(file)), text)
     if as_json:
         settings = [{"key": key, "value": value, "from": origin} for key, value, origin in rows]
         show_json({"file": str(file), "settings": settings})
         return
-    shown = table("SETTING", "VALUE", "FROM")
-    for key, value, origin in rows:
-        shown.add_row(key, str(value) if value != "" else "-", origin)
-    show_table(shown)
+    shown = [(key, str(value) if value != "" else "-", origin) for key, value, origin in rows]
+    show_table(("SETTING", "VALUE", "FROM"), shown)
     click.echo(f"\n{file}{'' if text else ' (there is none)'}")
 
 
@@ -119,9 +116,9 @@ def show_path() -> None:
 
 def _take_over() -> None:
     """What the store before kept is moved into the new one, or removed."""
-    from docker_credential_ecr_py.broker import Broker
+    from docker_credential_ecr_py.app import App
 
-    Broker(may_log_in=False).store.take_over_leftovers()
+    App(may_log_in=False).store.take_over_leftovers()
 
 
 def _lack(path: tuple[str, ...], value: object) -> str:
@@ -137,7 +134,7 @@ def _lack(path: tuple[str, ...], value: object) -> str:
             return f"{error.what}, and nothing is kept without one"
     elif path == settings_edit.FALLBACK:
         try:
-            program_of(str(value))
+            find_helper(str(value))
         except EcrPyError as error:
             return error.what
     return ""
@@ -198,7 +195,7 @@ def _check(path: tuple[str, ...], value: Any) -> None:
 def _file() -> tuple[Path, str | None]:
     """The file and its text, which is TOML. Raises SettingsError."""
     file = paths.settings_file(os.environ)
-    text = read_text(file)
+    text = read_text(file, SettingsError)
     try:
         tomllib.loads((text or "").removeprefix(BYTE_ORDER_MARK))
     except ValueError:

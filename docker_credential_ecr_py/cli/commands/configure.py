@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.doctor_checks import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -22,12 +23,11 @@ from docker_credential_ecr_py.cli.output import (
     report,
     show_change,
     show_table,
-    table,
 )
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     known_registries,
-    load_config,
-    resolve_one_target,
+    resolve_target,
 )
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.aws_config import accounts_of
@@ -35,15 +35,16 @@ from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
     load_docker_config,
-    read_text,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
-from docker_credential_ecr_py.config.settings import read_text as read_settings
+from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
+    DockerConfigError,
     SettingsError,
     some,
 )
@@ -130,11 +131,19 @@ class _Change:
 @click.option(
     "--creds-store", is_flag=True, help="Every registry; others go to docker's present store."
 )
-@click.option("--registry", "named", multiple=True, metavar="HOST", help="This one, not all found.")
+@click.option(
+    "--registry",
+    "named",
+    multiple=True,
+    metavar="HOST",
+    shell_complete=REGISTRIES,
+    help="This one, not all found.",
+)
 @click.option(
     "--region",
     "regions",
     multiple=True,
+    shell_complete=REGIONS,
     metavar="REGION",
     help="Each account's registry there too.",
 )
@@ -184,18 +193,18 @@ def configure(
     if replace == OURSELVES:
         raise click.UsageError(f"--replace takes the name of another helper than {OURSELVES}")
 
-    broker = Broker()
-    known = _registries(broker, named, regions, public=public)
+    app = App()
+    known = _registries(app, named, regions, public=public)
     changes = []
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
-        before = read_text(file)
+        before = read_text(file, DockerConfigError)
         config = docker_edit.check(before or "", file)
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
         made = plan(
             config,
             known,
-            broker.settings,
+            app.settings,
             every_registry=every,
             replace=replace,
             only=bool(named),
@@ -204,13 +213,13 @@ def configure(
         changes.append(_Change(client, file, before, config, made))
     if not known and not any(change.will_ask_us for change in changes):
         raise AwsConfigError(
-            f"no profile in {load_config().source} names an account and a region",
+            f"no profile in {app.aws_config.source} names an account and a region",
             hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
     if replace and not any(change.asks(replace) for change in changes):
         click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
-    settings_file, settings_text, settings_after = _with_fallback(broker.settings, fallback)
+    settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
     for change in changes:
         _say_what_stays(change)
         if change.plan.unread:
@@ -240,7 +249,7 @@ def configure(
 
 
 def _registries(
-    broker: Broker, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
+    app: App, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
 ) -> dict[str, str]:
     """Host and profile of each registry that is meant. Raises EcrPyError."""
     if regions:
@@ -248,10 +257,10 @@ def _registries(
 
         for region in regions:
             check_region(region, "ecr", "ECR")
-    aws = load_config()
-    found = {known.host: known.profile for known in known_registries(broker, aws, regions)}
+    aws = app.aws_config
+    found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
     if named:
-        hosts = [resolve_one_target(broker, name).host for name in named]
+        hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
         found = {host: found.get(host, "") for host in hosts}
     elif not regions:
         unplaced = [
@@ -292,7 +301,7 @@ def _implied_store(config: DockerConfig) -> str:
 def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
     """The settings file, its text, and its text with the fallback. Raises SettingsError."""
     file = paths.settings_file(os.environ)
-    text = read_settings(file)
+    text = read_text(file, SettingsError)
     if not fallback or fallback == settings.fallback:
         return file, text, text or ""
     if settings.fallback:
@@ -309,10 +318,8 @@ def _show(known: Mapping[str, str]) -> None:
     """The registries that were found, and the profile that each is known by."""
     if not known:
         return
-    shown = table("REGISTRY", "PROFILE")
-    for host, profile in known.items():
-        shown.add_row(host, profile or "-")
-    show_table(shown)
+    rows = [(host, profile or "-") for host, profile in known.items()]
+    show_table(("REGISTRY", "PROFILE"), rows)
     click.echo()
 
 
@@ -377,7 +384,7 @@ def _say_what_was_done(changes: list[_Change]) -> None:
 
 def _check_path() -> None:
     """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
-    found = found_by_shell(HELPER)
+    found = found_by_shell(HELPER, as_given().get("PATH"))
     if found and os.path.isabs(found):
         return
     if found:
@@ -399,7 +406,7 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
         if not records:
             click.echo("nothing to put back: `ecr-py configure` has changed no file here")
         for name, file, kind, record in records:
-            now = read_text(file)
+            now = read_text(file, DockerConfigError)
             if now is None:
                 file_edits.forget(file)
                 report(f"{name}: {file} is gone, and what configure put into it too")

@@ -18,21 +18,20 @@ from docker_credential_ecr_py.cli.output import (
     report,
     show_json,
     show_table,
-    table,
 )
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.daemon.cleanup import remove_traces
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
 from docker_credential_ecr_py.daemon.service import (
-    CannotInstall,
     Service,
     check_systemd,
     installed_service,
     service,
 )
 from docker_credential_ecr_py.daemon.status import ask_status
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.environment import as_given
+from docker_credential_ecr_py.errors import CannotInstall, EcrPyError
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
 
@@ -115,7 +114,13 @@ def start() -> None:
     else:
         nowhere = subprocess.DEVNULL
         process = subprocess.Popen(
-            _DAEMON, stdin=nowhere, stdout=nowhere, stderr=nowhere, cwd="/", start_new_session=True
+            _DAEMON,
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            cwd="/",
+            env=as_given(),
+            start_new_session=True,
         )
     click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
 
@@ -188,7 +193,7 @@ def _check_system() -> None:
 
 def _service() -> Service:
     program = find_program(sys.argv[0]) or os.path.abspath(sys.argv[0])
-    return service(program, os.environ)
+    return service(program, as_given())
 
 
 def _installed() -> Service | None:
@@ -240,24 +245,29 @@ def _show(found: dict[str, Any]) -> None:
     show(f"Runs since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
     if found["version"] != __version__:
         show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
-    registries = table("REGISTRY", "PROFILE", "TOKEN")
-    for one in found["registries"]:
-        registries.add_row(one["registry"], one.get("profile", ""), _life(one["expires"]))
-    if found["registries"]:
+    registries = [
+        (one["registry"], one.get("profile", ""), _life(one["expires"]))
+        for one in found["registries"]
+    ]
+    if registries:
         show()
-        show_table(registries)
+        show_table(("REGISTRY", "PROFILE", "TOKEN"), registries)
     for one in found["registries"]:
         if one.get("differs"):
             names = ", ".join(one["differs"])
             text = f"{one['registry']} is renewed by its next pull: {names} is not as it is here"
             show(Text(text, style="yellow"), soft_wrap=True)
-    sessions = table("SESSION OF", "ENDS", "")
-    for one in found["sessions"]:
-        renewed = "renewed by itself" if one["refreshable"] else "needs you then"
-        sessions.add_row(one["profile"], _life(one["expires"]), renewed)
-    if found["sessions"]:
+    sessions = [
+        (
+            one["profile"],
+            _life(one["expires"]),
+            "renewed by itself" if one["refreshable"] else "needs you then",
+        )
+        for one in found["sessions"]
+    ]
+    if sessions:
         show()
-        show_table(sessions)
+        show_table(("SESSION OF", "ENDS", ""), sessions)
     for failure in {failure["what"]: failure for failure in found["failures"]}.values():
         again = f"tried {counted(failure['tries'], 'time')}, again {_moment(failure['again'])}"
         show(Text(f"\n{failure['what']}\n  {again}", style="red"))

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli import doctor_checks
-from docker_credential_ecr_py.cli.commands.status import rows_of
 from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -18,17 +17,18 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
 )
-from docker_credential_ecr_py.cli.targets import load_config
+from docker_credential_ecr_py.cli.registry_state import rows_of
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
     DockerConfig,
     load_docker_config,
-    read_text,
 )
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import Settings
-from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.environment import as_given
+from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
 
@@ -85,23 +85,23 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
 
 def inspect_scene() -> Scene:
     """All files, read; where one cannot be, the rest is looked at without it."""
-    broker = Broker(may_log_in=False)
+    app = App(may_log_in=False)
     failures: dict[str, EcrPyError] = {}
     settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
     try:
-        settings = broker.settings
+        settings = app.settings
     except EcrPyError as error:
         failures["settings"] = error
     try:
-        aws = load_config()
+        aws = app.aws_config
     except EcrPyError as error:
         failures["aws"] = error
     try:
         docker = load_docker_config(paths.docker_config_file(os.environ))
     except EcrPyError as error:
         failures["docker"] = error
-    rows = () if "settings" in failures else tuple(rows_of(broker, aws, docker))
-    return Scene(os.environ, settings, aws, docker, rows, failures)
+    rows = () if "settings" in failures else tuple(rows_of(app, aws, docker))
+    return Scene(as_given(), settings, aws, docker, rows, failures)
 
 
 def fix_problems() -> Iterator[str]:
@@ -123,7 +123,7 @@ def fix_problems() -> Iterator[str]:
     scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
-        text = read_text(file) or ""
+        text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
         yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"

@@ -2,23 +2,36 @@
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import (
     command,
     json_option,
     show_folded,
     show_json,
 )
-from docker_credential_ecr_py.cli.targets import resolve_one_target
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.errors import BadInput
-from docker_credential_ecr_py.registry import PUBLIC_REGION, Registry, host_of, is_registry
+from docker_credential_ecr_py.registry import Registry, host_of, is_registry
 from docker_credential_ecr_py.selection import Identity
 
 
 @command()
-@click.argument("registry", metavar="REGISTRY")
-@click.option("--profile", default="", metavar="NAME", help="As if a command named this profile.")
-@click.option("--region", default="", metavar="REGION", help="Of an account or a profile.")
+@click.argument("registry", metavar="REGISTRY", shell_complete=REGISTRIES)
+@click.option(
+    "--profile",
+    default="",
+    metavar="NAME",
+    shell_complete=PROFILES,
+    help="As if a command named this profile.",
+)
+@click.option(
+    "--region",
+    default="",
+    metavar="REGION",
+    shell_complete=REGIONS,
+    help="Of an account or a profile.",
+)
 @json_option
 def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """Whose credentials open REGISTRY, and why. Asks nobody.
@@ -29,11 +42,11 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     """
     if not registry:
         raise BadInput("the registry is empty: is a variable unset?")
+    app = App(profile=profile)
     if region or not is_registry(registry):
-        registry = resolve_one_target(Broker(), registry, profile=profile, region=region).host
-    broker = Broker(profile=profile)
-    selection = broker.select(registry)
-    asked = calls(selection.identity, broker.settings.registry_for(host_of(registry)))
+        registry = resolve_target(app, TargetOptions(registry, profile, region)).host
+    selection = app.select(registry)
+    asked = calls(selection.identity, app.settings.registry_for(host_of(registry)))
     if as_json:
         show_json(
             {
@@ -55,7 +68,6 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
 
 def calls(identity: Identity, registry: Registry) -> list[str]:
     """What AWS is asked for where nothing is cached, in its order."""
-    region = PUBLIC_REGION if registry.public else registry.region
     service = "ECR Public" if registry.public else "ECR"
     before = {
         "role": "AssumeRole of STS",
@@ -70,4 +82,4 @@ def calls(identity: Identity, registry: Registry) -> list[str]:
         found.append(f"GetRoleCredentials of the SSO portal in {identity.sso.region}")
     if identity.kind in before:
         found.append(before[identity.kind])
-    return [*found, f"GetAuthorizationToken of {service} in {region}"]
+    return [*found, f"GetAuthorizationToken of {service} in {registry.region}"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from docker_credential_ecr_py.cli.completions import REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted, size
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -17,10 +18,10 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
-from docker_credential_ecr_py.cli.targets import open_registry, registry_options
+from docker_credential_ecr_py.cli.targets import TargetOptions, open_registry, target_options
 from docker_credential_ecr_py.errors import BadInput, EcrPyError
 from docker_credential_ecr_py.reference import Reference, check_digest, check_tag
 from docker_credential_ecr_py.tag_order import version_order
@@ -44,18 +45,18 @@ def image() -> None:
 
 
 @image.command("ls")
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="REPOSITORY...", shell_complete=REPOSITORIES
+)
 @click.option("--tags", is_flag=True, help="The tags alone, one a line.")
 @click.option("--digests", is_flag=True, help="The whole of each digest.")
-@registry_options
+@target_options
 @json_option
 def list_images(
     names: tuple[str, ...],
     tags: bool,
     digests: bool,
-    registry: str,
-    profile: str,
-    region: str,
+    options: TargetOptions,
     as_json: bool,
 ) -> None:
     """List the images of repositories, in the order of their versions.
@@ -70,7 +71,7 @@ def list_images(
         raise click.UsageError("--tags shows the tags alone: leave out --digests")
     references = list(dict.fromkeys(Reference.parse(name) for name in names))
     hosts = [reference.host for reference in references]
-    there = open_registry(hosts, registry=registry, profile=profile, region=region)
+    there = open_registry(hosts, options)
     with counting("images") as counter:
         rows = [
             row for reference in references for row in _rows(there, reference, counter, tagged=tags)
@@ -92,10 +93,12 @@ def list_images(
 
 
 @image.command()
-@click.argument("names", nargs=-1, required=True, metavar="REPOSITORY TAG...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="REPOSITORY TAG...", shell_complete=REPOSITORIES
+)
 @yes_option
-@registry_options
-def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: str) -> None:
+@target_options
+def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
     """Remove tags, and images with their last tag. Shows what would go, and asks.
 
     \b
@@ -107,9 +110,7 @@ def rm(names: tuple[str, ...], yes: bool, registry: str, profile: str, region: s
     Nothing is removed if one of them is not there.
     """
     wanted = list(_wanted(names))
-    there = open_registry(
-        [each.host for each in wanted], registry=registry, profile=profile, region=region
-    )
+    there = open_registry([each.host for each in wanted], options)
     going = []
     for each in wanted:
         images = there.images_of(each.repository, each.tags, each.digests)
@@ -271,7 +272,7 @@ def _show(rows: Sequence[_Row], *, several: bool, digests: bool) -> None:
     ]
     columns = ("REPOSITORY", "TAG", "DIGEST", "SIZE", "PUSHED")
     first = 0 if several else 1
-    show_rows(columns[first:], [cells[first:] for cells in shown])
+    show_table(columns[first:], [cells[first:] for cells in shown])
 
 
 def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
@@ -287,7 +288,7 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
         for wanted, parts in going
         for part in parts
     ]
-    show_rows(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
+    show_table(("REPOSITORY", "TAG", "DIGEST", "PUSHED", "IMAGE"), shown, stderr=True)
 
 
 def _short(digest: str) -> str:

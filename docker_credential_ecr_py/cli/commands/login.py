@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import REGIONS, SESSIONS
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
     can_ask,
@@ -17,8 +18,6 @@ from docker_credential_ecr_py.cli.output import (
     is_terminal,
     report,
 )
-from docker_credential_ecr_py.cli.targets import load_config
-from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
@@ -34,7 +33,9 @@ from docker_credential_ecr_py.sso.token_cache import Token
 
 
 @command()
-@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.argument(
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
+)
 @click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
 @click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
 @click.option("--device", is_flag=True, help="By a code that can be typed on any device.")
@@ -43,7 +44,12 @@ from docker_credential_ecr_py.sso.token_cache import Token
 @click.option("--sso-region", metavar="REGION", help="The region of that portal.")
 @click.option("--session", metavar="NAME", help="What to call it; else the portal's own name.")
 @click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
-@click.option("--region", metavar="REGION", help="The region of the profiles' registries.")
+@click.option(
+    "--region",
+    metavar="REGION",
+    shell_complete=REGIONS,
+    help="The region of the profiles' registries.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 def login(
     names: tuple[str, ...],
@@ -69,9 +75,9 @@ def login(
 
     The AWS CLI uses the same session: what this begins, `aws` has too.
     """
-    broker = Broker()
-    browser = None if no_browser else broker.user.browser
-    method = broker.login_method(_screen(), browser, device=device)
+    app = App()
+    browser = None if no_browser else app.user.browser
+    method = app.login(_screen(), browser, device=device)
     if start_url:
         from docker_credential_ecr_py.cli import onboarding
 
@@ -79,9 +85,9 @@ def login(
             raise click.UsageError("--start-url goes without a name")
         if not sso_region:
             raise click.UsageError("--start-url goes with --sso-region")
-        portal = onboarding.new_session(start_url, sso_region, session, load_config())
+        portal = onboarding.new_session(start_url, sso_region, session, app.aws_config)
         onboarding.onboard(
-            broker.sessions(),
+            app.sessions(),
             portal,
             method,
             role=role,
@@ -94,8 +100,8 @@ def login(
         raise click.UsageError(
             "--sso-region, --session, --role, --region and --dry-run go with --start-url"
         )
-    for chosen in _chosen(names, every=every, among=load_config()):
-        sessions = broker.sessions()
+    for chosen in _chosen(app, names, every=every):
+        sessions = app.sessions()
         token = None if force else sessions.alive(chosen)
         ended = token is not None and _has_ended(chosen, token)
         verb = "You are logged in to"
@@ -106,13 +112,15 @@ def login(
 
 
 @command(short_help="End a session, and forget what came from it.")
-@click.argument("names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...")
+@click.argument(
+    "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
+)
 @click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
 def logout(names: tuple[str, ...], every: bool) -> None:
     """End a session at the portal, and forget every credential that came from it."""
-    broker = Broker()
-    for chosen in _chosen(names, every=every, among=load_config()):
-        removed = broker.log_out(chosen)
+    app = App()
+    for chosen in _chosen(app, names, every=every):
+        removed = app.log_out(chosen)
         report(f"{chosen.title}: {_listed(removed)}")
 
 
@@ -126,12 +134,13 @@ def _screen() -> Screen:
     return RichScreen(console(stderr=True))
 
 
-def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoSession]:
+def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
+    among = app.aws_config
     known = sso_sessions(among)
     if names and not every:
         # Two profiles of one portal are one session, whichever names it.
         found: dict[str, SsoSession] = {}
-        for session in (_named(name, among, known) for name in names):
+        for session in (_named(app, name, known) for name in names):
             found.setdefault(session.token_file, session)
         return list(found.values())
     if not known:
@@ -141,7 +150,7 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
         )
     if every or len(known) == 1:
         return known
-    labels = [session.name or session.profile for session in known]
+    labels = [session.login_name for session in known]
     if not can_ask():
         raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):
@@ -150,8 +159,9 @@ def _chosen(names: Iterable[str], *, every: bool, among: AwsConfig) -> list[SsoS
     return [known[picked - 1]]
 
 
-def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
+def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
     """The session that a profile, a session's own name, an account or a registry leads to."""
+    among = app.aws_config
     if name in among.sso_sessions:
         return sso_session(name, among.sso_sessions[name], "", among.source)
     if name in among.profiles:
@@ -159,9 +169,8 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
     elif profiles := among.for_account(name):
         found = identity_of(profiles[0], among).sso
     else:
-        broker = Broker()
         try:
-            broker.settings.registry_for(host_of(name))
+            app.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL):
             names = [*among.profiles, *(session.name for session in known if session.name)]
             raise EcrPyError(
@@ -169,7 +178,7 @@ def _named(name: str, among: AwsConfig, known: list[SsoSession]) -> SsoSession:
                 f"{nearest(name, names)}",
                 hint="" if names else LOG_IN_FIRST,
             ) from None
-        found = broker.select(name).identity.sso
+        found = app.select(name).identity.sso
     if found is None:
         raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
     return found

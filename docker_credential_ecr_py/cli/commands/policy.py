@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.output import Group, show_json
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     registry_and_repository,
-    registry_options,
-    resolve_target,
+    resolve_targets,
+    target_options,
 )
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
@@ -31,6 +33,7 @@ _repositories_option = click.option(
     "repositories",
     multiple=True,
     metavar="NAME",
+    shell_complete=REPOSITORIES,
     help="For these alone; `team/*` is all under team. Else for every repository.",
 )
 
@@ -48,50 +51,47 @@ def policy() -> None:
     """
 
 
-@policy.command()
-@click.argument("name", default="", metavar="[REGISTRY]")
-@_repositories_option
-@registry_options
-def pull(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
-    """Print the policy for pulling.
+# What `--help` says of each task.
+_HELP = {
+    "pull": """Print the policy for pulling.
 
     \b
     ecr-py policy pull dev
     ecr-py policy pull --repository 642976147714.dkr.ecr.eu-west-1.amazonaws.com/nats
-    """
-    _print("pull", repositories, name, registry, profile, region)
-
-
-@policy.command()
-@click.argument("name", default="", metavar="[REGISTRY]")
-@_repositories_option
-@registry_options
-def push(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
-    """Print the policy for pushing to repositories that there are, and pulling.
+    """,
+    "push": """Print the policy for pushing to repositories that there are, and pulling.
 
     \b
     ecr-py policy push dev --repository lcm-backend
-    """
-    _print("push", repositories, name, registry, profile, region)
-
-
-@policy.command()
-@click.argument("name", default="", metavar="[REGISTRY]")
-@_repositories_option
-@registry_options
-def create(
-    name: str, repositories: tuple[str, ...], registry: str, profile: str, region: str
-) -> None:
-    """Print the policy for creating repositories, pushing to them and pulling.
+    """,
+    "create": """Print the policy for creating repositories, pushing to them and pulling.
 
     \b
     ecr-py policy create dev --repository 'team/*'
-    """
-    _print("create", repositories, name, registry, profile, region)
+    """,
+}
+
+
+def _add_command(task: str, help: str) -> None:
+    @policy.command(task, help=help)
+    @click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
+    @_repositories_option
+    @target_options
+    def print_policy(name: str, repositories: tuple[str, ...], options: TargetOptions) -> None:
+        host, repository = registry_and_repository(name)
+        references = [_reference(text) for text in repositories]
+        hosts = filter(None, [host, *(reference.host for reference in references)])
+        found = resolve_targets(App(), options, hosts).registry
+        if found.public:
+            raise BadInput(
+                "ECR Public needs no policy for a pull, and has other actions for a push"
+            )
+        named = [repository, *(reference.repository for reference in references)]
+        show_json(least_policy(task, found, list(dict.fromkeys(filter(None, named))) or ["*"]))
+
+
+for _task, _help in _HELP.items():
+    _add_command(_task, _help)
 
 
 def least_policy(task: str, registry: Registry, repositories: Iterable[str]) -> dict[str, Any]:
@@ -112,24 +112,6 @@ def _statement(sid: str, actions: Iterable[str], resources: list[str]) -> dict[s
         "Action": [f"ecr:{action}" for action in actions],
         "Resource": resources,
     }
-
-
-def _print(
-    task: str,
-    repositories: Iterable[str],
-    name: str,
-    registry: str,
-    profile: str,
-    region: str,
-) -> None:
-    host, repository = registry_and_repository(name)
-    references = [_reference(text) for text in repositories]
-    names = [host, registry, *(reference.host for reference in references)]
-    found = resolve_target(Broker(), names, profile=profile, region=region).registry
-    if found.public:
-        raise BadInput("ECR Public needs no policy for a pull, and has other actions for a push")
-    named = [repository, *(reference.repository for reference in references)]
-    show_json(least_policy(task, found, list(dict.fromkeys(filter(None, named))) or ["*"]))
 
 
 def _reference(text: str) -> Reference:

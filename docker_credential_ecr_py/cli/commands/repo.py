@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.humanize import ago, counted
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -16,13 +17,14 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     report,
     show_json,
-    show_rows,
+    show_table,
     yes_option,
 )
 from docker_credential_ecr_py.cli.targets import (
+    TargetOptions,
     open_registry,
     registry_and_repository,
-    registry_options,
+    target_options,
 )
 from docker_credential_ecr_py.errors import AlreadyThere, EcrPyError
 from docker_credential_ecr_py.reference import Reference
@@ -46,10 +48,10 @@ def repo() -> None:
 
 
 @repo.command("ls")
-@click.argument("name", default="", metavar="[REGISTRY]")
-@registry_options
+@click.argument("name", default="", metavar="[REGISTRY]", shell_complete=REGISTRIES)
+@target_options
 @json_option
-def list_repositories(name: str, registry: str, profile: str, region: str, as_json: bool) -> None:
+def list_repositories(name: str, options: TargetOptions, as_json: bool) -> None:
     """List the repositories of a registry.
 
     \b
@@ -59,7 +61,7 @@ def list_repositories(name: str, registry: str, profile: str, region: str, as_js
     ecr-py repo ls dev --json | jq -r '.[].name'
     """
     host, repository = registry_and_repository(name)
-    there = open_registry([host], registry=registry, profile=profile, region=region)
+    there = open_registry([host], options)
     if repository:
         found = there.named([repository])
     else:
@@ -78,16 +80,14 @@ def list_repositories(name: str, registry: str, profile: str, region: str, as_js
 @click.option("--if-missing", is_flag=True, help="Be content where there is one already.")
 @click.option("--scan", is_flag=True, help="Scan each image when it is pushed.")
 @click.option("--immutable", is_flag=True, help="A tag that was pushed cannot be pushed again.")
-@registry_options
+@target_options
 @json_option
 def create(
     names: tuple[str, ...],
     if_missing: bool,
     scan: bool,
     immutable: bool,
-    registry: str,
-    profile: str,
-    region: str,
+    options: TargetOptions,
     as_json: bool,
 ) -> None:
     """Create repositories, and print what docker calls them.
@@ -99,7 +99,7 @@ def create(
     """
     references = [Reference.parse(name).without_image() for name in names]
     hosts = [reference.host for reference in references]
-    there = open_registry(hosts, registry=registry, profile=profile, region=region)
+    there = open_registry(hosts, options)
     made: list[Repository] = []
     try:
         for reference in references:
@@ -120,13 +120,11 @@ def create(
 
 
 @repo.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=REPOSITORIES)
 @click.option("--force", is_flag=True, help="With all the images in it.")
 @yes_option
-@registry_options
-def rm(
-    names: tuple[str, ...], force: bool, yes: bool, registry: str, profile: str, region: str
-) -> None:
+@target_options
+def rm(names: tuple[str, ...], force: bool, yes: bool, options: TargetOptions) -> None:
     """Remove repositories. Shows what would go, and asks.
 
     \b
@@ -136,7 +134,7 @@ def rm(
     """
     references = [Reference.parse(name).without_image() for name in names]
     hosts = [reference.host for reference in references]
-    there = open_registry(hosts, registry=registry, profile=profile, region=region)
+    there = open_registry(hosts, options)
     found = there.named(list(dict.fromkeys(reference.repository for reference in references)))
     images = _images(there, found)
     if not force:
@@ -205,7 +203,7 @@ def _show(repositories: list[Repository]) -> None:
         )
         for repository in repositories
     ]
-    show_rows(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
+    show_table(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
 
 
 def _show_what_goes(images: dict[str, list[Image]]) -> None:
@@ -218,4 +216,4 @@ def _show_what_goes(images: dict[str, list[Image]]) -> None:
         )
         for name, inside in images.items()
     ]
-    show_rows(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)
+    show_table(("REPOSITORY", "IMAGES", "LAST PUSH"), rows, stderr=True)

@@ -3,14 +3,13 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -21,73 +20,37 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
     show_table,
-    table,
 )
-from docker_credential_ecr_py.cli.parallel import call_parallel
-from docker_credential_ecr_py.cli.targets import known_registries, load_config
+from docker_credential_ecr_py.cli.registry_state import (
+    ALIVE,
+    ENDED,
+    Row,
+    daemon_line,
+    rows_of,
+)
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
-    OURSELVES,
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.credential import LONGEST_LIFE, Credential
-from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, find_daemon
+from docker_credential_ecr_py.credential import LONGEST_LIFE
+from docker_credential_ecr_py.daemon.discovery import find_daemon
+from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     CredentialsNotFound,
     EcrPyError,
-    LoginNeeded,
-    NotEcr,
 )
-from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-# Where a session stands.
-ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 _BAR = 6
 _GAP = 2
-
-
-@dataclass(frozen=True)
-class Session:
-    """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
-
-    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
-    `renews` says that it does so as long as the portal allows, whenever its token ends.
-    """
-
-    sso: SsoSession
-    state: str
-    expires: float = 0
-    renews: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
-
-    host: str
-    registry: Registry
-    in_docker: bool
-    selection: Selection | None = None
-    kept: Credential | None = None
-    session: Session | None = None
-    wrong: EcrPyError | None = None
-
-    @property
-    def needs_login(self) -> bool:
-        if isinstance(self.wrong, LoginNeeded):
-            return True
-        return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
 @command()
@@ -101,10 +64,10 @@ def status(check: bool, as_json: bool) -> None:
     ecr-py status --check         log in nowhere, but see whether a pull would work
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
-    broker = Broker(may_log_in=False)
-    aws = load_config()
+    app = App(may_log_in=False)
+    aws = app.aws_config
     docker = load_docker_config(paths.docker_config_file(os.environ))
-    rows = rows_of(broker, aws, docker)
+    rows = rows_of(app, aws, docker)
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -113,77 +76,15 @@ def status(check: bool, as_json: bool) -> None:
         show_json(
             {
                 "registries": [_as_json(row, now) for row in rows],
-                "store": _store(broker),
+                "store": _store(app),
                 "daemon": daemon_line(find_daemon(os.environ)) or None,
             }
         )
     else:
-        _show(rows, aws, docker, broker, now)
+        _show(rows, aws, docker, app, now)
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
-
-
-def daemon_line(found: Presence | None) -> str:
-    """What the daemon says of itself, in a few words; "" where there is none."""
-    if found is None:
-        return ""
-    if found.status is None:
-        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
-    kept = len(found.status["registries"])
-    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
-    failed = len(found.status["failures"])
-    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
-
-
-def rows_of(broker: Broker, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
-    """Every registry that a profile, the settings, docker's config or the store knows.
-
-    Raises SettingsError.
-    """
-    registries = {known.host: known.registry for known in known_registries(broker, aws)}
-    kept = (remembered.host for remembered in broker.store.selections() if remembered.key)
-    for host in (*docker.ours, *kept):
-        try:
-            registries.setdefault(host, broker.settings.registry_for(host))
-        except NotEcr:
-            continue
-    asked_for_all = docker.store == OURSELVES
-    here = on_ec2(os.environ)
-    sessions: dict[str, Session] = {}
-    rows = []
-    for host, registry in registries.items():
-        by_name = docker.helpers.get(host)
-        row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
-        try:
-            selection = select(registry, host, broker.settings, aws, os.environ, on_ec2=here)
-        except EcrPyError as error:
-            # Public images need no credentials.
-            rows.append(row if registry.public else replace(row, wrong=error))
-            continue
-        sso = selection.identity.sso
-        if sso is not None and sso.token_file not in sessions:
-            sessions[sso.token_file] = _session(broker, sso)
-        rows.append(
-            replace(
-                row,
-                selection=selection,
-                kept=broker.kept(host, selection),
-                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
-            )
-        )
-    return rows
-
-
-def _session(broker: Broker, sso: SsoSession) -> Session:
-    sessions = broker.sessions()
-    token = sessions.files.token(sso)
-    if token is None:
-        return Session(sso, ENDED)
-    renews = token.refreshable(time.time())
-    if sessions.alive(sso):
-        return Session(sso, ALIVE, token.expires, renews)
-    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
 
 
 def checked(row: Row) -> Row:
@@ -192,7 +93,7 @@ def checked(row: Row) -> Row:
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
-        credential = Broker(may_log_in=False).credential_for(row.host)
+        credential = App(may_log_in=False).broker.get(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
             answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
@@ -205,7 +106,7 @@ def checked(row: Row) -> Row:
     except CredentialsNotFound:
         return row
     except EcrPyError as error:
-        error.about(registry=row.host)
+        error.add_context(registry=row.host)
         return replace(row, wrong=error)
     return replace(row, kept=credential)
 
@@ -213,17 +114,17 @@ def checked(row: Row) -> Row:
 # What a person sees
 
 
-def _show(
-    rows: list[Row], aws: AwsConfig, docker: DockerConfig, broker: Broker, now: float
-) -> None:
+def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
     screen = console()
     if not rows:
         click.echo(f"no registry: no profile in {aws.source} names an account and a region")
         click.echo(LOG_IN_FIRST)
         return
-    show_table(_fitting(screen, [_cells(row, now, screen) for row in rows]))
+    cells = [_cells(row, now, screen) for row in rows]
+    columns = _fitting(screen.width, cells)
+    show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
-    for line in _notes(rows, docker, broker):
+    for line in _notes(rows, docker, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -236,18 +137,13 @@ _LAYOUTS = (
 )
 
 
-def _fitting(screen: "Console", cells: list[dict[str, "Text"]]) -> "Table":
+def _fitting(width: int, cells: list[dict[str, "Text"]]) -> tuple[str, ...]:
+    """Return the columns of the widest table that fits, or else of the narrowest."""
     for layout in _LAYOUTS:
         widths = [max(len(column), *(len(row[column]) for row in cells)) for column in layout]
-        if sum(widths) + _GAP * (len(widths) - 1) <= screen.width:
+        if sum(widths) + _GAP * (len(widths) - 1) <= width:
             break
-    made = table(*layout)
-    made.padding = (0, _GAP, 0, 0)
-    for column in made.columns:
-        column.no_wrap = column.header != "PROFILE"
-    for row in cells:
-        made.add_row(*(row[column] for column in layout))
-    return made
+    return layout
 
 
 def _cells(row: Row, now: float, screen: "Console") -> dict[str, "Text"]:
@@ -291,9 +187,9 @@ def _session_text(row: Row, now: float) -> "Text":
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 
-def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[str]:
+def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     """What stands below the table: the store, the daemon, docker, and what is to be done."""
-    store = _store(broker)
+    store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
@@ -308,12 +204,12 @@ def _notes(rows: list[Row], docker: DockerConfig, broker: Broker) -> Iterable[st
     for row in rows:
         if row.needs_login and row.session:
             sso = row.session.sso
-            logins.setdefault(sso.token_file, quote(sso.name or sso.profile))
+            logins.setdefault(sso.token_file, quote(sso.login_name))
     if logins:
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
     for row in rows:
         if row.wrong and not row.needs_login:
-            row.wrong.about(registry=row.host)
+            row.wrong.add_context(registry=row.host)
             yield str(row.wrong)
 
 
@@ -347,10 +243,10 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
     }
 
 
-def _store(broker: Broker) -> dict[str, str | None]:
-    if isinstance(broker.store, NoStore):
+def _store(app: App) -> dict[str, str | None]:
+    if isinstance(app.store, NoStore):
         return {"kind": "none", "path": None, "problem": None}
-    kind, folder = broker.settings.store, paths.cache_folder()
+    kind, folder = app.settings.store, paths.cache_folder()
     if kind == "memory" or folder is None:
         return {"kind": kind, "path": None, "problem": None}
     error = problem_of(folder) if os.path.isdir(folder) else None

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import click
 
-from docker_credential_ecr_py.broker import Broker
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli import token_formats
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.output import command, is_terminal
-from docker_credential_ecr_py.cli.targets import resolve_one_target
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 
 
 @command()
-@click.argument("registry", required=False)
+@click.argument("registry", required=False, shell_complete=REGISTRIES)
 @click.option(
     "--format",
     "wanted",
@@ -29,8 +30,18 @@ from docker_credential_ecr_py.registry import Registry
 @click.option("--export", is_flag=True, help="With env: quoted, for bash, zsh or fish to evaluate.")
 @click.option("--name", metavar="NAME", help="With kubernetes-secret: what to call it.")
 @click.option("--namespace", metavar="NAME", help="With kubernetes-secret: its namespace.")
-@click.option("--profile", metavar="NAME", help="The profile that asks, whatever the rules say.")
-@click.option("--region", metavar="REGION", help="The registry's region, before the profile's own.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=PROFILES,
+    help="The profile that asks, whatever the rules say.",
+)
+@click.option(
+    "--region",
+    metavar="REGION",
+    shell_complete=REGIONS,
+    help="The registry's region, before the profile's own.",
+)
 def token(
     registry: str | None,
     wanted: str | None,
@@ -63,16 +74,17 @@ def token(
     if (name or namespace) and form != "kubernetes-secret":
         raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
     token_formats.check_kubernetes_names(name or "", namespace or "")
-    found = resolve_one_target(Broker(), registry or "", profile=profile or "", region=region or "")
-    broker = Broker(profile=found.profile)
+    app = App()
+    found = resolve_target(app, TargetOptions(registry or "", profile or "", region or ""))
+    app = app.with_profile(found.profile)
     asked = replace(found.registry, host=found.host)
-    credential = _credential(broker, asked)
+    credential = _credential(app, asked)
     if form == "kubernetes-secret":
         shown = token_formats.kubernetes_secret(
             credential, asked, name=name or "", namespace=namespace or ""
         )
     elif tool is not None:
-        by = broker.select(asked.host).profile
+        by = app.select(asked.host).profile
         variables = token_formats.environment(credential, asked, tool=tool, profile=by)
         shown = token_formats.lines(variables, export=export)
     else:
@@ -83,9 +95,9 @@ def token(
     click.echo(shown)
 
 
-def _credential(broker: Broker, asked: Registry) -> Credential:
+def _credential(app: App, asked: Registry) -> Credential:
     try:
-        return broker.credential_for(asked.host)
+        return app.broker.get(asked.host)
     except CredentialsNotFound as error:
         # What docker is told in its own words; a person is told why.
         why = error.__cause__

@@ -26,7 +26,6 @@ def show_version(as_json: bool) -> None:
     found = {
         "ecr-py": version(NAME),
         "python": f"{platform.python_version()} ({sys.executable})",
-        "boto3": _version("boto3"),
         "botocore": _version("botocore"),
         "platform": _platform(),
         "helper": find_program(NAME),

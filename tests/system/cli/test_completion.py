@@ -130,7 +130,7 @@ DESCRIBE = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories"
 HOST = registry(DEV)
 COMPLETES = """
 import click, sys
-from docker_credential_ecr_py.cli.commands.completion import repositories
+from docker_credential_ecr_py.cli.suggestions import repositories
 context = click.Context(click.Command("rm"))
 context.params = {"registry": sys.argv[1]}
 print(*repositories(context, sys.argv[2]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Callable
@@ -13,16 +12,15 @@ import pytest
 
 from docker_credential_ecr_py.daemon.memory import MOST_BYTES
 from docker_credential_ecr_py.daemon.server import MOST_HELD
-from docker_credential_ecr_py.daemon.worker_pool import MOST_AT_ONCE, MOST_FOR_PEOPLE
+from docker_credential_ecr_py.daemon.worker_pool import MOST_AT_ONCE
 from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
-from tests.support.daemon import Daemon, document_in, ecr_py, names, new_record
+from tests.support.daemon import Daemon, document_in, names, new_record
 from tests.support.home import DEV, Home, registry
-from tests.system.daemon.test_protocol import HELLO, NAME, asks_for, connected, context, says
+from tests.system.daemon.test_protocol import HELLO, NAME, asks_for, connected, context
 
 Start = Callable[..., Daemon]
 MIB = 1024 * 1024
-SESSIONS = 20
 
 
 def resident_bytes(pid: int) -> int:
@@ -137,60 +135,6 @@ def test_answers_that_nobody_reads_take_only_so_much_memory(
 
 
 # Workers
-
-
-@pytest.fixture
-def many_sessions(home: Home, start: Start) -> Daemon:
-    sessions = "".join(
-        f"[sso-session s{number}]\nsso_start_url = https://s{number}.awsapps.com/start\n"
-        "sso_region = eu-west-1\nsso_registration_scopes = sso:account:access\n"
-        for number in range(SESSIONS)
-    )
-    home.write(home.aws_config, home.aws_config.read_text() + sessions)
-    return start("memory")
-
-
-def order(number: int, **more: object) -> bytes:
-    url = f"https://s{number}.awsapps.com/start"
-    session = {"name": f"s{number}", "start_url": url, "region": "eu-west-1"}
-    job = {"session": session, "device": True, "browser": False, "limit": 300} | more
-    return json.dumps(job).encode().hex().encode()
-
-
-def test_logins_start_no_more_workers_than_there_may_be(
-    home: Home, aws: Aws, many_sessions: Daemon
-) -> None:
-    with ExitStack() as stack:
-        for number in range(SESSIONS):
-            line = HELLO + b"login %b %b\n" % (context(home), order(number))
-            if number < MOST_FOR_PEOPLE:
-                wire = stack.enter_context(connected(home, limit=60))
-                wire.sendall(line)
-                told = b""
-                while b"prompt" not in told:
-                    told += wire.recv(65536)
-            else:
-                assert says(home, line, ends=False) == b""
-        assert len(many_sessions.workers()) == MOST_FOR_PEOPLE
-        # A person logs in by themselves, and what needs nobody is fetched.
-        aws.auto_approve = True
-        done = ecr_py(home, "login", "dev", "--device", "--force")
-        assert done.code == 0, done
-        assert home.get(registry(DEV)).password in aws.issued
-
-
-@pytest.mark.parametrize(
-    "limit", ["NaN", "Infinity", "-Infinity", "-1", "0", "1e308", "1" + "0" * 400, '"300"', "true"]
-)
-def test_a_login_with_a_limit_that_is_none_starts_no_worker(
-    home: Home, aws: Aws, many_sessions: Daemon, limit: str
-) -> None:
-    told = bytes.fromhex(order(1, limit="LIMIT").decode()).replace(b'"LIMIT"', limit.encode())
-    line = HELLO + b"login %b %b\n" % (context(home), told.hex().encode())
-    assert says(home, line, ends=False) == b""
-    assert many_sessions.workers() == []
-    assert many_sessions.status()["pid"] == many_sessions.pid
-    assert aws.count() == 0
 
 
 def test_many_selections_of_a_client_start_few_workers_at_a_time(

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,7 +34,7 @@ from tests.support.home import DEV, PROD, ROLE, STAGE, START_URL, Home, registry
 from tests.support.programs import need
 from tests.support.records import HALF_LIFE
 from tests.support.user import eventually
-from tests.system.daemon.test_protocol import credential, says
+from tests.system.daemon.test_protocol import credential
 
 Start = Callable[..., Daemon]
 VARIABLES = [name.decode() for name in (*record.CONTEXT, *record.SECRETS)]
@@ -258,63 +257,6 @@ def test_a_notification_names_no_profile_that_a_client_made_up(attack: Attack, a
         assert "ecr-py login renews it" in shown.read_text()
     finally:
         attack.daemon.kill()
-
-
-# Logins
-
-
-def order(**session: Any) -> bytes:
-    told = {"name": "", "start_url": START_URL, "region": "eu-west-1"} | session
-    job = {"session": told, "device": True, "browser": False, "limit": 300}
-    return json.dumps(job).encode().hex().encode()
-
-
-def logs_in(attack: Attack, here: bytes, order: bytes) -> bytes:
-    return says(attack.home, b"ecr-py/1 login %b %b\n" % (here.hex().encode(), order), ends=False)
-
-
-@pytest.mark.parametrize(
-    "session",
-    [
-        {"start_url": "https://hostile.example/start"},
-        {"name": "hostile"},
-        {"name": "hostile", "start_url": "https://hostile.example/start"},
-        {"region": "us-east-1"},
-        {"region": "hostile.example/#"},
-        {"start_url": "file:///etc/passwd"},
-    ],
-)
-def test_no_login_at_an_address_of_a_client(
-    attack: Attack, aws: Aws, session: Mapping[str, str]
-) -> None:
-    assert logs_in(attack, attack.context(), order(**session)) == b""
-    assert attack.daemon.workers() == []
-    assert aws.count() == 0
-    assert attack.done == []
-
-
-@pytest.mark.parametrize(
-    "variable",
-    ["HOME", "AWS_CONFIG_FILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSO_OIDC"],
-)
-def test_no_login_in_an_environment_of_a_client(attack: Attack, aws: Aws, variable: str) -> None:
-    here = attack.context(**{variable: attack.value(variable)})
-    assert logs_in(attack, here, order()) == b""
-    assert attack.daemon.workers() == []
-    assert aws.count() == 0
-    assert attack.done == []
-
-
-def test_a_login_for_another_environment_is_the_clients_own(
-    home: Home, aws: Aws, start: Start
-) -> None:
-    """It goes on without the daemon."""
-    start("file")
-    elsewhere = home.write(home.path / "elsewhere", home.aws_config.read_text())
-    aws.auto_approve = True
-    done = ecr_py(home, "login", "dev", "--device", "--force", AWS_CONFIG_FILE=str(elsewhere))
-    assert done.code == 0, done
-    assert aws.count("StartDeviceAuthorization") == 1
 
 
 # What the daemon does not renew

@@ -20,14 +20,12 @@ import pytest
 
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.log import LARGEST
-from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
 from tests.support.daemon import (
     ECR_PY,
     TOKEN,
     Daemon,
     Daemons,
-    as_bytes,
     children,
     ecr_py,
     names,
@@ -37,7 +35,7 @@ from tests.support.daemon import (
     state,
     use_store,
 )
-from tests.support.home import DEV, PROD, STAGE, START_URL, Home, registry
+from tests.support.home import DEV, PROD, STAGE, Home, registry
 from tests.support.programs import need
 from tests.support.records import HALF_LIFE, files, let_pass
 from tests.support.user import eventually
@@ -165,26 +163,6 @@ def test_it_ends_at_once_however_busy_it_is(home: Home, aws: Aws, start: Start) 
         assert time.monotonic() - began < 5
         assert wire.recv(10) == b""
     eventually(lambda: all(state(worker) in "XZ" for worker in workers))
-    eventually(lambda: processes_of(home) == [])
-
-
-def test_a_login_under_way_ends_with_it(home: Home, aws: Aws, daemon: Daemon) -> None:
-    session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
-    job = {"session": session, "device": True, "browser": False, "limit": 300}
-    here = record.context(as_bytes(home))
-    order = json.dumps(job).encode().hex()
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(20)
-        wire.connect(str(socket_path(home)))
-        wire.sendall(f"ecr-py/1 login {here.hex()} {order}\n".encode())
-        told = b""
-        while b"prompt" not in told:
-            told += (said := wire.recv(65536))
-            assert said
-        assert daemon.workers()
-        daemon.process.terminate()
-        assert daemon.process.wait(10) == 0
-        assert wire.recv(65536) == b""
     eventually(lambda: processes_of(home) == [])
 
 
@@ -628,6 +606,15 @@ def test_uninstall_leaves_the_locks_that_are_held(home: Home, daemon: Daemon) ->
         assert [file.name for file in socket_path(home).parent.rglob("*")] == ["locks", held.name]
     assert ecr_py(home, "daemon", "uninstall").code == 0
     assert not folder.parent.exists()
+
+
+def test_uninstall_removes_what_was_cut_off(home: Home, daemon: Daemon) -> None:
+    """The page of a login that was killed, and a file that the daemon was killed at."""
+    folder = socket_path(home).parent
+    home.write(folder / "login-0123.html", "")
+    home.write(folder / "told.json.0123.new", "")
+    assert ecr_py(home, "daemon", "uninstall").code == 0
+    assert not folder.exists()
 
 
 def test_uninstall_leaves_the_cache_where_the_socket_was_in_it(

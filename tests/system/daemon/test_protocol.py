@@ -6,7 +6,6 @@ import json
 import os
 import random
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +19,13 @@ from tests.standin.aws import Aws
 from tests.support.daemon import (
     TOKEN,
     Daemon,
-    Daemons,
     as_bytes,
     document_in,
     names,
     new_record,
     socket_path,
-    use_store,
 )
-from tests.support.home import DEV, PROD, STAGE, START_URL, Home, registry
+from tests.support.home import DEV, PROD, STAGE, Home, registry
 from tests.support.other_user import as_other
 from tests.support.processes import at_once
 from tests.support.records import write_sealed
@@ -180,7 +177,7 @@ def test_reload_reads_the_settings_again(home: Home, daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [b"", b"dance", b"GET example.com 00", b"read", b"\x00", b"wri\xff"]
+    "verb", [b"", b"dance", b"GET example.com 00", b"read", b"login 00 7b7d", b"\x00", b"wri\xff"]
 )
 def test_a_word_that_it_does_not_know_is_answered_with_nothing(
     home: Home, daemon: Daemon, verb: bytes
@@ -194,54 +191,6 @@ def test_a_word_that_it_does_not_know_is_answered_with_nothing(
 )
 def test_another_version_is_told_ours(home: Home, daemon: Daemon, greeting: bytes) -> None:
     assert says(home, greeting, b"\n") == b"ecr-py/1\n"
-
-
-@pytest.mark.parametrize(
-    "job",
-    [
-        b"{",
-        b"[]",
-        b"null",
-        b"7",
-        b"{}",
-        b'{"session": 1, "device": true, "browser": true, "limit": 1}',
-        b'{"session": {"name": 1}, "device": true, "browser": true, "limit": 1}',
-        b'{"session": {"name": "", "start_url": ""}, "device": 0, "browser": 0, "limit": "x"}',
-        b"[" * 5000,
-    ],
-)
-def test_a_login_that_is_none_ends_the_connection_alone(
-    home: Home, daemon: Daemon, job: bytes
-) -> None:
-    assert says(home, HELLO, b"login 00 ", job.hex().encode(), b"\n") == b""
-    assert says(home, HELLO, b"login 00 zz\n") == b""
-    assert says(home, HELLO, b"login\n") == b""
-    assert daemon.status()["pid"] == daemon.pid
-
-
-def login_order(**more: object) -> bytes:
-    """A login of the session that the AWS config has."""
-    session = {"name": "", "start_url": START_URL, "region": "eu-west-1"}
-    job = {"session": session, "device": True, "browser": False, "limit": 10}
-    return json.dumps(job | more).encode().hex().encode()
-
-
-def test_a_login_that_cannot_be_started_holds_up_no_other(home: Home, daemons: Daemons) -> None:
-    """None of its workers finds the Python that it runs in."""
-    use_store(home, "memory")
-    daemon = daemons.start(command=[sys.executable, "-c", WITHOUT_PYTHON])
-    for _ in range(2):
-        answer = says(home, HELLO, b"login %b %b\n" % (context(home), login_order()), ends=False)
-        assert "cannot be started" in json.loads(answer.splitlines()[-1])["result"]["what"]
-    assert daemon.status()["pid"] == daemon.pid
-
-
-WITHOUT_PYTHON = """
-from docker_credential_ecr_py.daemon import __main__, worker_pool
-
-worker_pool.python_for = lambda module: ["/no/such/python"]
-__main__.main()
-"""
 
 
 # Writes that are none
@@ -575,7 +524,7 @@ def test_the_log_tells_no_secret_of_what_was_said(home: Home, start: Start, aws:
     daemon = start("memory", ECR_PY_LOG="debug")
     password = home.get(registry(DEV)).password
     says(home, HELLO, password.encode(), b"\n")
-    says(home, HELLO, b"login 00 ", password.encode().hex().encode(), b"\n")
+    says(home, HELLO, b"get example.com ", password.encode(), b"\n")
     says(home, HELLO, b"write credentials/x\n", password.encode())
     daemon.looks()
     said = home.log.read_text() + daemon.said.read_text()

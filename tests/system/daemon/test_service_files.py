@@ -68,7 +68,8 @@ def made(*wanted: tuple[str, dict[str, str], str]) -> list[Any]:
     """
     script = (
         "import json, sys\n"
-        "from docker_credential_ecr_py.daemon.service import CannotInstall, service\n"
+        "from docker_credential_ecr_py.daemon.service import service\n"
+        "from docker_credential_ecr_py.errors import CannotInstall\n"
         "def made(one):\n"
         "    try:\n"
         "        return {str(file): text for file, text in service(*one).files.items()}\n"

@@ -413,6 +413,16 @@ def test_a_change_of_settings_or_config_is_seen_at_once(home: Home, aws: Aws) ->
     assert asked_account(aws, home, registry(DEV)) == OTHER
 
 
+def test_an_empty_variable_counts_as_unset_and_the_answer_is_kept(home: Home, aws: Aws) -> None:
+    """It is kept for the environment as it is, with the empty variable: a hit knows no other."""
+    empty = {"AWS_PROFILE": "", "AWS_ACCESS_KEY_ID": "", "AWS_CA_BUNDLE": ""}
+    first = home.get(registry(DEV), **empty)
+    assert first.code == 0, first
+    aws.calls.clear()
+    assert home.get(registry(DEV), **empty) == first
+    assert aws.calls == []
+
+
 def test_of_two_profiles_the_one_of_the_region_then_the_first(home: Home, aws: Aws) -> None:
     def profile(name: str, region: str, role: str) -> str:
         aws.assign(DEV, role)

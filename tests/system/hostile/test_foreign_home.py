@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,23 @@ def test_no_command_leaves_anything(home: Home, words: str) -> None:
     assert seen(home) == before
 
 
+@pytest.mark.parametrize("words", ["daemon install", "daemon start", "daemon run"])
+def test_a_runtime_folder_of_roots_own_makes_no_place_for_a_daemon(
+    home: Home, user: User, tmp_path: Path, words: str
+) -> None:
+    """As root has one that logged in as root, and then names another user's home."""
+    tmp_path.chmod(0o700)
+    systemctl = user.home.write(tmp_path / "bin" / "systemctl", "#!/bin/sh\nexit 0\n")
+    systemctl.chmod(0o755)
+    home.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
+    home.environment["PATH"] = f"{systemctl.parent}:{home.environment['PATH']}"
+    before = seen(home)
+    done = user.ecr_py(*words.split())
+    assert done.code == 1
+    assert "root runs no daemon in" in done.stderr
+    assert seen(home) == before
+
+
 def test_completion_leaves_nothing(home: Home) -> None:
     before = seen(home)
     asked = {
@@ -160,10 +178,20 @@ def test_it_is_said_where_it_can_be(home: Home, user: User, tmp_path: Path) -> N
     assert f"{home.cache}, a place of user nobody" in line
     assert "store   none: root keeps nothing in" in user.invoke("status").stdout
     lines = user.invoke("doctor").stdout.splitlines()
-    for name in ("cache", "log"):
-        [line] = [line for line in lines if line.split()[1] == name]
-        assert line.split()[0] == "note"
-        assert "a place of user nobody: run it as that user" in line
+    [line] = [line for line in lines if line.split()[1] == "cache"]
+    assert line.split()[0] == "note"
+    assert "a place of user nobody: run it as that user" in line
+
+
+def test_it_is_logged_in_a_place_of_roots(home: Home, user: User, aws: Aws) -> None:
+    right(aws, home.get(registry(DEV)))
+    log = LOCKS / str(OTHER) / "ecr-py.log"
+    assert "root keeps nothing in" in log.read_text()
+    assert log.parent.stat().st_mode & 0o777 == 0o700
+    lines = user.invoke("doctor").stdout.splitlines()
+    [line] = [line for line in lines if line.split()[1] == "log"]
+    assert line.split() == ["ok", "log", str(log.parent)]
+    assert "root keeps nothing in" in user.ecr_py("daemon", "logs").stdout
 
 
 def test_a_place_of_roots_own_is_used(home: Home, aws: Aws, tmp_path: Path) -> None:
@@ -225,6 +253,30 @@ def test_a_refreshed_token_keeps_its_owner(home: Home, aws: Aws, near_its_end: P
     assert near_its_end.read_bytes() != was
     assert seen(home) == before
     gets(home)
+
+
+# botocore refreshes the tokens of `aws login` itself, where its crypto library is installed.
+_REFRESHES_LOGIN = """
+import json, os, sys
+from docker_credential_ecr_py.aws import Session
+session = Session()
+session.settle_providers("default")
+cache = session.get_component("credential_provider").get_provider("login")._token_cache
+cache["token"] = dict(cache["token"], refreshToken="new")
+"""
+
+
+def test_a_refreshed_token_of_aws_login_keeps_its_owner(home: Home) -> None:
+    token = home.write(home.path / ".aws" / "login" / "cache" / "token.json", '{"clientId": "1"}')
+    give(home.path)
+    before = seen(home)
+    subprocess.run(
+        [sys.executable, "-I", "-c", _REFRESHES_LOGIN], env=home.environment, timeout=60, check=True
+    )
+    assert json.loads(token.read_text()) == {"clientId": "1", "refreshToken": "new"}
+    assert {path: owner for path, (owner, *_) in seen(home).items()} == {
+        path: owner for path, (owner, *_) in before.items()
+    }
 
 
 def test_many_at_once_refresh_once(home: Home, aws: Aws, near_its_end: Path) -> None:

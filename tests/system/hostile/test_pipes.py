@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.home import DEV, HELPER, Home, registry
+from tests.support.processes import renewals
+from tests.support.records import HALF_LIFE, let_pass, only
+from tests.support.user import eventually
 
 ECR_PY = str(HELPER.with_name("ecr-py"))
 # Longer than any command takes here, and less than it takes to give up on AWS.
@@ -85,6 +88,20 @@ def test_nothing_waits_for_it(home: Home, plant: Callable[[Path], None], name: s
         assert "Traceback" not in done.stderr, done
         assert "unexpected" not in done.stdout + done.stderr, done
     assert os.path.samestat(before, file.lstat())
+
+
+@pytest.mark.parametrize("plant", [pipe, pipe_that_is_held_open, zeros])
+def test_the_lock_of_a_credential(home: Home, plant: Callable[[Path], None]) -> None:
+    """A hit on a credential that ages notes there that it is renewed."""
+    assert run(home, str(HELPER), "get").returncode == 0
+    let_pass(home, HALF_LIFE + 60)
+    lock = only(home, "locks")
+    lock.unlink()
+    plant(lock)
+    os.utime(lock, (0, 0), follow_symlinks=False)
+    done = run(home, str(HELPER), "get")
+    assert (done.returncode, done.stderr) == (0, "")
+    eventually(lambda: not renewals(home))
 
 
 @pytest.mark.parametrize("plant", [pipe, zeros])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.atomic_file import make_private_folder, rewrite, write_whole
-from docker_credential_ecr_py.daemon.service import CannotInstall, Service
+from docker_credential_ecr_py.daemon.service import Service
+from docker_credential_ecr_py.errors import CannotInstall
 from tests.support.other_user import (
     AS_ROOT,
     OTHER,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -259,6 +261,33 @@ def test_a_credential_process(user: User) -> None:
     assert left(home.log.read_bytes()) == set()
 
 
+def test_the_paths_in_the_help_of_the_helper(home: Home) -> None:
+    answer = home.call("help", environment={"XDG_CONFIG_HOME": f"{home.path}/\x1b[31m\udcff"})
+    assert (answer.code, answer.stderr) == (0, b"")
+    assert f"{home.path}/\\x1b[31m\\udcff/ecr-py/config.toml\n" in answer.stdout.decode()
+
+
+def test_the_path_of_the_log_in_an_error_that_nobody_has_thought_of(home: Home) -> None:
+    script = (
+        "import sys\n"
+        "from docker_credential_ecr_py import protocol\n"
+        "class Broken:\n"
+        "    def __init__(self, *a, **k): raise ZeroDivisionError\n"
+        "protocol.Broker = Broken\n"
+        "sys.exit(protocol.main(['list'], None))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script],
+        env=home.environment | {"XDG_STATE_HOME": f"{home.path}/\x1b[31m\udcff"},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == done.stderr
+    assert done.stdout.startswith(b"ecr-py: unexpected ZeroDivisionError: ")
+    assert b"/\\x1b[31m\\udcff/ecr-py/log/ecr-py.log has more\n" in done.stdout
+
+
 def test_a_server_url_and_an_action(home: Home) -> None:
     for answer in (
         home.get(f"https://{HOST}{HOSTILE}"),
@@ -317,7 +346,7 @@ def test_the_daemon(user: User) -> None:
         try:
             for options in ("", " --json"):
                 shown = on_terminal(user, f"ecr-py daemon status{options}", NO_COLOR="1")
-                assert "u202e" in shown
+                assert HOST in shown
                 assert left(shown, by_rich=True) == set()
         finally:
             assert user.ecr_py("daemon", "stop").code == 0

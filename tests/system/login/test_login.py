@@ -7,7 +7,6 @@ import json
 import shutil
 import stat
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -418,20 +417,20 @@ def test_a_portal_that_is_not_there(user: User) -> None:
     assert "cannot be reached" in line
 
 
-def test_two_logins_at_once_are_one(user: User, aws: Aws) -> None:
+@pytest.mark.parametrize("force", ["", "--force"])
+def test_two_logins_at_once_are_one(user: User, aws: Aws, force: str) -> None:
     """Two terminals, the same command: the second one finds the session that the first began."""
-    with (
-        user.at_terminal("ecr-py login dev --no-browser") as first,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        code = first.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1]
-        second = pool.submit(user.ecr_py, "login", "dev", "--no-browser")
-        time.sleep(1)
-        aws.approve(code)
-        assert first.wait() == 0
-        eventually(lambda: second.done() or aws.count("StartDeviceAuthorization") > 1)
-        assert aws.count("StartDeviceAuthorization") == 1
-        assert second.result().code == 0
+    if force:
+        aws.write_sso_token(user.home.path, START_URL)
+    command = f"ecr-py login dev --no-browser {force}"
+    with user.at_terminal(command) as first, user.at_terminal(command) as second:
+        both = (first, second)
+        waits = "waiting for the login that another process"
+        eventually(lambda: any(waits in one.shown for one in both))
+        [one] = [one for one in both if waits not in one.shown]
+        aws.approve(one.wait_for(r"user_code=([A-Z]{4}-[A-Z]{4})")[1])
+        assert [one.wait() for one in both] == [0, 0]
+    assert aws.count("StartDeviceAuthorization") == 1
 
 
 def test_the_registration_of_the_aws_cli_serves_for_devices(approved: User, aws: Aws) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, nullcontext
 
 import pytest
 
+from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
 from tests.support import keyring_backends as backends
 from tests.support.daemon import daemon_of
@@ -326,6 +327,25 @@ def test_a_daemon_without_a_keyring_changes_nothing(home: Home, aws: Aws) -> Non
         eventually(daemon.is_idle)
         assert daemon.credentials == []
         assert kept_nowhere(home, aws)
+
+
+def test_a_renewal_with_a_locked_keyring_loses_nothing(home: Home, aws: Aws) -> None:
+    """The daemon has a credential that is good for hours still, and nothing new can be sealed."""
+    backends.use_backend(home, "")
+    first = right(aws, home.get(registry(DEV)))
+    with daemon_of(home) as daemon:
+        (name,) = eventually(lambda: daemon.credentials)
+        backends.use_backend(home, backends.ASKS)
+        fields = record.fields_of(daemon.ask(b"read " + name) or b"", record.CREDENTIAL)
+        assert fields
+        fields[2:6] = [b"%d" % (int(moment) - HALF_LIFE - 60) for moment in fields[2:6]]
+        assert daemon.ask(b"write " + name, record.record_of(fields)) == b"ok\n"
+        daemon.ask(b"reload")
+        (failure,) = eventually(lambda: daemon.status()["failures"])
+        assert "the keyring cannot be used" in failure["what"]
+        assert right(aws, home.get(registry(DEV))) == first
+    assert len(files(home, "credentials")) == 1
+    assert aws.count("GetAuthorizationToken") == 1
 
 
 def test_moving_to_a_locked_keyring_wipes_what_is_clear(

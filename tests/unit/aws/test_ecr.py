@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docker_credential_ecr_py import errors
-from docker_credential_ecr_py.aws.ecr import decode, endpoint_override, translate
+from docker_credential_ecr_py.aws.ecr import decode, ecr_endpoint, endpoint_override, translate
 from docker_credential_ecr_py.errors import BadAnswer, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, Step
@@ -272,3 +272,38 @@ def test_an_endpoint_of_the_users_own(
     place: Registry, environ: dict[str, str], endpoint: str
 ) -> None:
     assert endpoint_override(place, environ) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("host", "endpoint"),
+    [
+        (registry(DEV), "https://api.ecr.eu-west-1.amazonaws.com"),
+        (f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com", "https://ecr-fips.us-east-1.amazonaws.com"),
+        (f"{DEV}.dkr-ecr.us-east-1.on.aws", "https://ecr.us-east-1.api.aws"),
+        (f"{DEV}.dkr-ecr-fips.us-gov-west-1.on.aws", "https://ecr-fips.us-gov-west-1.api.aws"),
+        (
+            f"{DEV}.dkr.ecr.cn-north-1.amazonaws.com.cn",
+            "https://api.ecr.cn-north-1.amazonaws.com.cn",
+        ),
+        (f"{DEV}.dkr.ecr.us-iso-east-1.c2s.ic.gov", "https://api.ecr.us-iso-east-1.c2s.ic.gov"),
+        ("public.ecr.aws", "https://api.ecr-public.us-east-1.amazonaws.com"),
+    ],
+)
+def test_where_a_registry_is_asked(host: str, endpoint: str) -> None:
+    assert ecr_endpoint(Registry.parse(host)) == endpoint
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "http://[::1"])
+def test_an_address_that_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", address)
+    with pytest.raises(errors.AwsConfigError, match="not valid") as raised:
+        ecr_endpoint(HERE)
+    assert "AWS_ENDPOINT_URL" in raised.value.hint
+
+
+def test_a_registry_is_asked_at_the_endpoint_of_the_users_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    fips = Registry.parse(f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com")
+    assert ecr_endpoint(fips) == "http://127.0.0.1:1"

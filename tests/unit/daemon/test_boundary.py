@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from docker_credential_ecr_py.daemon.boundary import Boundary
-from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.store import record
 
 CONFIG = """
@@ -29,10 +25,6 @@ sso_start_url = https://mine.awsapps.com/start
 sso_region = eu-north-1
 sso_registration_scopes = sso:account:access
 """
-MINE = SsoSession(
-    "https://mine.awsapps.com/start", "eu-north-1", "mine", "", ("sso:account:access",)
-)
-LEGACY = SsoSession("https://dev.awsapps.com/start", "eu-west-1", "", "dev")
 OURS = {
     "HOME": "/home/me",
     "PATH": "/bin",
@@ -176,66 +168,3 @@ def test_its_own_files_are_the_only_ones(boundary: Boundary, tmp_path: Path) -> 
     others += [cache, cache + b"x.json", cache + b"../" + b"0" * 40 + b".json", b"0" * 40]
     others += [home + b"/.aws/./config", b"/cache/credentials/a/b", b"/proc/self/environ"]
     assert [path for path in others if boundary.owns(path)] == []
-
-
-# Logins
-
-
-def order(session: SsoSession = MINE, **more: Any) -> dict[str, Any]:
-    return {"session": asdict(session), "device": True, "browser": False, "limit": 300} | more
-
-
-@pytest.mark.parametrize("session", [MINE, LEGACY])
-def test_a_login_is_for_a_session_of_the_aws_config(
-    boundary: Boundary, session: SsoSession
-) -> None:
-    found = boundary.login(context(THEIRS), order(session))
-    assert found
-    assert (found.session, found.device, found.browser, found.limit) == (session, True, False, 300)
-
-
-def test_who_asks_makes_no_difference_to_a_login(boundary: Boundary) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_PROFILE": "other"}
-    assert boundary.login(context(THEIRS | keys), order())
-
-
-@pytest.mark.parametrize("field", ["name", "start_url", "region"])
-@pytest.mark.parametrize("value", ["", "x", "https://evil.example/start", 7, None, ["mine"], {}])
-def test_no_other_session(boundary: Boundary, field: str, value: object) -> None:
-    told = order()
-    told["session"][field] = value
-    assert boundary.login(context(THEIRS), told) is None
-
-
-def test_scopes_and_profile_are_the_configs(boundary: Boundary) -> None:
-    told = order()
-    told["session"] |= {"scopes": ["everything"], "profile": "x\n[profile y]"}
-    found = boundary.login(context(THEIRS), told)
-    assert found
-    assert found.session == MINE
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["HOME", "AWS_CONFIG_FILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SSO_OIDC"],
-)
-def test_no_login_for_an_environment_that_leads_elsewhere(boundary: Boundary, name: str) -> None:
-    assert boundary.login(context(THEIRS | {name: "/tmp/hostile"}), order()) is None
-
-
-@pytest.mark.parametrize(
-    "limit",
-    [math.nan, math.inf, -math.inf, -1, 0, 9, 3601, 1e308, 10**400, "300", True, None, [300]],
-)
-def test_a_limit_is_a_number_of_seconds_that_the_settings_allow(
-    boundary: Boundary, limit: object
-) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        boundary.login(context(THEIRS), order(limit=limit))
-
-
-@pytest.mark.parametrize("field", ["device", "browser"])
-@pytest.mark.parametrize("value", [0, 1, "true", None, []])
-def test_a_choice_is_true_or_false(boundary: Boundary, field: str, value: object) -> None:
-    with pytest.raises(TypeError):
-        boundary.login(context(THEIRS), order() | {field: value})

@@ -33,7 +33,7 @@ def test_who_cannot_be_let_in_keeps_nobody_busy(monkeypatch: pytest.MonkeyPatch)
     ):
         path = str(Path(folder) / "s")
         listener.bind(path)
-        Server(selector, lambda *_: None).listen(listener)
+        Server(selector, lambda *_: b"").listen(listener)
         client.connect(path)
         for times in (1, 2):
             for key, events in selector.select():

@@ -1,4 +1,4 @@
-"""Workers that cannot be started: whoever waits for them is told."""
+"""Workers: how many run at once, and what comes of those that cannot be started."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.daemon import worker_pool
 from docker_credential_ecr_py.daemon.worker_pool import MOST_AT_ONCE, Report, Worker, Workers
 
 
@@ -38,3 +39,31 @@ def test_where_no_file_is_left_those_end_too_that_waited_for_their_turn(
             key.data(events)
     assert len(ended) == MOST_AT_ONCE + 3
     assert len([result for result in ended if "died" in result]) == 3
+
+
+def test_jobs_that_the_user_began_run_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeps = ["/bin/sh", "-c", "exec sleep 100", "sh"]
+    monkeypatch.setattr(worker_pool, "python_for", lambda module: sleeps)
+    ended: list[Report] = []
+    selector = selectors.DefaultSelector()
+    workers = Workers(selector)
+    others = [Worker({"do": "renew"}, {}, ended.append) for _ in range(MOST_AT_ONCE + 1)]
+    logins = [Worker({"do": "log in"}, {}, ended.append, by_user=True) for _ in range(3)]
+
+    def end(worker: Worker) -> None:
+        before = len(ended)
+        worker.kill()
+        while len(ended) == before:
+            for key, events in selector.select():
+                key.data(events)
+
+    try:
+        for worker in (*others, *logins):
+            workers.start(worker)
+        assert all(worker.process for worker in (*others[:-1], *logins))
+        end(logins[0])
+        assert others[-1].process is None  # the login made no room for it
+        end(others[0])
+        assert others[-1].process
+    finally:
+        workers.stop()

@@ -123,6 +123,22 @@ def test_an_answer_in_pieces() -> None:
         assert daemon_client.hit(path, URL, b"HOME=/")
 
 
+def test_one_that_drips_is_not_waited_for_to_the_end() -> None:
+    """Each byte comes in time, and the answer does not."""
+    sent = 0
+
+    def drip(wire: socket.socket) -> None:
+        nonlocal sent
+        for _ in range(1000):
+            wire.sendall(b"k")
+            sent += 1
+            time.sleep(0.02)
+
+    with answering(drip) as path:
+        assert daemon_client.hit(path, URL, b"HOME=/") is None
+        assert sent < 500
+
+
 # How long it waits
 
 

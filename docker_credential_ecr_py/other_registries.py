@@ -1,7 +1,8 @@
-"""`fallback = "keyring"`: what `docker login` gives for other registries, sealed, of any length.
+"""Credentials for registries other than ECR: from another helper, or from sealed files of ours.
 
-These are no cache: what is lost here somebody has to type again. So they lie in the user's data
-folder, and a key that is gone is said, not passed over.
+The setting `fallback` names the other helper, or is "keyring" for the sealed files. Those are not
+a cache: a login that is lost has to be typed again. So they are in the user's data folder, and a
+login whose key is gone is an error.
 """
 
 import hashlib
@@ -9,24 +10,86 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from docker_credential_ecr_py.atomic_file import write_in
-from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
+from docker_credential_ecr_py.errors import (
+    CredentialsNotFound,
+    EcrPyError,
+    FallbackFailed,
+    Unsealable,
+)
 from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
-from docker_credential_ecr_py.store.seal import Seal
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.store.seal import Seal
+
+# Seconds for the other helper. Long, because its keyring may have to be unlocked first.
+_LIMIT = 120
 # The digest of a server URL.
 _NAME = re.compile(r"[0-9a-f]{64}")
 # A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
-class Unsealable(EcrPyError):
-    """What is there was sealed under a key that the keyring no longer has, or was damaged."""
+def find_helper(helper: str) -> str:
+    """Return the path of `docker-credential-HELPER`. Raises FallbackFailed if PATH has none."""
+    name = f"docker-credential-{helper}"
+    program = find_program(name)
+    if program is None:
+        raise FallbackFailed(f"the fallback helper {name} is not on the PATH")
+    return program
+
+
+def call_helper(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
+    """Run `docker-credential-HELPER ACTION` on `given`: its exit code and standard output.
+
+    Its standard error is ours. Raises FallbackFailed.
+    """
+    program, name = find_helper(helper), f"docker-credential-{helper}"
+    environ = dict(os.environ)
+    drop_relative_folders(environ)  # it may run others: `pass`, gpg
+    try:
+        done = subprocess.run(
+            [program, action],
+            input=given,
+            stdout=subprocess.PIPE,
+            env=environ,
+            timeout=_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise FallbackFailed(f"the fallback helper {name} gave no answer in {_LIMIT} s") from None
+    except OSError as error:
+        raise FallbackFailed(f"the fallback helper {name} cannot run: {error.strerror}") from None
+    return done.returncode, done.stdout
+
+
+def parse_list(code: int, listed: bytes) -> dict[str, str]:
+    """Return what an answer to `list` says: URL to username; nothing if `code` is not 0.
+
+    Raises FallbackFailed.
+    """
+    if code:
+        log.warning("the fallback helper failed to list: exit code %d", code)
+        return {}
+    try:
+        found = json.loads(listed or b"{}") or {}
+        return {str(url): str(username) for url, username in found.items()}
+    except (ValueError, AttributeError):
+        raise FallbackFailed("the fallback helper answered list with no JSON object") from None
+
+
+def to_json(values: Mapping[str, str]) -> bytes:
+    """Return a JSON document as docker's protocol has it: one line."""
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -36,15 +99,15 @@ class Login:
     secret: str = field(repr=False)
 
 
-class Logins:
+class SealedLogins:
     """One file a server URL, sealed under its name. `folder` is None where there is no home."""
 
-    def __init__(self, folder: Path | None, seal: Seal) -> None:
+    def __init__(self, folder: Path | None, seal: "Seal") -> None:
         self._folder = folder
         self._seal = seal
 
     def call(self, action: str, given: bytes) -> tuple[int, bytes]:
-        """Docker's protocol, as fallback.call speaks it: exit code and standard output.
+        """Docker's protocol, as call_helper speaks it: exit code and standard output.
 
         `given` was checked before. Raises CredentialsNotFound, Unsealable, KeyringUnavailable,
         and EcrPyError where a login cannot be kept.
@@ -54,7 +117,7 @@ class Logins:
                 login = self._read(self._path(given.decode()))
                 if login is None:
                     raise CredentialsNotFound
-                return 0, _document(
+                return 0, to_json(
                     {
                         "ServerURL": given.decode(),
                         "Username": login.username,
@@ -68,7 +131,7 @@ class Logins:
             case "erase":
                 self._remove(given.decode())
             case "list":
-                return 0, _document({login.server_url: login.username for login in self._all()})
+                return 0, to_json({login.server_url: login.username for login in self._all()})
         return 0, b""
 
     def count(self) -> int:
@@ -192,7 +255,3 @@ def _content_of(path: Path) -> bytes | None:
             return reader.read() if stat.S_ISREG(os.fstat(file).st_mode) else None
     except OSError:
         return None
-
-
-def _document(values: dict[str, str]) -> bytes:
-    return json.dumps(values, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,277 @@
+"""Builds what a process works with: settings, AWS config, store, sessions, user and broker."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.broker import Broker, Choice
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.environment import as_given
+from docker_credential_ecr_py.errors import EcrPyError, SettingsError
+from docker_credential_ecr_py.identity_call import Ask, IdentityCall
+from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
+from docker_credential_ecr_py.selection import Selection, SsoSession, select
+from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
+from docker_credential_ecr_py.sso.sessions import Sessions
+from docker_credential_ecr_py.sso.token_cache import SsoFiles
+from docker_credential_ecr_py.sso.user import Browser, User
+from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store.file_backend import FileBackend, FileStore
+from docker_credential_ecr_py.store.memory_backend import MemoryStore
+from docker_credential_ecr_py.store.record_store import stamps_of
+from docker_credential_ecr_py.store.store import NoStore, Store
+
+if TYPE_CHECKING:
+    from docker_credential_ecr_py.other_registries import SealedLogins
+    from docker_credential_ecr_py.sso.login import Login
+
+_T = TypeVar("_T")
+
+
+def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
+    """As aws.ecr.fetch, which is not imported before AWS has to be asked."""
+    from docker_credential_ecr_py.aws.ecr import fetch
+
+    return fetch(registry, selection, mfa_code)
+
+
+class App:
+    """Everything that a helper, a command or a worker needs, made when it is first used.
+
+    Each file is read once. It holds no rules of its own: selection.py chooses the identity, and the
+    broker decides what is answered from the store and what is fetched. With a `profile`, that
+    profile answers, whatever the rules say. `fetch` and `clock` are for tests.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        profile: str = "",
+        may_log_in: bool = True,
+        fetch: Ask[Credential] = fetch_from_aws,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.environ = as_given() if environ is None else environ
+        self._profile = profile
+        self._may_log_in = may_log_in
+        self._fetch = fetch
+        self._clock = clock
+
+    def with_profile(self, profile: str) -> "App":
+        """Return an App for a profile that has been named ("": the rules choose)."""
+        if profile == self._profile:
+            return self
+        other = App(
+            self.environ,
+            profile=profile,
+            may_log_in=self._may_log_in,
+            fetch=self._fetch,
+            clock=self._clock,
+        )
+        # What has been read and built does not depend on the profile.
+        for name in ("settings", "_aws_files", "store", "user"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises SettingsError."""
+        return load_settings(paths.settings_file(self.environ))
+
+    @property
+    def aws_config(self) -> AwsConfig:
+        """Raises AwsConfigError."""
+        return self._aws_files.config
+
+    @cached_property
+    def store(self) -> Store:
+        """The store that the settings name. It changes nothing before it is written to."""
+        if self.environ.get("AWS_ECR_DISABLE_CACHE"):
+            return NoStore()
+        root, environ = paths.cache_folder(), paths.as_bytes(self.environ)
+        if why := paths.why_root_keeps_nothing():
+            log.info("%s", why)
+        match self.settings.store:
+            case "memory":
+                return MemoryStore(environ, FileBackend(root) if root else None)
+            case "none" if root is not None:
+                return NoStore(FileBackend(root))
+            case "keyring" if root is not None:
+                from docker_credential_ecr_py.store.sealed_backend import SealedStore
+
+                return SealedStore(root, environ, self._tell_user)
+            case "file" if root is not None:
+                return FileStore(root, environ)
+        return NoStore()
+
+    @cached_property
+    def logins(self) -> "SealedLogins":
+        """The logins at other registries that `fallback = "keyring"` keeps."""
+        from docker_credential_ecr_py.other_registries import SealedLogins
+        from docker_credential_ecr_py.store.seal import Seal
+
+        root = paths.cache_folder()
+        return SealedLogins(paths.logins_folder(), Seal(root and root / "locks"))
+
+    @cached_property
+    def user(self) -> User:
+        """Raises SettingsError."""
+        wanted = self.environ.get("ECR_PY_LOGIN") or self.settings.login
+        if wanted not in CHOICES["login"]:
+            allowed = ", ".join(CHOICES["login"])
+            raise SettingsError(f"ECR_PY_LOGIN: {wanted!r} is not one of {allowed}")
+        return User(self.environ, may_be_asked=self._may_log_in and wanted != "never")
+
+    @cached_property
+    def broker(self) -> Broker:
+        return Broker(
+            environ=self.environ,
+            settings=self.settings,
+            store=self.store,
+            choose=self._choose,
+            call=self._call,
+            fetch=self._fetch,
+            user_is_there=lambda: self.user.is_there,
+            clock=self._clock,
+            named_profile=bool(self._profile),
+        )
+
+    def select(self, server_url: str) -> Selection:
+        """Return whose credentials answer for a registry; AWS is not asked. Raises as
+        Broker.get."""
+        return self._choose(self._request(server_url)).selection
+
+    def call_as_selected(self, server_url: str, ask: Ask[_T]) -> _T:
+        """Return what `ask` returns, called as the identity that answers for a registry.
+
+        It has a live session then, and may be called again; see IdentityCall. Raises as
+        Broker.get, and what `ask` raises.
+        """
+        request = self._request(server_url)
+        selection = self._choose(request).selection
+        try:
+            return self._call(request.registry, selection, ask)
+        except EcrPyError as error:
+            error.add_context(registry=request.host, profile=selection.profile)
+            raise
+
+    def sessions(self, *, may_log_in: bool = True) -> Sessions:
+        """Return the sessions at IAM Identity Center."""
+        return Sessions(
+            SsoFiles(paths.sso_cache_folder()),
+            paths.session_locks(),
+            login=self._default_login if may_log_in else lambda: None,
+            limit=self.settings.login_timeout,
+            clock=self._clock,
+            waits=lambda: self._tell_user(
+                "waiting for the login that another process has asked for"
+            ),
+        )
+
+    def login(self, screen: Screen, browser: Browser | None, *, device: bool = False) -> "Login":
+        """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
+        from docker_credential_ecr_py.sso.login import Login
+
+        return Login(screen, browser, self.settings.login_timeout, device)
+
+    def log_out(self, session: SsoSession) -> list[str]:
+        """Remove a session's token and what came from it, here and then at the portal.
+
+        Returns what was removed, for people. Raises UnwritableSsoCache.
+        """
+        token_path = os.fsencode(paths.sso_cache_folder() / session.token_file)
+        forgotten = self.store.forget_by_file(token_path)
+        for _, key in forgotten:
+            self.store.discard(key)
+        hosts = sorted({host for host, _ in forgotten})
+        sessions = self.sessions(may_log_in=False)
+        dropped, token = sessions.drop(session)
+        removed = ["the session"] * dropped + [f"the credential for {host}" for host in hosts]
+        if token is not None:
+            try:
+                sessions.end(session, token)
+            except EcrPyError as error:
+                there = ", ".join(removed)
+                error.what = (
+                    f"removed {there} here, but not the session at the portal: {error.what}"
+                )
+                raise
+        return removed
+
+    def unseal(self) -> None:
+        """Give the daemon what the keyring sealed. Raises KeyringUnavailable."""
+        from docker_credential_ecr_py.store.sealed_backend import SealedStore
+
+        if isinstance(self.store, SealedStore):
+            self.store.take_over_leftovers()
+            self.store.open_all()
+
+    @cached_property
+    def _aws_files(self) -> "_AwsFiles":
+        config_file = paths.aws_config_file(self.environ)
+        credentials_file = paths.aws_credentials_file(self.environ)
+        # Before they are read: a change in between makes the selection stale, and not wrong.
+        stamps = stamps_of(config_file, credentials_file)
+        return _AwsFiles(load_aws_config(config_file, credentials_file), stamps)
+
+    @cached_property
+    def _call(self) -> IdentityCall:
+        return IdentityCall(
+            lambda may_log_in: self.sessions(may_log_in=may_log_in),
+            self.store,
+            self.user,
+            self.settings.login_timeout,
+        )
+
+    def _request(self, server_url: str) -> RegistryRequest:
+        """Raises NotEcr, and BadServerURL."""
+        host = host_of(server_url)
+        return RegistryRequest(host, self.settings.registry_for(host))
+
+    def _choose(self, request: RegistryRequest, profile: str | None = None) -> Choice:
+        """Select the identity. `profile` is one that is named, by default this App's."""
+        conditions = stamps_of(paths.settings_file(self.environ)) | dict(self._aws_files.stamps)
+        selection = select(
+            request.registry,
+            request.host,
+            self.settings,
+            self.aws_config,
+            self.environ,
+            on_ec2=on_ec2(self.environ),
+            profile=self._profile if profile is None else profile,
+        )
+        for step in selection.steps:
+            log.debug("%s: %s: %s%s", request.host, step.rule, step.saw, " (won)" * step.won)
+        if sso := selection.identity.sso:
+            conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = record.PRESENT
+        return Choice(selection, conditions)
+
+    def _default_login(self) -> "Login | None":
+        """Return the way to log in if the user is there to do it, else None."""
+        if not self.user.is_there:
+            return None
+        return self.login(PlainScreen(), self.user.browser)
+
+    def _tell_user(self, what: object) -> None:
+        """Tell the user, if there is one, and the log; never standard output."""
+        log.info("%s", what)
+        if self.user.is_there:
+            PlainScreen().say(str(what).removeprefix("ecr-py: "))
+
+
+@dataclass(frozen=True)
+class _AwsFiles:
+    """The AWS config, and the stamps of its files."""
+
+    config: AwsConfig
+    stamps: Mapping[bytes, bytes]

@@ -1,0 +1,114 @@
+"""Each registry as files say it: who answers for it, what is kept, how its session stands."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.cli.targets import known_registries
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.credential import Credential
+from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
+from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, NotEcr
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import Selection, SsoSession, select
+
+# Where a session stands.
+ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
+
+    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
+    `renews` says that it does so as long as the portal allows, whenever its token ends.
+    """
+
+    sso: SsoSession
+    state: str
+    expires: float = 0
+    renews: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
+
+    host: str
+    registry: Registry
+    in_docker: bool
+    selection: Selection | None = None
+    kept: Credential | None = None
+    session: Session | None = None
+    wrong: EcrPyError | None = None
+
+    @property
+    def needs_login(self) -> bool:
+        if isinstance(self.wrong, LoginNeeded):
+            return True
+        return self.kept is None and self.session is not None and self.session.state == ENDED
+
+
+def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
+    """Every registry that a profile, the settings, docker's config or the store knows.
+
+    Raises SettingsError.
+    """
+    registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
+    kept = (remembered.host for remembered in app.store.selections() if remembered.key)
+    for host in (*docker.ours, *kept):
+        try:
+            registries.setdefault(host, app.settings.registry_for(host))
+        except NotEcr:
+            continue
+    asked_for_all = docker.store == OURSELVES
+    here = on_ec2(os.environ)
+    sessions: dict[str, Session] = {}
+    rows = []
+    for host, registry in registries.items():
+        by_name = docker.helpers.get(host)
+        row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
+        try:
+            selection = select(registry, host, app.settings, aws, os.environ, on_ec2=here)
+        except EcrPyError as error:
+            # Public images need no credentials.
+            rows.append(row if registry.public else replace(row, wrong=error))
+            continue
+        sso = selection.identity.sso
+        if sso is not None and sso.token_file not in sessions:
+            sessions[sso.token_file] = _session(app, sso)
+        rows.append(
+            replace(
+                row,
+                selection=selection,
+                kept=app.broker.stored_credential(host, selection),
+                session=replace(sessions[sso.token_file], sso=sso) if sso else None,
+            )
+        )
+    return rows
+
+
+def _session(app: App, sso: SsoSession) -> Session:
+    sessions = app.sessions()
+    token = sessions.files.token(sso)
+    if token is None:
+        return Session(sso, ENDED)
+    renews = token.refreshable(time.time())
+    if sessions.alive(sso):
+        return Session(sso, ALIVE, token.expires, renews)
+    return Session(sso, REFRESHES if renews else ENDED, token.expires, renews)
+
+
+def daemon_line(found: Presence | None) -> str:
+    """What the daemon says of itself, in a few words; "" where there is none."""
+    if found is None:
+        return ""
+    if found.status is None:
+        return f"{found.problem.removeprefix('the daemon ')}: {RESTART}"
+    kept = len(found.status["registries"])
+    line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
+    failed = len(found.status["failures"])
+    return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")

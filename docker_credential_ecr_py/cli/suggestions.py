@@ -1,0 +1,107 @@
+"""What can be completed: profiles, registries, sessions and regions from files; repositories.
+
+Names of repositories come from AWS too, if that needs no login, within seconds.
+"""
+
+import json
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
+from docker_credential_ecr_py.cli.targets import TargetOptions, known_registries, named_registry
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import accounts_of
+
+# Seconds: how long somebody who typed Tab waits, and how long names of repositories are good.
+_PATIENCE = 3
+_GOOD_FOR = 600
+
+
+def profiles(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    return {
+        name: " ".join([*sorted(accounts_of(values)), values.get("region", "")]).strip()
+        for name, values in App().aws_config.profiles.items()
+    }
+
+
+def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    """By profile, and by host; an alias is a host."""
+    app = App()
+    known = known_registries(app.settings, app.aws_config)
+    found: dict[str, str] = {}
+    for one in known:
+        found.setdefault(one.profile, one.host)
+    return found | {one.host: one.profile for one in known}
+
+
+def sessions(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    """What leads to a login."""
+    aws = App().aws_config
+    portals = {name: values.get("sso_start_url", "") for name, values in aws.sso_sessions.items()}
+    return portals | profiles(ctx, incomplete) | registries(ctx, incomplete)
+
+
+def regions(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    named = [values.get("region", "") for values in App().aws_config.profiles.values()]
+    return dict.fromkeys(sorted(filter(None, named)), "")
+
+
+def repositories(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    """Of the registry that the options name, or the only one; or HOST/NAME, where HOST is typed."""
+    host, slash, _ = incomplete.partition("/")
+    typed = f"{host}/" if slash and "." in host else ""
+    options = {name: ctx.params.get(name) or "" for name in ("registry", "profile", "region")}
+    app = App(profile=options["profile"], may_log_in=False)
+    name = typed.rstrip("/") or options["registry"]
+    wanted = TargetOptions(name, options["profile"], options["region"])
+    registry = named_registry(app, wanted).host
+    names = _kept(registry)
+    if names is None:
+        names = _asked(app, registry)
+        _keep(registry, names)
+    return {typed + name: "" for name in names}
+
+
+def _asked(app: App, host: str) -> list[str]:
+    """What AWS says, where it takes no login; a process of the user's may ask for one."""
+    registry, selection = app.settings.registry_for(host), app.select(host)
+    identity = selection.identity
+    ended = identity.sso is not None and app.sessions().alive(identity.sso) is None
+    if ended or "process" in (identity.kind, *identity.name.split()):
+        return []
+    from docker_credential_ecr_py.aws.repositories import repository_names
+
+    return repository_names(registry, selection, seconds=_PATIENCE)
+
+
+def _kept(host: str) -> list[str] | None:
+    file = _file(host)
+    with suppress(OSError, ValueError):
+        if file is not None and 0 <= time.time() - file.stat().st_mtime < _GOOD_FOR:
+            return [str(name) for name in json.loads(read_if_there(file) or b"")]
+    return None
+
+
+def _keep(host: str, names: list[str]) -> None:
+    file = _file(host)
+    with suppress(OSError):
+        if file is not None and names:
+            make_private_folder(file.parent)
+            write_whole(file, json.dumps(names).encode())
+
+
+def _file(host: str) -> Path | None:
+    folder = paths.cache_folder()
+    return folder and folder / "repositories" / f"{host}.json"
+
+
+def forget_repositories() -> None:
+    """What AWS said before is not suggested any more."""
+    folder = paths.cache_folder()
+    if folder is not None:
+        shutil.rmtree(folder / "repositories", ignore_errors=True)
