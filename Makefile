@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait for programs more than they compute.
-WORKERS := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+EDITABLE := .venv-editable
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# Tests wait for programs more than they compute; unit tests do not.
+WORKERS := $(shell echo $$((2 * $(CORES))))
 
-.PHONY: test demo bench lint clean
+.PHONY: test unit demo bench lint clean
 .DEFAULT_GOAL := test
 
 # The package is installed as users install it, not in place: the tests run what pip leaves behind.
@@ -16,20 +18,33 @@ $(VENV)/installed: pyproject.toml $(shell find docker_credential_ecr_py packagin
 	$(BIN)/python -m pip install -q --disable-pip-version-check .
 	touch $@
 
+# For `make unit`: in place, so a change of the source needs no new installation.
+$(EDITABLE)/installed: pyproject.toml packaging/docker-credential-ecr-py
+	test -x $(EDITABLE)/bin/python || $(PYTHON) -m venv $(EDITABLE) || { echo 'apt install python3-venv' >&2; exit 1; }
+	$(EDITABLE)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(EDITABLE)/bin/python -m pip install -q --disable-pip-version-check --group test --editable .
+	touch $@
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/pytest -n $(WORKERS)
+# `make test T=tests/system/login` runs these alone, without lint; the package is installed anew if
+# it has changed.
+test: $(if $(T),$(VENV)/installed,lint)
+	$(BIN)/pytest -n $(WORKERS) $(T)
+
+unit: $(EDITABLE)/installed
+	$(EDITABLE)/bin/pytest -n $(CORES) $(or $(T),tests/unit)
 
 demo: $(VENV)/installed
 	@$(BIN)/python -m tests.demo
 
+# `make bench ROWS="hit socket"` runs the rows with these in their names, `ROWS=all` all of them.
 bench: $(VENV)/installed
-	$(BIN)/python -m benchmarks.helpers
+	$(BIN)/python -m benchmarks.helpers $(ROWS)
 
 clean:
-	rm -rf $(VENV) build dist .*_cache .hypothesis
+	rm -rf $(VENV) $(EDITABLE) build dist .*_cache .hypothesis

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.measure import Wrong
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.store import daemon_client, record
-from tests.home import HELPER
+from tests.support.home import HELPER
 
 ECR_PY = str(HELPER.with_name("ecr-py"))
 # Seconds.

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.daemon.resident import short_folder, use_store
-from tests.home import DEV, new_home, registry
 from tests.standin.aws import Aws
-from tests.systemd.conftest import Machine, give_away
-from tests.systemd.manager import RUNTIME, user_manager
+from tests.support.daemon import short_folder, use_store
+from tests.support.home import DEV, new_home, registry
+from tests.support.machine import Machine, give_away
+from tests.support.user_manager import RUNTIME, user_manager
 
 SOCKET = RUNTIME / "ecr-py" / "daemon.sock"
 # Seconds. The unit's own would make this last for hours: the row says what was waited for.
@@ -63,7 +63,7 @@ def delete_folder(machine: Machine, pid: str) -> None:
 
 
 def stop_by_hand(machine: Machine, pid: str) -> None:
-    """What a person does about one that is stopped."""
+    """What a user does about one that is stopped."""
     machine.manager.run("kill", "-STOP", pid)
     machine.ecr_py("daemon", "stop")
     machine.ecr_py("daemon", "start")

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,8 +32,8 @@ from benchmarks.measure import (
     seconds,
 )
 from benchmarks.week import live
-from tests.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 from tests.standin import control
+from tests.support.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 ACCOUNTS = (DEV, STAGE, PROD)
 RIGHT = b'"Username":"AWS"'
@@ -69,7 +69,7 @@ class Bench:
         self.idle = 600 if runs >= 40 else 20  # seconds that the idle daemon is looked at
         self.hits = 5 * runs  # they take milliseconds: more of them cost little and tell more
         self.url: str = server["url"]
-        self.endpoints: dict[str, str] = server["endpoints"]
+        self.endpoints: dict[str, str] = server["environment"]
         self.proxy: dict[str, str] = server["proxy"]
         for account in ACCOUNTS:
             control.call(self.url, "assign", account=account, role=ROLE)
@@ -519,7 +519,7 @@ def ways_to_start(bench: Bench) -> Iterator[Row]:
         python = sys.executable
         ways = {
             "the wrapper that installers write": [
-                script("wrapper", wrapper.replace(".cli.main", ".helper"))
+                script("wrapper", wrapper.replace(".cli.entry_point", ".helper"))
             ],
             "`#!python` script": [script("plain", f"#!{python}\n{program}")],
             "`#!python -I` script": [script("isolated", f"#!{python} -I\n{program}")],
@@ -558,6 +558,10 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
+# Minutes each: they run only if they are named, or by "all".
+LONG = {"cold_over_aws_cli", "login_over_aws_cli", "idle_daemon", "many_helpers", "week"}
+
+
 def _many_profiles(number: int) -> str:
     profile = THREE_ACCOUNTS[: THREE_ACCOUNTS.index("[profile stage]")]
     return "".join(
@@ -588,7 +592,7 @@ def _counts(calls: Counter[str]) -> str:
 def _server() -> Iterator[Mapping[str, Any]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server"], stdin=pipe, stdout=pipe
+        [sys.executable, "-m", "tests.standin"], stdin=pipe, stdout=pipe
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -596,46 +600,62 @@ def _server() -> Iterator[Mapping[str, Any]]:
         process.stdin.close()
 
 
-def _table(rows: list[Row]) -> str:
-    head = ["row", "figure", "quartiles", "target", "reached", "medians, or what was counted"]
-    lines = [head, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+_HEAD = ("row", "figure", "quartiles", "target", "reached", "medians, or what was counted")
+_WIDTHS = (76, 6, 11, 6, 7, 0)
+
+
+def _print_line(cells: Iterable[str]) -> None:
+    padded = (cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    print("  ".join(padded).rstrip(), flush=True)
+
+
+def _named(words: list[str]) -> list[str]:
+    """Return the rows whose names contain one of `words`. Raises LookupError if none does."""
+    if not words:
+        return [name for name in ROWS if name not in LONG]
+    for word in words:
+        if word != "all" and not any(word in name for name in ROWS):
+            raise LookupError(f"no row has {word!r} in its name: {', '.join(ROWS)}")
+    return [name for name in ROWS if any(word == "all" or word in name for word in words)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="5 runs a row, for a first look")
     parser.add_argument(
-        "--runs", type=int, default=40, help="of each side; of hits five times that"
+        "--runs",
+        type=int,
+        help="of each side: 40, or 20 if no row is named; five times that of hits",
     )
-    parser.add_argument("rows", nargs="*", help="some of: " + ", ".join(ROWS))
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        help=f"all, or words of: {', '.join(ROWS)}; by default all but {', '.join(sorted(LONG))}",
+    )
     asked = parser.parse_args()
-    if unknown := set(asked.rows) - set(ROWS):
-        parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    rows: list[Row] = []
+    try:
+        names = _named(asked.rows)
+    except LookupError as unknown:
+        parser.error(str(unknown.args[0]))
     failed = False
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, _server() as server:
-        bench = Bench(Path(folder), 5 if asked.quick else max(2, asked.runs), server)
-        for name in asked.rows or ROWS:
-            print(f"{name} …", file=sys.stderr)
+        runs = 5 if asked.quick else asked.runs or (40 if asked.rows else 20)
+        bench = Bench(Path(folder), max(2, runs), server)
+        print(
+            f"Python {sys.version.split()[0]}, {os.cpu_count()} processors; {bench.runs} runs of "
+            f"each side in turn, {bench.hits} of hits\n"
+        )
+        _print_line(_HEAD)
+        _print_line("-" * (width or len(_HEAD[-1])) for width in _WIDTHS)
+        for name in names:
             try:
                 for row in ROWS[name](bench):
-                    rows.append(row)
+                    _print_line(row.cells())
             except NotInstalled as peer:
-                rows.append(Row(name, "-", detail=f"not installed: {peer}"))
+                _print_line(Row(name, "-", detail=f"not installed: {peer}").cells())
             except Wrong as wrong:
-                rows.append(Row(name, "-", detail=f"a wrong answer: {wrong}"))
+                _print_line(Row(name, "-", detail=f"a wrong answer: {wrong}").cells())
                 failed = True
-    print(
-        f"\nPython {sys.version.split()[0]}, {os.cpu_count()} processors; {bench.runs} runs of "
-        f"each side in turn, {bench.hits} of hits\n"
-    )
-    print(_table(rows))
     return failed
 
 

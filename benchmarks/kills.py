@@ -22,11 +22,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.measure import Wrong
-from tests.breaking.crowd import holders_of
-from tests.breaking.entries import files
-from tests.daemon.resident import ecr_py, short_folder, use_store
-from tests.home import DEV, Home, new_home, registry
 from tests.standin.aws import Aws
+from tests.support.daemon import ecr_py, short_folder, use_store
+from tests.support.home import DEV, Home, new_home, registry
+from tests.support.processes import holders_of
+from tests.support.records import files
 
 _CROWD, _LEADERS = 50, 5
 # Seconds.
@@ -87,7 +87,7 @@ def going_on(home: Home) -> Iterator[Gets]:
 
 
 def start_daemon(home: Home) -> int:
-    """Start it as a person does; its PID."""
+    """Start it as a user does; its PID."""
     if (done := ecr_py(home, "daemon", "start")).code:
         raise Wrong(done.stderr)
     return int(json.loads(ecr_py(home, "daemon", "status", "--json").stdout)["pid"])

@@ -25,9 +25,9 @@ from typing import Self
 import trustme
 
 from benchmarks.measure import Wrong
-from tests.breaking.entries import LIFE, let_pass
-from tests.home import DEV, Answer, Home, access_key_id, new_home, registry
 from tests.standin.aws import Aws
+from tests.support.home import DEV, Answer, Home, access_key_id, new_home, registry
+from tests.support.records import LIFE, let_pass
 
 # Seconds.
 _APART = 1.0

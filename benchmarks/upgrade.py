@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.home import DEV, Home, new_home, registry
 from tests.standin.aws import Aws
+from tests.support.home import DEV, Home, new_home, registry
 
 PROJECT = Path(__file__).parent.parent
 NAME, HELPER = "docker-credential-ecr-py", "docker-credential-ecr-py"

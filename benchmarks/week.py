@@ -27,7 +27,7 @@ from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession
 from docker_credential_ecr_py.sso.token_cache import Registration, SsoFiles, Token
 from docker_credential_ecr_py.store import record
-from tests.home import ROLE, START_URL, registry
+from tests.support.home import ROLE, START_URL, registry
 
 ACCOUNTS = [f"{number:012}" for number in range(111, 115)]
 REGIONS = ("eu-west-1", "eu-north-1", "us-east-1", "ap-south-1", "eu-central-1")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.surroundings import settle
+from tests.support.surroundings import settle
 
 settle()
 
-from tests.home import Home, new_home  # noqa: E402
 from tests.standin.aws import Aws  # noqa: E402
+from tests.support.home import Home, new_home  # noqa: E402
 
 # A shell that starts us in the background has SIGINT ignored, nohup SIGHUP, and every child would
 # inherit that.

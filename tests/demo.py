@@ -1,7 +1,7 @@
 """The helper at work, with nothing but Python: `make demo`.
 
 Runs the installed executable through docker's own protocol against a stand-in for AWS on this
-machine, shows what a person would see, and fails where that is not what it says.
+machine, shows what a user would see, and fails where that is not what it says.
 """
 
 import os
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.home import (
+from tests.standin.aws import Aws
+from tests.support.home import (
     DEV,
     HELPER,
     PROD,
@@ -23,7 +24,6 @@ from tests.home import (
     new_home,
     registry,
 )
-from tests.standin.aws import Aws
 
 FRANKFURT = registry(DEV, "eu-central-1")
 UNKNOWN_ACCOUNT = "123456789012"

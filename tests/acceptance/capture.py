@@ -22,23 +22,23 @@ from pathlib import Path
 from moto.server import ThreadedMotoServer
 
 from tests.acceptance.readme import PROJECT, README
-from tests.clients.conftest import IMAGE, TAG
-from tests.home import DEV, HELPER, PROD, STAGE, new_home, registry
-from tests.login.person import ECR_PY, eventually
-from tests.programs import need
-from tests.repos.ecr import AwsWithRepositories, an_image, backend, there_is
 from tests.standin.aws import Issued
 from tests.standin.engine import Engine
 from tests.standin.proxy import Proxy
 from tests.standin.registry import RegistryFront
+from tests.support.docker_user import IMAGE, TAG
+from tests.support.home import DEV, HELPER, PROD, STAGE, new_home, registry
+from tests.support.programs import need
+from tests.support.repositories import AwsWithRepositories, an_image, backend, there_is
+from tests.support.user import ECR_PY, eventually
 
 FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"
 HOME = "/home/sluggo"
 BROWSER = """\
 #!/bin/sh
 cd {project} && exec {python} -c '
-import sys, tests.login.person
-tests.login.person.visit(sys.argv[1])
+import sys, tests.support.user
+tests.support.user.visit(sys.argv[1])
 ' "$1"
 """
 _BLOCK = re.compile(r"```console\n(\$ ecr-py .*?|\$ docker .*?)```", re.DOTALL)

@@ -7,14 +7,23 @@ from shlex import quote
 import pytest
 
 from tests.acceptance.readme import Row, row_of
-from tests.clients.conftest import IMAGE, TAG, Desk, desk, docker, engine, front, images, proxy
-from tests.home import DEV
-from tests.login.conftest import cli
-from tests.login.terminal import Terminal
-from tests.repos.conftest import aws, moto
-from tests.repos.ecr import an_image, there_is
+from tests.support.docker_user import (
+    IMAGE,
+    TAG,
+    cli,
+    docker,
+    docker_user,
+    engine,
+    front,
+    images,
+    proxy,
+)
+from tests.support.home import DEV
+from tests.support.repositories import an_image, aws, moto, there_is
+from tests.support.terminal import Terminal
+from tests.support.user import User
 
-__all__ = ["aws", "cli", "desk", "docker", "engine", "front", "images", "moto", "proxy"]
+__all__ = ["aws", "cli", "docker", "docker_user", "engine", "front", "images", "moto", "proxy"]
 
 
 @pytest.fixture
@@ -31,11 +40,13 @@ def repositories(aws: object) -> None:
         there_is(name, an_image("1.0"), account=DEV)
 
 
-def shell(desk: Desk, command: str, **environment: str) -> str:
+def shell(docker_user: User, command: str, **environment: str) -> str:
     """What bash prints for a line that somebody types."""
     variables = "".join(f"export {name}={quote(value)}; " for name, value in environment.items())
-    return desk.run("bash", "-c", f"set -eo pipefail; {variables}{command}").stdout
+    return docker_user.run("bash", "-c", f"set -eo pipefail; {variables}{command}").stdout
 
 
-def at_terminal(desk: Desk, command: str) -> Terminal:
-    return Terminal(command, {"TERM": "xterm-256color", **desk.environment}, desk.home.path)
+def at_terminal(docker_user: User, command: str) -> Terminal:
+    return Terminal(
+        command, {"TERM": "xterm-256color", **docker_user.environment}, docker_user.home.path
+    )

@@ -12,10 +12,10 @@ import pytest
 
 from docker_credential_ecr_py.cli.main import main
 from tests.acceptance.readme import PROJECT, README, consoles, section
-from tests.login.person import Person
-from tests.repos.conftest import aws, builder, moto, person
+from tests.support.repositories import aws, builder, moto
+from tests.support.user import User
 
-__all__ = ["aws", "builder", "moto", "person"]
+__all__ = ["aws", "builder", "moto"]
 
 DOCUMENTS = sorted([README, *(PROJECT / "docs").glob("*.md")])
 COMMANDS = PROJECT / "docs" / "commands.md"
@@ -95,9 +95,9 @@ def harmless() -> list[str]:
 
 
 @pytest.mark.parametrize("line", harmless())
-def test_it_runs(builder: Person, line: str) -> None:
+def test_it_runs(builder: User, line: str) -> None:
     """All before the first pipe."""
-    assert builder.invokes(*shlex.split(line.partition(" | ")[0])[1:]).code == 0
+    assert builder.invoke(*shlex.split(line.partition(" | ")[0])[1:]).code == 0
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -9,9 +9,10 @@ import pytest
 
 from tests.acceptance.conftest import shell
 from tests.acceptance.readme import PROJECT, consoles
-from tests.clients.conftest import Desk, image
-from tests.home import DEV, PROD, STAGE
 from tests.standin.aws import Aws
+from tests.support.docker_user import image
+from tests.support.home import DEV, PROD, STAGE
+from tests.support.user import User
 
 BEFORE = b'{\r\n\t"auths": { "ghcr.io": {} },  "zz": [1.50, null],\r\n\t"credsStore": ""\n}'
 FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"
@@ -20,43 +21,43 @@ FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("before", [None, b"{}", BEFORE], ids=["none", "empty", "odd"])
 def test_dockers_config_is_byte_for_byte_as_it_was(
-    desk: Desk, docker: str, before: bytes | None
+    docker_user: User, docker: str, before: bytes | None
 ) -> None:
-    desk.docker_config.unlink()
+    docker_user.docker_config.unlink()
     if before is not None:
-        desk.docker_config.write_bytes(before)
-    assert desk.run("ecr-py", "doctor", fails=True).code == 1
+        docker_user.docker_config.write_bytes(before)
+    assert docker_user.run("ecr-py", "doctor", fails=True).code == 1
 
-    shell(desk, "ecr-py configure")
+    shell(docker_user, "ecr-py configure")
     for account in (DEV, STAGE, PROD):
-        done = desk.run(docker, "pull", image(account))
+        done = docker_user.run(docker, "pull", image(account))
         assert "Downloaded newer image" in done.stdout
         assert done.stderr == ""
-    status = shell(desk, "ecr-py status")
+    status = shell(docker_user, "ecr-py status")
     assert status.count("██████ 11h59m") == 3
     assert "asks ecr-py for 3 of 3" in status
     assert "log in" not in status
-    doctor = shell(desk, "ecr-py doctor --deep")
+    doctor = shell(docker_user, "ecr-py doctor --deep")
     assert {line.split()[0] for line in doctor.splitlines()} == {"ok"}
-    shell(desk, "ecr-py configure --undo")
+    shell(docker_user, "ecr-py configure --undo")
 
-    assert desk.docker_config.exists() is (before is not None)
-    assert before is None or desk.docker_config.read_bytes() == before
-    assert desk.run("ecr-py", "doctor", fails=True).code == 1
+    assert docker_user.docker_config.exists() is (before is not None)
+    assert before is None or docker_user.docker_config.read_bytes() == before
+    assert docker_user.run("ecr-py", "doctor", fails=True).code == 1
 
 
 @pytest.mark.usefixtures("images", "repositories")
-def test_the_first_five_minutes(desk: Desk, aws: Aws) -> None:
+def test_the_first_five_minutes(docker_user: User, aws: Aws) -> None:
     """Each command of the document, in its order; what it said when captured it says still."""
-    shutil.rmtree(desk.home.aws_config.parent)
-    desk.docker_config.unlink()
+    shutil.rmtree(docker_user.home.aws_config.parent)
+    docker_user.docker_config.unlink()
     aws.account_names = {DEV: "dev", STAGE: "stage", PROD: "prod"}
     aws.auto_approve = True
     text = re.sub(r"Admi\nnistrator", "Administrator", FIVE_MINUTES.read_text())
     lines = list(consoles(text))
     assert lines.pop(0).startswith("pipx install ")
     for line in lines:
-        shown = shell(desk, line)
+        shown = shell(docker_user, line)
         captured = text.partition(f"$ {line}\n")[2].partition("\n```")[0]
         # Nobody folds a pipe: it may say more.
         assert words(captured) <= words(shown), line

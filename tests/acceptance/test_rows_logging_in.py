@@ -10,11 +10,12 @@ import pytest
 
 from tests.acceptance.conftest import at_terminal, shell
 from tests.acceptance.readme import Row, instead_of
-from tests.clients.conftest import IMAGE, TAG, Desk
-from tests.home import DEV, PROD, STAGE, START_URL, access_key_id, registry
 from tests.standin.aws import Aws, Issued
 from tests.standin.engine import Engine
 from tests.standin.registry import RegistryFront
+from tests.support.docker_user import IMAGE, TAG
+from tests.support.home import DEV, PROD, STAGE, START_URL, access_key_id, registry
+from tests.support.user import User
 
 HOST = registry(DEV)
 CANADA, VIRGINIA = registry(DEV, "ca-central-1"), registry(DEV, "us-east-1")
@@ -22,15 +23,15 @@ THREE = [registry(account) for account in (DEV, STAGE, PROD)]
 
 
 @pytest.fixture
-def configured(desk: Desk) -> Desk:
+def configured(docker_user: User) -> User:
     """Once, by `ecr-py configure`; what docker had before is gone."""
-    desk.docker_config.unlink()
-    shell(desk, "ecr-py configure")
-    return desk
+    docker_user.docker_config.unlink()
+    shell(docker_user, "ecr-py configure")
+    return docker_user
 
 
-def pulls(desk: Desk, host: str = HOST) -> None:
-    done = desk.run("docker", "pull", f"{host}/{IMAGE}:{TAG}")
+def pulls(docker_user: User, host: str = HOST) -> None:
+    done = docker_user.run("docker", "pull", f"{host}/{IMAGE}:{TAG}")
     assert f"Downloaded newer image for {host}/" in done.stdout
     assert "ecr-py" not in done.said
 
@@ -50,7 +51,7 @@ def lies_in(host: str, aws: Aws, front: RegistryFront) -> None:
     "`ecr_login`",
     "`(Get-ECRLoginCommand).Password |",
 )
-def test_nothing(configured: Desk, row: Row) -> None:
+def test_nothing(configured: User, row: Row) -> None:
     assert row.new == "nothing"
     pulls(configured)
     # And the other accounts, in the same shell.
@@ -58,17 +59,19 @@ def test_nothing(configured: Desk, row: Row) -> None:
 
 
 @instead_of("`$(aws ecr get-login", "`docker login -u AWS -p", "`Invoke-Expression")
-def test_nothing_in_other_regions(desk: Desk, aws: Aws, front: RegistryFront, row: Row) -> None:
+def test_nothing_in_other_regions(
+    docker_user: User, aws: Aws, front: RegistryFront, row: Row
+) -> None:
     assert row.new == "nothing"
     [host] = [host for host in (CANADA, VIRGINIA) if host.split(".")[3] in row.old]
     lies_in(host, aws, front)
-    shell(desk, f"ecr-py configure --region {host.split('.')[3]}")
-    pulls(desk, host)
+    shell(docker_user, f"ecr-py configure --region {host.split('.')[3]}")
+    pulls(docker_user, host)
 
 
 @pytest.mark.usefixtures("images")
 @instead_of("`export AWS_PROFILE=dev`")
-def test_no_profile_before_a_pull(configured: Desk, row: Row) -> None:
+def test_no_profile_before_a_pull(configured: User, row: Row) -> None:
     assert row.new == "nothing"
     assert "AWS_PROFILE" not in configured.environment
     for host in THREE:
@@ -77,22 +80,22 @@ def test_no_profile_before_a_pull(configured: Desk, row: Row) -> None:
 
 @pytest.mark.usefixtures("images")
 @instead_of("`aws --profile dev sso login`")
-def test_the_pull_logs_in_or_a_person_does(configured: Desk, aws: Aws, row: Row) -> None:
+def test_the_pull_logs_in_or_a_person_does(configured: User, aws: Aws, row: Row) -> None:
     assert row.new == "nothing, or `ecr-py login dev`"
-    desk, aws.auto_approve = configured, True
-    desk.environment["BROWSER"] = "true"
+    docker_user, aws.auto_approve = configured, True
+    docker_user.environment["BROWSER"] = "true"
     for command in (f"docker pull {HOST}/{IMAGE}:{TAG}", row.command):
         aws.end_session(START_URL)
-        shutil.rmtree(desk.home.path / ".aws" / "sso")
+        shutil.rmtree(docker_user.home.path / ".aws" / "sso")
         aws.reset_calls()
-        with at_terminal(desk, command) as terminal:
+        with at_terminal(docker_user, command) as terminal:
             assert terminal.wait() == 0, terminal.shown
         assert aws.count("StartDeviceAuthorization") == 1
-    pulls(desk)
+    pulls(docker_user)
 
 
 @instead_of("`aws --profile dev sts get-caller-identity`")
-def test_whether_the_login_worked(configured: Desk, aws: Aws, row: Row) -> None:
+def test_whether_the_login_worked(configured: User, aws: Aws, row: Row) -> None:
     assert "log in" not in shell(configured, row.command)
     aws.end_session(START_URL)
     shutil.rmtree(configured.home.path / ".aws" / "sso")
@@ -103,7 +106,7 @@ def test_whether_the_login_worked(configured: Desk, aws: Aws, row: Row) -> None:
 
 @pytest.mark.usefixtures("images")
 @instead_of("`brew install awscli`")
-def test_no_aws_on_the_path(configured: Desk, row: Row, tmp_path: Path) -> None:
+def test_no_aws_on_the_path(configured: User, row: Row, tmp_path: Path) -> None:
     assert row.new.startswith("nothing")
     folder = tmp_path / "few"
     folder.mkdir()
@@ -117,62 +120,62 @@ def test_no_aws_on_the_path(configured: Desk, row: Row, tmp_path: Path) -> None:
 
 
 @instead_of("`python -m awscli help`")
-def test_help(desk: Desk, row: Row) -> None:
-    shown = shell(desk, row.command)
+def test_help(docker_user: User, row: Row) -> None:
+    shown = shell(docker_user, row.command)
     for command in ("login", "configure", "status", "doctor", "repo", "image", "token"):
         assert f"\n  {command} " in shown
 
 
 @pytest.mark.usefixtures("images")
 @instead_of("`aws sso configure`")
-def test_profiles_by_the_address_of_the_portal(desk: Desk, aws: Aws, row: Row) -> None:
-    desk.docker_config.unlink()
-    shutil.rmtree(desk.home.aws_config.parent)
+def test_profiles_by_the_address_of_the_portal(docker_user: User, aws: Aws, row: Row) -> None:
+    docker_user.docker_config.unlink()
+    shutil.rmtree(docker_user.home.aws_config.parent)
     aws.account_names = {DEV: "dev", STAGE: "stage", PROD: "prod"}
     aws.auto_approve = True
-    shell(desk, row.command)
-    config = desk.home.aws_config.read_text()
+    shell(docker_user, row.command)
+    config = docker_user.home.aws_config.read_text()
     for profile in row.before[1:]:
         assert profile in config
-    shell(desk, "ecr-py configure")
+    shell(docker_user, "ecr-py configure")
     for host in THREE:
-        pulls(desk, host)
+        pulls(docker_user, host)
 
 
 @pytest.mark.usefixtures("images")
 @instead_of("`aws configure`")
-def test_the_key_of_an_iam_user(desk: Desk, aws: Aws, row: Row, cli: str) -> None:
+def test_the_key_of_an_iam_user(docker_user: User, aws: Aws, row: Row, cli: str) -> None:
     """By the AWS CLI itself, as it asks."""
     assert row.new.startswith("the same")
-    shutil.rmtree(desk.home.aws_config.parent)
-    desk.docker_config.unlink()
+    shutil.rmtree(docker_user.home.aws_config.parent)
+    docker_user.docker_config.unlink()
     key = access_key_id(DEV)
     secret = aws.add_key(key, f"arn:aws:iam::{DEV}:user/builder")
-    desk.run(cli, "configure", stdin=f"{key}\n{secret}\neu-west-1\njson\n")
-    shell(desk, row.command)
-    pulls(desk)
+    docker_user.run(cli, "configure", stdin=f"{key}\n{secret}\neu-west-1\njson\n")
+    shell(docker_user, row.command)
+    pulls(docker_user)
 
 
 @instead_of("`credHelpers` by hand")
-def test_an_entry_for_each_registry(desk: Desk, row: Row) -> None:
-    by_hand = json.loads(desk.docker_config.read_text())
-    desk.docker_config.unlink()
-    shell(desk, row.command)
-    assert json.loads(desk.docker_config.read_text()) == by_hand
+def test_an_entry_for_each_registry(docker_user: User, row: Row) -> None:
+    by_hand = json.loads(docker_user.docker_config.read_text())
+    docker_user.docker_config.unlink()
+    shell(docker_user, row.command)
+    assert json.loads(docker_user.docker_config.read_text()) == by_hand
 
 
 @pytest.mark.usefixtures("images")
 @instead_of('`"credHelpers": {…: "ecr-login"}`')
-def test_from_awslabs_helper(desk: Desk, row: Row) -> None:
-    desk.configure_docker({"credHelpers": {HOST: "ecr-login", "gcr.io": "gcloud"}})
-    shell(desk, row.command)
-    helpers = json.loads(desk.docker_config.read_text())["credHelpers"]
+def test_from_awslabs_helper(docker_user: User, row: Row) -> None:
+    docker_user.write_docker_config({"credHelpers": {HOST: "ecr-login", "gcr.io": "gcloud"}})
+    shell(docker_user, row.command)
+    helpers = json.loads(docker_user.docker_config.read_text())["credHelpers"]
     assert helpers == {"gcr.io": "gcloud"} | dict.fromkeys(THREE, "ecr-py")
-    pulls(desk)
+    pulls(docker_user)
 
 
 @instead_of("`rm -r ~/.ecr`")
-def test_what_is_cached_is_forgotten(configured: Desk, aws: Aws, row: Row) -> None:
+def test_what_is_cached_is_forgotten(configured: User, aws: Aws, row: Row) -> None:
     first = configured.home.get(HOST).password
     shell(configured, row.command)
     assert configured.home.call("list").json == {}

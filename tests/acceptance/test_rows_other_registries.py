@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.readme import Row, instead_of, row_of
-from tests.clients.conftest import secrets_in
-from tests.home import Home
-from tests.programs import need
-from tests.sealed.conftest import bus, home, keyring
-from tests.sealed.guarded import Guarded
-from tests.sealed.ours import readable
+from tests.support.docker_user import secrets_in
+from tests.support.home import Home
+from tests.support.private_registry import Guarded
+from tests.support.programs import need
+from tests.support.secret_service import bus, home, keyring
+from tests.support.stores import readable
 
 __all__ = ["bus", "home", "keyring"]
 

@@ -37,7 +37,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from tests.home import DEV, PROD, STAGE, registry
+from tests.support.home import DEV, PROD, STAGE, registry
 
 HOUR = 3600
 PROFILES = "".join(
@@ -182,7 +182,7 @@ LAST_MINUTES = 12 * HOUR - 240
         ClockSkew("an hour ahead"),
         LoginNeeded("the session has ended"),
         LoginExpired("nobody allowed it"),
-        LoginRefused("the person said no"),
+        LoginRefused("the user said no"),
         MfaCodeNeeded("a code"),
         NoProfile("the vault is locked"),
     ],

@@ -19,7 +19,7 @@ from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.protocol import LARGEST_INPUT, NAME, USAGE, Protocol
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from tests.home import DEV, registry
+from tests.support.home import DEV, registry
 
 HOST = registry(DEV)
 SECRET = 'p"\\\u20ac'

@@ -13,7 +13,7 @@ from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, select
-from tests.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
+from tests.support.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 DEFAULT = {"default": {"aws_access_key_id": "AKIADEFAULT"}}
 KEYS_IN_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "x"}
@@ -54,7 +54,7 @@ def refused(*arguments: Any, **more: Any) -> str:
 
 @pytest.fixture(scope="module")
 def three() -> Profiles:
-    path = Path(__file__).parents[1] / "data" / "three_accounts.ini"
+    path = Path(__file__).parents[1] / "support" / "data" / "three_accounts.ini"
     assert path.read_text() == THREE_ACCOUNTS
     return load_aws_config(path, path / "absent").profiles
 

@@ -1,0 +1,145 @@
+"""A person's home on loopback: the AWS config of three accounts, a session, and our executable."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.standin.aws import Aws
+
+HELPER = Path(sys.executable).parent / "docker-credential-ecr-py"
+THREE_ACCOUNTS = (Path(__file__).parent / "data" / "three_accounts.ini").read_text()
+START_URL = "https://teliacompany.awsapps.com/start"
+ROLE = "Administrator"
+DEV, STAGE, PROD = ACCOUNTS = ("642976147714", "998135273239", "883291977974")
+
+
+def registry(account: str, region: str = "eu-west-1") -> str:
+    return f"{account}.dkr.ecr.{region}.amazonaws.com"
+
+
+REGISTRIES = [registry(account) for account in ACCOUNTS]
+
+
+def access_key_id(account: str) -> str:
+    """As AWS makes them since 2019: with the account in it."""
+    return "AKIA" + base64.b32encode((1 << 79 | int(account) << 39).to_bytes(10)).decode()
+
+
+@dataclass
+class Answer:
+    """What one call of the helper left behind."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def json(self) -> dict[str, str]:
+        document: dict[str, str] = json.loads(self.stdout)
+        return document
+
+    @property
+    def password(self) -> str:
+        assert self.code == 0, self
+        return self.json["Secret"]
+
+    @property
+    def line(self) -> str:
+        """The one line of a failure, which stdout and stderr must share."""
+        assert self.code == 1, self
+        text = self.stdout.decode()
+        assert text.count("\n") == 1, self
+        assert text.endswith("\n"), self
+        assert self.stderr in (self.stdout, b""), self
+        return text.rstrip("\n")
+
+
+@dataclass
+class Home:
+    """`environment` is all that `helper`, the installed executable, gets to see."""
+
+    path: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    helper: Path = HELPER
+
+    @property
+    def cache(self) -> Path:
+        return self.path / ".cache" / "ecr-py"
+
+    @property
+    def log(self) -> Path:
+        return self.path / ".local" / "state" / "ecr-py" / "log" / "ecr-py.log"
+
+    @property
+    def settings(self) -> Path:
+        return self.path / ".config" / "ecr-py" / "config.toml"
+
+    @property
+    def aws_config(self) -> Path:
+        return self.path / ".aws" / "config"
+
+    def write(self, file: Path, text: str) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def call(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
+        cwd: Path | None = None,
+    ) -> Answer:
+        """Runs the installed helper to its end. `environment` is added to the home's own.
+
+        `by` is a command that runs the one after it, in its own way; `cwd` is the folder to run
+        it in, else that of the tests.
+        """
+        done = subprocess.run(
+            [*by, self.helper, *arguments],
+            input=stdin,
+            capture_output=True,
+            env=self.environment | dict(environment or {}),
+            cwd=cwd,
+            timeout=60,
+            start_new_session=True,  # no terminal of whoever runs the tests
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def get(self, server_url: str, **environment: str) -> Answer:
+        """As docker asks: the server URL on standard input."""
+        return self.call("get", stdin=server_url.encode(), environment=environment)
+
+    def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
+        """Starts the installed helper with pipes, and does not wait for it."""
+        popen = {"env": self.environment, "start_new_session": True, **popen}
+        pipe = subprocess.PIPE
+        command: list[str | Path] = [self.helper, *arguments]
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **popen)
+
+
+def new_home(path: Path, aws: Aws) -> Home:
+    """A home with the three accounts of one SSO start URL, and a live session."""
+    path.mkdir(parents=True, exist_ok=True)
+    environment = {
+        "HOME": str(path),
+        "PATH": f"{HELPER.parent}:{os.environ['PATH']}",
+        "XDG_RUNTIME_DIR": str(path / "runtime"),  # or else we meet the daemon of whoever runs us
+    }
+    (path / "runtime").mkdir(mode=0o700, exist_ok=True)
+    home = Home(path, environment | aws.environment())
+    home.write(home.aws_config, THREE_ACCOUNTS)
+    for account in (DEV, STAGE, PROD):
+        aws.assign(account, ROLE)
+    aws.write_sso_token(path, START_URL, region="eu-west-1")
+    return home
