@@ -63,7 +63,7 @@ def delete_folder(machine: Machine, pid: str) -> None:
 
 
 def stop_by_hand(machine: Machine, pid: str) -> None:
-    """What a person does about one that is stopped."""
+    """What a user does about one that is stopped."""
     machine.manager.run("kill", "-STOP", pid)
     machine.ecr_py("daemon", "stop")
     machine.ecr_py("daemon", "start")

@@ -87,7 +87,7 @@ def going_on(home: Home) -> Iterator[Gets]:
 
 
 def start_daemon(home: Home) -> int:
-    """Start it as a person does; its PID."""
+    """Start it as a user does; its PID."""
     if (done := ecr_py(home, "daemon", "start")).code:
         raise Wrong(done.stderr)
     return int(json.loads(ecr_py(home, "daemon", "status", "--json").stdout)["pid"])

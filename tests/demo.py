@@ -1,7 +1,7 @@
 """The helper at work, with nothing but Python: `make demo`.
 
 Runs the installed executable through docker's own protocol against a stand-in for AWS on this
-machine, shows what a person would see, and fails where that is not what it says.
+machine, shows what a user would see, and fails where that is not what it says.
 """
 
 import os

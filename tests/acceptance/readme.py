@@ -1,4 +1,4 @@
-"""README's table "Instead of", as tests take it: what a person typed before, and what instead."""
+"""README's table "Instead of", as tests take it: what a user typed before, and what instead."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Token:
 
 @dataclass
 class DeviceGrant:
-    """A login under way at another device; `allowed` is None while the person has not decided."""
+    """A login under way at another device; `allowed` is None while the user has not decided."""
 
     client_id: str
     user_code: str
@@ -77,7 +77,7 @@ class IdentityCenter(Principals):
     """The state of IAM Identity Center, and its operations on requests."""
 
     user = "dev@example.com"
-    auto_approve = False  # as if the person clicked Allow at once, without being asked
+    auto_approve = False  # as if the user clicked Allow at once, without being asked
     access_token_lifetime = 3600.0
     session_lifetime = 8 * 3600.0
     role_lifetime = 3600.0
@@ -150,11 +150,11 @@ class IdentityCenter(Principals):
                     del tokens[value]
 
     def approve(self, user_code: str) -> None:
-        """The person clicks Allow on the device page."""
+        """The user clicks Allow on the device page."""
         self._decide(user_code, True)
 
     def deny(self, user_code: str) -> None:
-        """The person clicks Deny on the device page."""
+        """The user clicks Deny on the device page."""
         self._decide(user_code, False)
 
     def _decide(self, user_code: str, allowed: bool) -> None:
@@ -298,7 +298,7 @@ class IdentityCenter(Principals):
             raise AwsError(400, "AuthorizationPendingException", "Not decided yet")
         del self._devices[code]
         if not allowed:
-            raise AwsError(400, "AccessDeniedException", "The person denied the request")
+            raise AwsError(400, "AccessDeniedException", "The user denied the request")
         return self._tokens(client, grant.start_url)
 
     def _exchange_code(self, client: Registration, asked: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """What a person can read."""
+        """What a user can read."""
         return str(self.run("return document.body.innerText"))
 
     def wait_for(self, text: str, *, seconds: float = 20) -> None:

@@ -34,7 +34,7 @@ BREAKS = (
     "    def get_password(self, service, name):\n"
     "        raise RuntimeError('a library of theirs\\nfell over')\n"
 )
-# A person who is asked to unlock it, and says no.
+# A user who is asked to unlock it, and says no.
 ASKS = """\
     def get_password(self, service, name):
         with open(self.kept, "a") as file:

@@ -25,7 +25,7 @@ class Machine:
     home: Home
 
     def ecr_py(self, *arguments: str, **environment: str) -> Done:
-        """Run `ecr-py` as a person does in a shell."""
+        """Run `ecr-py` as a user does in a shell."""
         done = self.manager.run(
             str(ECR_PY), *arguments, environment=self.home.environment | environment
         )

@@ -1,4 +1,4 @@
-"""A pseudo-terminal, and a shell that it controls: what a person sees and types."""
+"""A pseudo-terminal, and a shell that it controls: what a user sees and types."""
 
 from __future__ import annotations
 

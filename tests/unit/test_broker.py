@@ -182,7 +182,7 @@ LAST_MINUTES = 12 * HOUR - 240
         ClockSkew("an hour ahead"),
         LoginNeeded("the session has ended"),
         LoginExpired("nobody allowed it"),
-        LoginRefused("the person said no"),
+        LoginRefused("the user said no"),
         MfaCodeNeeded("a code"),
         NoProfile("the vault is locked"),
     ],

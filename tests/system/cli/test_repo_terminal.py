@@ -1,4 +1,4 @@
-"""What a person sees and types: questions, progress, narrow and plain terminals."""
+"""What a user sees and types: questions, progress, narrow and plain terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is renewed and cannot be kept: AWS is not asked for it on and on, and a person is told."""
+"""What is renewed and cannot be kept: AWS is not asked for it on and on, and a user is told."""
 
 from __future__ import annotations
 

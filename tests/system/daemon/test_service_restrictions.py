@@ -275,7 +275,7 @@ def addresses(machine: Machine) -> list[str]:
 
 
 def clicked(machine: Machine, aws: Aws, browser: str) -> str:
-    """Have a person click on the notification; returns the address that their browser gets."""
+    """Have a user click on the notification; returns the address that their browser gets."""
     machine.write(machine.home.path / "bin" / "notify-send", CLICKS, 0o755)
     machine.write(machine.home.path / "bin" / "xdg-open", browser, 0o755)
     begins_session(machine)

@@ -1,4 +1,4 @@
-"""Sessions: refreshed before they end where that can be; else a person is told, once."""
+"""Sessions: refreshed before they end where that can be; else a user is told, once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MINUTES = 60.0
 
 
 class Desktop:
-    """A person at a desktop, with a browser and notifications."""
+    """A user at a desktop, with a browser and notifications."""
 
     def __init__(self, user: User) -> None:
         self.user = user

@@ -44,7 +44,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
 
 def explained(home: Home, host: str = HOST, **environment: str) -> str:
-    """The line that a failed `get` says to docker and to the person alike, without a secret."""
+    """The line that a failed `get` says to docker and to the user alike, without a secret."""
     return checked(home.get(host, **environment))
 
 
@@ -387,7 +387,7 @@ def test_aws_that_is_slow_is_waited_for(home: Home, aws: Aws) -> None:
 def test_a_clock_that_is_wrong(
     home: Home, aws: Aws, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """AWS tells its own time in every answer, so a person can be told by how much."""
+    """AWS tells its own time in every answer, so a user can be told by how much."""
     if kind == "hour":
         theirs = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
         monkeypatch.setattr(_AwsHandler, "date_time_string", lambda *_: theirs)
@@ -802,7 +802,7 @@ def test_a_home_that_cannot_be_written(home: Home, aws: Aws, place: str) -> None
 
 
 def at_a_terminal(home: Home, *arguments: str, typed: str = "") -> str:
-    """All that a person sees who runs the helper by hand."""
+    """All that a user sees who runs the helper by hand."""
     ours, theirs = pty.openpty()
     command = [str(HELPER), *arguments]
     with subprocess.Popen(

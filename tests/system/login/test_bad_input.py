@@ -1,4 +1,4 @@
-"""What a person, an AWS config or a disk can get wrong: one line, and nothing broken on the way."""
+"""What a user, an AWS config or a disk can get wrong: one line, and nothing broken on the way."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_file_where_the_folder_belongs(approved: User, aws: Aws) -> None:
     assert "ecr-py login dev" in approved.home.get(HOST).line
     line = last_line(approved.invoke("login", "dev"))
     assert str(sso) in line
-    # Before the person was troubled, since it could not be kept.
+    # Before the user was troubled, since it could not be kept.
     assert aws.count("StartDeviceAuthorization") == 0
 
 
@@ -137,7 +137,7 @@ def test_a_token_file_of_another_user_becomes_ours(approved: User, aws: Aws) -> 
 
 
 def test_a_folder_that_cannot_be_written(approved: User, aws: Aws) -> None:
-    """A login that cannot be kept is not begun: a person would click for nothing."""
+    """A login that cannot be kept is not begun: a user would click for nothing."""
     folder = approved.sso_cache
     done = approved.try_run(*read_only(folder), "ecr-py", "login", "dev")
     line = last_line(done)

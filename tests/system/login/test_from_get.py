@@ -1,4 +1,4 @@
-"""A `get` that finds the session ended: it refreshes it, lets a person log in, or says who must."""
+"""A `get` that finds the session ended: it refreshes it, lets a user log in, or says who must."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def with_session(user: User) -> User:
     return user
 
 
-# A person is there
+# A user is there
 
 
 def test_with_a_terminal_alone_the_address_and_the_code_are_shown(user: User, aws: Aws) -> None:
@@ -188,7 +188,7 @@ def test_denied_in_the_browser(with_session: User) -> None:
 
 
 def test_a_browser_that_does_not_start(user: User, aws: Aws) -> None:
-    """The address stands on the terminal: the person opens it by hand."""
+    """The address stands on the terminal: the user opens it by hand."""
     user.use_session_profiles()
     with user.at_terminal(GET, BROWSER="/nonexistent/browser") as terminal:
         address = terminal.wait_for(r"http://127\.0\.0\.1:\S+")[0]

@@ -1,6 +1,6 @@
 """Other users of the machine see neither the address of a login nor a way to complete it.
 
-Whoever opens the address first logs in the person who waits for it, as themselves.
+Whoever opens the address first logs in the user who waits for it, as themselves.
 """
 
 from __future__ import annotations

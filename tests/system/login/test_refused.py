@@ -19,7 +19,7 @@ __all__ = ["waiting"]
 
 HOST = registry(DEV)
 GRANTS = pytest.mark.parametrize("grant", ["device", "code"])
-# The person says no at once.
+# The user says no at once.
 DENIES = f"""{BROWSER}
 curl -s -o /dev/null -L --noproxy '*' -d decision=deny "$(tail -n 1 "$HOME/addresses")"
 """
@@ -123,7 +123,7 @@ def test_a_refusal_does_not_last_because_it_is_met(user: User, aws: Aws) -> None
 
 
 def at_terminal(user: User) -> str:
-    """The line of a get where a person is there."""
+    """The line of a get where a user is there."""
     with user.at_terminal(GET) as terminal:
         return answer_of(user, terminal).line
 

@@ -67,7 +67,7 @@ def test_under_wsl_the_browser_is_the_one_of_windows(windows: str) -> None:
     (Path(windows) / "wslview").unlink()
     expected = [f"{windows}/rundll32.exe", "url.dll,FileProtocolHandler"]
     assert browser_command(environ) == expected
-    # With WSLg there is a display too, and still a person looks at Windows.
+    # With WSLg there is a display too, and still a user looks at Windows.
     assert browser_command(environ | {"DISPLAY": ":0"}) == expected
     assert browser_command(environ | {"BROWSER": "firefox"}) == PYTHONS
 

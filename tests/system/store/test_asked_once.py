@@ -27,7 +27,7 @@ _ASKED = """\
 """
 HANGS = _ASKED + "        time.sleep(3600)\n"
 REFUSES = _ASKED + "        raise KeyringLocked('Failed to unlock the collection!')\n"
-# A person who looks at the prompt for a moment, and says no.
+# A user who looks at the prompt for a moment, and says no.
 DISMISSED = _ASKED + "        time.sleep(2)\n        raise KeyringLocked('Prompt dismissed')\n"
 # One who types the password: what is asked after that is answered at once.
 UNLOCKED = """\

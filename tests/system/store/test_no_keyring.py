@@ -1,6 +1,6 @@
 """No keyring, a locked one, one that hangs or keeps things in clear: the credential is answered.
 
-What cannot be sealed is not kept. One line says why: to a person, and to the log.
+What cannot be sealed is not kept. One line says why: to a user, and to the log.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ def test_a_renewal_with_a_locked_keyring_loses_nothing(home: Home, aws: Aws) -> 
         fields[2:6] = [b"%d" % (int(moment) - HALF_LIFE - 60) for moment in fields[2:6]]
         assert daemon.ask(b"write " + name, record.record_of(fields)) == b"ok\n"
         daemon.ask(b"reload")
-        (failure,) = eventually(lambda: daemon.status()["failures"])
+        (failure,) = eventually(lambda: daemon.failures)
         assert "the keyring cannot be used" in failure["what"]
         assert right(aws, home.get(registry(DEV))) == first
     assert len(files(home, "credentials")) == 1
@@ -365,7 +365,7 @@ def test_moving_to_a_locked_keyring_wipes_what_is_clear(
 
 
 def test_one_that_hangs_is_waited_for_once(home: Home, aws: Aws, bus: Bus) -> None:
-    """Here the Secret Service itself; the person reads one line, and why."""
+    """Here the Secret Service itself; the user reads one line, and why."""
     with dumb_service(bus):
         command = f"docker-credential-ecr-py get {registry(DEV)}"
         with User(home, aws).at_terminal(command) as terminal:

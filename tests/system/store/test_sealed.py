@@ -105,7 +105,7 @@ def test_what_docker_login_gave_is_sealed_and_answered(
 
 
 def test_the_key_outlives_the_keyring_process(home: Home, aws: Aws, keyring: Keyring) -> None:
-    """As the next login of the person at their machine."""
+    """As the next login of the user at their machine."""
     first = right(aws, home.get(registry(DEV)))
     keyring.stop()
     keyring.start()

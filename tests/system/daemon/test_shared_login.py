@@ -22,19 +22,16 @@ from tests.support.processes import holders_of
 from tests.support.secrets import Secrets
 from tests.support.terminal import Terminal
 from tests.support.user import CODE, ECR_PY, User, eventually, redirect_port, visit
-from tests.system.daemon.conftest import daemon, daemons, home, start
 from tests.system.daemon.test_session_end import MINUTES, Desktop, legacy_session_ends_in
-
-__all__ = ["daemon", "daemons", "home", "start"]
 
 Start = Callable[..., Daemon]
 DEVICE = "StartDeviceAuthorization"
 WAITS = "waiting for the login that another process"
-WITH_AND_WITHOUT_DAEMON = pytest.mark.parametrize("maybe_daemon", [False, True], indirect=True)
+WITH_AND_WITHOUT_DAEMON = pytest.mark.parametrize("beside", [False, True], indirect=True)
 
 
 @pytest.fixture
-def maybe_daemon(request: pytest.FixtureRequest) -> Daemon | None:
+def beside(request: pytest.FixtureRequest) -> Daemon | None:
     """A daemon with the credentials in its memory, or none."""
     if not request.param:
         return None
@@ -91,7 +88,7 @@ def test_beside_a_daemon_a_terminal_logs_in_by_itself(
 
 
 @WITH_AND_WITHOUT_DAEMON
-def test_two_terminals_share_one_login(user: User, aws: Aws, maybe_daemon: Daemon | None) -> None:
+def test_two_terminals_share_one_login(user: User, aws: Aws, beside: Daemon | None) -> None:
     with user.at_terminal(get("1")) as one, user.at_terminal(get("2", STAGE)) as two:
         first, _ = first_and_others(one, two)
         aws.approve(first.wait_for(CODE)[1])
@@ -104,7 +101,7 @@ def test_two_terminals_share_one_login(user: User, aws: Aws, maybe_daemon: Daemo
 
 @WITH_AND_WITHOUT_DAEMON
 def test_ecr_py_login_and_a_get_share_one_login(
-    user: User, aws: Aws, maybe_daemon: Daemon | None
+    user: User, aws: Aws, beside: Daemon | None
 ) -> None:
     with (
         user.at_terminal(f"{ECR_PY} login dev --device") as one,
@@ -118,7 +115,7 @@ def test_ecr_py_login_and_a_get_share_one_login(
 
 
 @WITH_AND_WITHOUT_DAEMON
-def test_many_terminals_open_one_window(user: User, aws: Aws, maybe_daemon: Daemon | None) -> None:
+def test_many_terminals_open_one_window(user: User, aws: Aws, beside: Daemon | None) -> None:
     user.use_session_profiles()
     user.add_browser()
     accounts = (DEV, STAGE, PROD, DEV, STAGE)
@@ -140,7 +137,7 @@ def test_many_terminals_open_one_window(user: User, aws: Aws, maybe_daemon: Daem
 
 
 @WITH_AND_WITHOUT_DAEMON
-def test_a_refusal_ends_the_wait_of_all(user: User, aws: Aws, maybe_daemon: Daemon | None) -> None:
+def test_a_refusal_ends_the_wait_of_all(user: User, aws: Aws, beside: Daemon | None) -> None:
     with user.at_terminal(get("1")) as one, user.at_terminal(get("2", STAGE)) as two:
         first, _ = first_and_others(one, two)
         aws.deny(first.wait_for(CODE)[1])
@@ -166,7 +163,7 @@ def test_ctrl_c_in_one_ends_the_wait_of_the_other_beside_a_daemon(
 @WITH_AND_WITHOUT_DAEMON
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_if_the_one_that_logs_in_is_killed_another_logs_in(
-    user: User, aws: Aws, maybe_daemon: Daemon | None, number: signal.Signals
+    user: User, aws: Aws, beside: Daemon | None, number: signal.Signals
 ) -> None:
     with (
         user.at_terminal(get("1")) as one,
@@ -189,7 +186,7 @@ def test_if_the_one_that_logs_in_is_killed_another_logs_in(
 
 @WITH_AND_WITHOUT_DAEMON
 def test_if_its_terminal_is_closed_another_logs_in(
-    user: User, aws: Aws, maybe_daemon: Daemon | None
+    user: User, aws: Aws, beside: Daemon | None
 ) -> None:
     with ExitStack() as closed:
         one = closed.enter_context(user.at_terminal(get("1")))
