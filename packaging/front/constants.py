@@ -1,4 +1,4 @@
-"""Writes constants.h for front.c: names, limits and character sets, as the Python modules have them.
+"""Writes constants.h for front.c: names, limits and character sets, from the Python modules.
 
 `python packaging/front/constants.py FILE`; a wheel's build does it (see packaging/build.py).
 """
@@ -87,11 +87,12 @@ def _paths(record: Any) -> dict[str, bytes]:
 
 
 def _literal(text: bytes) -> str:
-    """A C string, without an escape that a following digit could become a part of."""
-    plain = (0x20 <= byte < 0x7F and byte not in b'"\\?' for byte in text)
-    return '"%s"' % "".join(
-        chr(byte) if ok else f"\\{byte:03o}" for byte, ok in zip(text, plain, strict=True)
-    )
+    """Return a C string. Its escapes have three digits, so that one which follows is not theirs."""
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(byte: int) -> str:
+    return chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\?' else f"\\{byte:03o}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""The compiled front (packaging/front), built for a test."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.environments import PROJECT
+from tests.support.programs import lacking
+from tests.support.surroundings import machine_path
+
+SOURCE = PROJECT / "packaging" / "front"
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+_WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
+
+
+def build_front(folder: Path, source: Path, *options: str) -> Path:
+    """Compile `source` with the front's constants; return the program.
+
+    The test is skipped without a C compiler, and in CI it fails.
+    """
+    compiler = shutil.which("cc", path=machine_path()) or lacking("cc is not installed")
+    constants = [sys.executable, SOURCE / "constants.py", folder / "constants.h"]
+    subprocess.run(constants, check=True)
+    program = folder / source.stem
+    command = [compiler, "-std=c11", "-O2", *_WARNINGS, *options, f"-I{folder}", f"-I{SOURCE}"]
+    built = subprocess.run(
+        [*command, "-o", program, source],
+        capture_output=True,
+        text=True,
+        env={"PATH": machine_path()},
+    )
+    if options and built.returncode and "cannot find" in built.stderr:
+        lacking(f"cc has no {options[0]}")
+    assert built.returncode == 0, built.stderr
+    return program

@@ -1,0 +1,48 @@
+/* Runs the front's answer_hit for each case that it reads, with the case's environment and clock.
+
+   A case: "URL_LENGTH VARIABLES SECONDS NANOSECONDS\n" and the URL; then for each variable
+   "LENGTH\n" and its bytes. The result: "OUTCOME LENGTH\n" and the document. */
+#define FRONT_TEST
+#include "front.c"
+
+static struct timespec clock_of_test;
+static struct timespec now(void)
+{
+    return clock_of_test;
+}
+
+static char *bytes(size_t length)
+{
+    char *at = malloc(length + 1); /* of its own, so that a sanitizer sees what is read beyond */
+    if (at == NULL || fread(at, 1, length, stdin) != length)
+        exit(3);
+    at[length] = '\0';
+    return at;
+}
+
+int main(void)
+{
+    size_t url_length, count, length;
+    long long seconds, nanoseconds;
+    while (scanf("%zu %zu %lld %lld", &url_length, &count, &seconds, &nanoseconds) == 4) {
+        getchar();
+        char *url = bytes(url_length);
+        environ_of_test = calloc(count + 1, sizeof *environ_of_test);
+        for (size_t n = 0; n < count && scanf("%zu", &length) == 1; n++) {
+            getchar();
+            environ_of_test[n] = bytes(length);
+        }
+        clock_of_test = (struct timespec){seconds, nanoseconds};
+        hit found = {{"", 0}, {"", 0}, false};
+        outcome result = answer_hit((text){url, url_length}, &found);
+        printf("%d %zu\n", (int)result, result == ANSWER ? found.document.length : 0);
+        if (result == ANSWER)
+            fwrite(found.document.at, 1, found.document.length, stdout);
+        fflush(stdout);
+        for (size_t n = 0; n < count; n++)
+            free(environ_of_test[n]);
+        free(environ_of_test);
+        free(url);
+    }
+    return 0;
+}

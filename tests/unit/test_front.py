@@ -1,0 +1,343 @@
+"""Whatever the compiled front answers from files, record.find answers too, and nothing else.
+
+Each case is a folder of records, an environment, a URL and a clock, drawn at random: most are right
+but for one thing.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from docker_credential_ecr_py.store import record
+from tests.support.front import SANITIZERS, build_front
+
+CASES = 10_000
+DRIVER = Path(__file__).with_name("front_driver.c")
+NOTHING, ANSWER, UNUSUAL = range(3)
+HOST = b"123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+NOW = 1_800_000_000
+SECOND = 10**9
+ODD = (b"", b"x", b"-1", b"+5", b" 5", b"1_0", b"9" * 17, b"9" * 30, b"0x5", b"\xff", b"\n")
+ODD_JSON = (
+    b'"',
+    b'""',
+    b"AWS",
+    b'"a\\n"',
+    b'"a"b"',
+    b'"\xc3\xa9"',
+    b'"\x7f"',
+    b'"\n"',
+    b"'a'",
+    b"",
+)
+
+
+class Driver:
+    """The front's answer_hit, as a process that answers one case after the other."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def answer(self, url: bytes, environ: dict[bytes, bytes], now: int) -> tuple[int, bytes]:
+        """Return the outcome and the document, with the clock at `now` (nanoseconds)."""
+        assert self._process.stdin and self._process.stdout
+        lines = [b"%b=%b" % pair for pair in environ.items()]
+        told = [b"%d %d %d %d\n%b" % (len(url), len(lines), *divmod(now, SECOND), url)]
+        told += [b"%d\n%b" % (len(line), line) for line in lines]
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(b"".join(told))
+            self._process.stdin.flush()
+        head = self._process.stdout.readline().split()
+        assert head, self._process.communicate()[1].decode(errors="replace")
+        return int(head[0]), self._process.stdout.read(int(head[1]))
+
+    def end(self) -> None:
+        _, said = self._process.communicate(timeout=60)
+        assert (self._process.returncode, said) == (0, b"")
+
+
+@pytest.fixture(params=["plain", "sanitized"])
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Driver]:
+    options = SANITIZERS if request.param == "sanitized" else ()
+    started = Driver(build_front(tmp_path, DRIVER, *options))
+    yield started
+    started.end()
+
+
+@dataclass
+class Case:
+    """What lies below `top`, and what is asked. Records that are None are missing."""
+
+    top: Path
+    url: bytes = HOST
+    now: int = NOW * SECOND
+    environ: dict[bytes, bytes] = field(default_factory=dict)
+    selection: list[bytes] = field(default_factory=list)
+    credential: list[bytes] = field(default_factory=list)
+    key: bytes = b"0" * 32
+    lock: int | None = None
+    # What is done when the files have been written.
+    last: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        return self.top / "ecr-py"
+
+    def file(self, name: bytes) -> Path:
+        return Path(os.fsdecode(os.fsencode(self.root) + b"/" + name))
+
+    def write(self) -> None:
+        here = record.context(self.environ)
+        host = record.plain_host(self.url) or HOST
+        files = {
+            record.selection_name(host, here): self.selection,
+            record.credential_name(self.key): self.credential,
+        }
+        for name, fields in files.items():
+            path = self.file(name)
+            with suppress(OSError):
+                path.unlink()
+            with suppress(OSError):
+                path.write_bytes(record.record_of(fields))
+                path.chmod(0o600)
+        lock = self.file(b"locks/" + self.key)
+        if self.lock is None:
+            lock.unlink(missing_ok=True)
+        else:
+            lock.touch()
+            os.utime(lock, ns=(self.lock, self.lock))
+        for change in self.last:
+            change()
+
+
+def conditions(draw: random.Random, top: Path) -> list[bytes]:
+    """Paths and stamps: most hold."""
+    found: list[bytes] = []
+    for _ in range(draw.choice((0, 0, 1, 2, 5))):
+        path = os.fsencode(top / draw.choice(("one", "two", "link", "gone", "fifo", "ecr-py")))
+        right = record.stamp(path)
+        present = record.PRESENT if right != record.ABSENT else right
+        found += [path, draw.choice((right, right, right, present))]
+    return found
+
+
+def right_case(draw: random.Random, top: Path) -> Case:
+    case = Case(top)
+    case.url = draw.choice((b"", b"https://")) + HOST + draw.choice((b"", b"/", b"/v2/", b"/a_b:1"))
+    names = draw.sample(record.CONTEXT, draw.choice((0, 1, 3)))
+    values = (b"", b"dev", b"a=b\nAWS_PROFILE=x", b"\xff\x01", b"y" * 500)
+    case.environ = {name: draw.choice(values) for name in names}
+    case.environ |= {b"PATH": b"/bin", b"AWS_PROFILES": b"x", b"XDG_RUNTIME_DIR": os.fsencode(top)}
+    if draw.random() < 0.2:
+        case.environ[b"AWS_SECRET_ACCESS_KEY"] = draw.choice((b"", b"secret"))
+    case.environ[b"XDG_CACHE_HOME"] = os.fsencode(top)
+    if draw.random() < 0.2:
+        home = os.fsencode(top / "home")
+        case.environ |= {b"XDG_CACHE_HOME": b"", b"HOME": home}  # its .cache is a link to `top`
+    case.now += draw.randrange(SECOND)
+    seconds = case.now // SECOND
+    times = [seconds - draw.choice((0, 1, 9)), seconds + draw.choice((-5, 0, 1, 9)), seconds + 9]
+    case.credential = [
+        *(record.CREDENTIAL, case.key),
+        *(b"%d" % moment for moment in (*times, seconds + 99)),
+        *(b'"AWS"', b'"%b"' % draw.choice((b"", b"secret", b"c2VjcmV0" * 400))),
+        *(conditions(draw, top) if draw.random() < 0.2 else ()),
+    ]
+    key = draw.choice((case.key,) * 9 + (b"",))
+    here = record.context(case.environ)
+    host = record.plain_host(case.url) or HOST
+    case.selection = [record.SELECTION, host, here, key, b"{}", *conditions(draw, top)]
+    if draw.random() < 0.7:
+        edges = (0, -59, -60, -61, 3599, 3600, 3601)
+        case.lock = case.now + draw.choice(edges) * SECOND + draw.choice((-1000, 0, 1000))
+    return case
+
+
+def change_field(draw: random.Random, case: Case) -> None:
+    fields = draw.choice((case.selection, case.credential))
+    where = draw.randrange(len(fields))
+    noise = draw.randbytes(draw.randrange(30)).replace(b"\0", b"")
+    fields[where] = draw.choice((draw.choice(ODD), draw.choice(ODD_JSON), noise))
+
+
+def change_count(draw: random.Random, case: Case) -> None:
+    fields = draw.choice((case.selection, case.credential))
+    if draw.random() < 0.5:
+        del fields[draw.randrange(1, len(fields)) :]
+    else:
+        fields += [draw.choice((b"", b"/", b"-", b"+"))] * draw.choice((1, 2, 5, 5000))
+
+
+def change_times(draw: random.Random, case: Case) -> None:
+    seconds = case.now // SECOND
+    for where in (record.ISSUED, record.RENEW_AT, record.SPENT_AT):
+        case.credential[where] = b"%d" % (seconds + draw.choice((-(10**6), -1, 0, 1, 10**6)))
+    if draw.random() < 0.3:
+        case.credential[draw.choice((2, 3, 4))] = draw.choice(ODD)
+
+
+def change_url(draw: random.Random, case: Case) -> None:
+    odd = (b"", b"/", b"https://", b"http://" + HOST, HOST + b":443", HOST.upper(), b"\xff", b'"')
+    more = (HOST + b"\n", HOST + b"\0", HOST + b"/" + b"a" * 3000, b"a" * 300, b"https://" * 2)
+    case.url = draw.choice((*odd, *more, draw.randbytes(draw.randrange(60))))
+
+
+def change_environ(draw: random.Random, case: Case) -> None:
+    """After the records were made for another one."""
+    name = draw.choice((*record.CONTEXT, *record.SECRETS, b"XDG_CACHE_HOME", b"XDG_RUNTIME_DIR"))
+    values = (b"", b"relative", b"/", b"x" * 70_000, os.fsencode(case.top) + b"/")
+    case.last.append(lambda: case.environ.update({name: draw.choice(values)}))
+
+
+def change_bytes(draw: random.Random, case: Case) -> None:
+    def change() -> None:
+        path = any_record(draw, case)
+        data = bytearray(path.read_bytes())
+        match draw.randrange(5):
+            case 0:
+                del data[draw.randrange(len(data)) :]
+            case 1:
+                data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+            case 2:
+                data += draw.choice((b"\0", b"x", b"\n", b"x" * record.LARGEST_RECORD))
+            case 3:
+                data.insert(draw.randrange(len(data)), draw.randrange(256))
+            case _:
+                del data[draw.randrange(len(data))]
+        path.write_bytes(data)
+
+    case.last.append(change)
+
+
+def change_file(draw: random.Random, case: Case) -> None:
+    def change() -> None:
+        path = any_record(draw, case)
+        match draw.randrange(7):
+            case 0:
+                path.unlink()
+            case 1:
+                path.chmod(draw.choice((0o640, 0o604, 0o610, 0o400, 0o700, 0o4600, 0)))
+            case 2:
+                other = path.rename(path.with_suffix(".other"))
+                path.symlink_to(other)
+            case 3:
+                path.unlink()
+                os.mkfifo(path, 0o600)
+            case 4:
+                path.unlink()
+                with socket.socket(socket.AF_UNIX) as there, suppress(OSError):
+                    there.bind(os.fsencode(path)[:100])
+            case 5 if os.geteuid() == 0:
+                os.chown(path, 12345, -1)
+            case _:
+                path.write_bytes(b"")
+
+    case.last.append(change)
+
+
+def change_folder(draw: random.Random, case: Case) -> None:
+    case.last.append(lambda: case.root.chmod(draw.choice((0o755, 0o710, 0o701, 0o500))))
+
+
+def change_clock(draw: random.Random, case: Case) -> None:
+    seconds = draw.choice((-1, 0, 1, 5, 8, 9, 10, 10**9, -NOW))
+    case.last.append(lambda: setattr(case, "now", case.now + seconds * SECOND))
+
+
+# In the order in which two of them can follow each other.
+CHANGES = (
+    *(change_times, change_field, change_count, change_url, change_environ),
+    *(change_bytes, change_file, change_folder, change_clock),
+)
+
+
+def any_record(draw: random.Random, case: Case) -> Path:
+    """One of the two. That of the selection has any name that begins so."""
+    found = [*case.root.glob("selections/[!.]*~*"), *case.root.glob("credentials/0*")]
+    return draw.choice([path for path in found if path.suffix != ".other"])
+
+
+def clear(top: Path) -> None:
+    root = top / "ecr-py"
+    root.chmod(0o700)
+    for path in [*root.glob("selections/*"), *root.glob("credentials/*")]:
+        path.unlink()
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    folder = tmp_path / "top"
+    for name in ("ecr-py/selections", "ecr-py/credentials", "ecr-py/locks", "home"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "ecr-py").chmod(0o700)
+    (folder / "home" / ".cache").symlink_to(folder)
+    (folder / "one").write_text("one")
+    (folder / "two").write_text("two")
+    os.utime(folder / "two", ns=(-1, -1))
+    (folder / "link").symlink_to("one")
+    os.mkfifo(folder / "fifo")
+    return folder
+
+
+def renewed_of_late(root: bytes, hit: record.Hit, now: int) -> bool:
+    """As helper._renew_in_background decides."""
+    try:
+        age = now / SECOND - os.stat(record.lock_path(root, hit.key)).st_mtime
+    except OSError:
+        return False
+    return -3600 <= age < 60
+
+
+def check(driver: Driver, case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bool]:
+    """Return what the front did, and whether Python would answer without a renewal."""
+    outcome, document = driver.answer(case.url, case.environ, case.now)
+    monkeypatch.setattr(time, "time", lambda: case.now / SECOND)
+    root = record.cache_root(case.environ)
+    hit = record.find(root, case.url, case.environ) if root else None
+    monkeypatch.undo()
+    may = hit is not None and (not hit.ageing or renewed_of_late(root or b"", hit, case.now))
+    if outcome == ANSWER:
+        assert hit is not None
+        assert may
+        assert document == hit.answer
+    if outcome == NOTHING:
+        assert hit is None
+    return outcome, may
+
+
+def test_it_answers_as_python_does(
+    driver: Driver, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[tuple[int, bool]] = Counter()
+    for seed in range(CASES):
+        draw = random.Random(seed)
+        clear(top)
+        case = right_case(draw, top)
+        changes = sorted(draw.sample(CHANGES, draw.choice((0, 1, 1, 1, 2))), key=CHANGES.index)
+        for change in changes:
+            change(draw, case)
+        with suppress(IndexError):  # a second change has no file to begin with
+            case.write()
+        try:
+            found = check(driver, case, monkeypatch)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {[one.__name__ for one in changes]}") from error
+        if not changes:
+            assert (found[0] == ANSWER) == found[1], seed
+        seen[found] += 1
+    assert seen[ANSWER, True] > CASES / 10
+    assert seen[NOTHING, False] > CASES / 10
+    assert seen[UNUSUAL, True] < CASES / 100, seen
