@@ -8,12 +8,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
-from typing import Any
 
 import click
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_STATUS = (
@@ -22,18 +18,6 @@ EXIT_STATUS = (
     ("2", "The command line cannot be understood."),
     ("3", "A person has to log in first."),
 )
-
-
-class ManPages(BuildHookInterface[Any]):
-    """What hatchling calls while it builds a wheel."""
-
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        self.folder = Path(mkdtemp(prefix="man-"))
-        for page in write_pages(self.folder, self.metadata.version):
-            build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
-
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        rmtree(self.folder)
 
 
 def write_pages(folder: Path, version: str) -> list[Path]:

@@ -1,0 +1,99 @@
+"""What hatchling runs while it builds a wheel: adds man pages, and the compiled front if it can.
+
+With a C compiler the wheel is for this platform: its docker-credential-ecr-py is front/front.c,
+and the launcher goes to libexec, for the front to run on a miss. Without one the wheel is for every
+platform, and its docker-credential-ecr-py is the launcher. ECR_PY_FRONT=0 asks for that one,
+ECR_PY_FRONT=1 for the other: then it is an error if it cannot be built. CC names the compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PACKAGING = Path(__file__).resolve().parent
+SOURCE = PACKAGING / "front" / "front.c"
+NAME = "docker-credential-ecr-py"
+FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fstack-protector-strong", "-s")
+# A program that has no library to find starts in half the time. Not every system can link one.
+LINKED = (("-static-pie", "-fPIE"), ())
+
+
+class CannotBuild(Exception):
+    """The front cannot be compiled here. The text says why."""
+
+
+class Build(BuildHookInterface[Any]):
+    """What hatchling calls before it writes the wheel, and after."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self.folder = Path(mkdtemp(prefix="build-"))
+        sys.path[:0] = [str(PACKAGING), str(PACKAGING / "front")]
+        try:
+            import constants
+            import man
+        finally:
+            del sys.path[:2]
+        for page in man.write_pages(self.folder, self.metadata.version):
+            build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
+        launcher = str(PACKAGING / NAME)
+        front = self._front(version, constants.header())
+        if front is None:
+            build_data["shared_scripts"][launcher] = NAME
+            return
+        build_data["shared_scripts"][str(front)] = NAME
+        build_data["shared_data"][launcher] = constants.LAUNCHER
+        build_data["tag"] = f"py3-none-{platform()}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        rmtree(self.folder)
+
+    def _front(self, version: str, constants: str) -> Path | None:
+        """Return the compiled front, or None for a wheel without it. Raises CannotBuild."""
+        wanted = os.environ.get("ECR_PY_FRONT", "")
+        if wanted not in ("", "0", "1"):
+            raise CannotBuild(f"ECR_PY_FRONT is {wanted!r}: it can be 0, 1 or empty")
+        # An editable installation runs the source as it is now; hatchling takes no tag for it.
+        if wanted == "0" or version == "editable":
+            return None
+        try:
+            return compiled(self.folder, constants)
+        except CannotBuild as error:
+            if wanted:
+                raise
+            self.app.display_warning(f"The wheel is without the compiled front: {error}")
+            return None
+
+
+def compiled(folder: Path, constants: str) -> Path:
+    """Compile the front in `folder` for this machine; return the program. Raises CannotBuild."""
+    if sys.platform == "win32":
+        raise CannotBuild("the front is not made for Windows yet")
+    (folder / "constants.h").write_text(constants)
+    program = folder / NAME
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    said = ""
+    for linked in LINKED:
+        command = [*compiler, *FLAGS, *linked, f"-I{folder}", "-o", str(program), str(SOURCE)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        except OSError as error:
+            raise CannotBuild(f"{compiler[0]}: {error.strerror}") from None
+        if done.returncode == 0:
+            return program
+        said = done.stderr.strip()
+    raise CannotBuild(f"{shlex.join(compiler)} failed:\n{said}")
+
+
+def platform() -> str:
+    """Return this machine's platform, as a wheel's tag has it."""
+    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
