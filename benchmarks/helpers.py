@@ -33,7 +33,17 @@ from benchmarks.measure import (
 )
 from benchmarks.week import live
 from tests.standin import control
-from tests.support.home import DEV, HELPER, PROD, ROLE, STAGE, START_URL, THREE_ACCOUNTS, registry
+from tests.support.home import (
+    DEV,
+    HELPER,
+    LAUNCHER,
+    PROD,
+    ROLE,
+    STAGE,
+    START_URL,
+    THREE_ACCOUNTS,
+    registry,
+)
 
 ACCOUNTS = (DEV, STAGE, PROD)
 RIGHT = b'"Username":"AWS"'
@@ -505,7 +515,7 @@ def week(bench: Bench) -> Iterator[Row]:
 
 def ways_to_start(bench: Bench) -> Iterator[Row]:
     """The same hit, started as installers could start it, over how ours is started."""
-    launcher = HELPER.read_text()
+    launcher = LAUNCHER.read_text()
     program = launcher.partition("\n'''\n")[2]
     wrapper = (HELPER.parent / "ecr-py").read_text()
     with tempfile.TemporaryDirectory(prefix="start-", dir=HELPER.parent.parent) as folder:
@@ -523,7 +533,7 @@ def ways_to_start(bench: Bench) -> Iterator[Row]:
             ],
             "`#!python` script": [script("plain", f"#!{python}\n{program}")],
             "`#!python -I` script": [script("isolated", f"#!{python} -I\n{program}")],
-            "`python -IS -X utf8 FILE`, no launcher": [python, "-IS", "-X", "utf8", str(HELPER)],
+            "`python -IS -X utf8 FILE`, no launcher": [python, "-IS", "-X", "utf8", str(LAUNCHER)],
         }
         home = bench.home("start")
         commands = [bench.hit(home), *(bench.hit(home, *argv) for argv in ways.values())]

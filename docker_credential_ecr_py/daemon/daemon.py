@@ -151,9 +151,9 @@ class Daemon:
     def _answer(self, request: bytes, body: bytes) -> bytes:
         verb, _, rest = request.partition(b" ")
         match verb:
-            case b"get":
+            case b"get" | b"hit":
                 server_url, _, here = rest.partition(b" ")
-                return self._records.hit(server_url, _unhex(here))
+                return self._records.hit(server_url, _unhex(here), client_renews=verb == b"get")
             case b"read":
                 return self._records.record(rest)
             case b"write":

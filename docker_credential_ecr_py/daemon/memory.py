@@ -60,10 +60,11 @@ class Records:
         """Files are looked at anew: what was asked until now was asked before this moment."""
         self._stamps.clear()
 
-    def hit(self, server_url: bytes, here: bytes) -> bytes:
+    def hit(self, server_url: bytes, here: bytes, *, client_renews: bool = True) -> bytes:
         """What goes to a client that asked for a server URL: see client.hit. Or nothing.
 
-        The files that the answer depends on are the client's to look at.
+        The files that the answer depends on are the client's to look at. A client that does not
+        renew gets nothing if it should: it hands over to one that does.
         """
         host = record.plain_host(server_url)
         if host is None:
@@ -80,7 +81,11 @@ class Records:
         name = record.selection_name(host, here)
         self._use(name)
         self._use(record.credential_name(found.key))
-        renew = found.ageing and self._client_renews(name, found.key, here)
+        renew = found.ageing and self._is_left_to_clients(name, found.key, here)
+        if renew and not client_renews:
+            return b""
+        if renew:
+            self._note_renewal(name)
         state = daemon_client.RENEW if renew else daemon_client.KEPT_FRESH
         return b"\0".join([state, *conditions, found.answer or daemon_client.NO_CREDENTIALS])
 
@@ -193,17 +198,16 @@ class Records:
         name = record.credential_name(key)
         return name not in self._memory and self._from_disk(name, record.CREDENTIAL) is None
 
-    def _client_renews(self, name: bytes, key: bytes, here: bytes) -> bool:
+    def _is_left_to_clients(self, name: bytes, key: bytes, here: bytes) -> bool:
         """Whether the client that asks is to renew: nobody else does, nor did in this minute."""
         if self._boundary.renews(os.fsdecode(key), here):
             return False
-        now = time.time()
-        if 0 <= now - self._left_to_clients.get(name, 0.0) < _RENEWAL_PAUSE:
-            return False
+        return not 0 <= time.time() - self._left_to_clients.get(name, 0.0) < _RENEWAL_PAUSE
+
+    def _note_renewal(self, name: bytes) -> None:
         if len(self._left_to_clients) >= MOST:  # of selections on disk
             self._left_to_clients.clear()
-        self._left_to_clients[name] = now
-        return True
+        self._left_to_clients[name] = time.time()
 
     def _use(self, name: bytes) -> None:
         if name in self._memory:

@@ -526,8 +526,8 @@ static bool is_ready(long long process, long long *ticks)
 static bool arrives(int connection, long long process, long long start)
 {
     struct pollfd wanted = {connection, POLLIN, 0};
-    long long first = -1, ticks = 0;
-    for (int pause = FIRST_LOOK;; pause = LOOK_EVERY) {
+    long long first = -1, ticks = 0, left = start + FIRST_LOOK - milliseconds();
+    for (int pause = left > 0 ? (int)left : 0;; pause = LOOK_EVERY) {
         int ready = poll(&wanted, 1, pause);
         if (ready != 0)
             return ready > 0;
@@ -681,13 +681,13 @@ static bool read_input(builder *given)
 }
 
 /* The launcher's message for an installation that is not whole. */
-static _Noreturn void report_missing(const char *missing, const char *folder)
+static _Noreturn void report_missing(const char *missing, const char *beside)
 {
     BUILDER(line, 2 * PATH);
     add_string(&line, "ecr-py: ");
     add_string(&line, missing);
-    add_string(&line, " is not in ");
-    add_string(&line, folder);
+    add_string(&line, " is not beside ");
+    add_string(&line, beside);
     add_string(&line, ": install docker-credential-ecr-py again\n");
     signal(SIGPIPE, SIG_IGN);
     ssize_t written = write(STDERR_FILENO, line.at, line.length);
@@ -695,25 +695,25 @@ static _Noreturn void report_missing(const char *missing, const char *folder)
     end(built(&line), 1);
 }
 
-/* The folder that this program is in, without links: PATH is not searched. */
-static void own_folder(char folder[PATH_MAX])
+/* This program's own path, without links: PATH is not searched. */
+static void own_path(char path[PATH_MAX])
 {
 #ifdef __APPLE__
     char called[PATH_MAX];
     uint32_t size = sizeof called;
-    if (_NSGetExecutablePath(called, &size) != 0 || realpath(called, folder) == NULL)
-        report_missing("this program", "a folder with a shorter path");
+    if (_NSGetExecutablePath(called, &size) == 0 && realpath(called, path) != NULL)
+        return;
 #else
-    ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
-    folder[length > 0 ? length : 0] = '\0';
-    const char *called = (const char *)getauxval(AT_EXECFN);
-    if (length <= 0 && (called == NULL || realpath(called, folder) == NULL)) /* without /proc */
-        report_missing("/proc", "/");
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
+    path[length > 0 ? length : 0] = '\0';
+    const char *called = (const char *)getauxval(AT_EXECFN); /* without /proc */
+    if (length > 0 || (called != NULL && realpath(called, path) != NULL))
+        return;
 #endif
-    *strrchr(folder, '/') = '\0';
+    report_missing("its own file", "this program");
 }
 
-/* The words after which an interpreter and its options are complete, and what becomes of them. */
+/* What is executed: the interpreter, its options, the launcher and the arguments. */
 typedef struct {
     char *words[64];
     size_t count;
@@ -783,16 +783,18 @@ static bool restore_input(text given)
 /* Runs the launcher's Python half, isolated as the launcher does it, with the same arguments. */
 static _Noreturn void become_python(char **arguments, text given)
 {
-    static char folder[PATH_MAX];
+    static char self[PATH_MAX], folder[PATH_MAX];
     static command python;
     BUILDER(launcher, PATH);
-    own_folder(folder);
+    own_path(self);
+    strcpy(folder, self);
+    *strrchr(folder, '/') = '\0';
     add_string(&launcher, folder);
     add_string(&launcher, "/../" LAUNCHER);
     if (!find_interpreter(folder, &python))
-        report_missing("the command ecr-py", folder);
+        report_missing("the command ecr-py", self);
     if (access(launcher.at, R_OK) != 0)
-        report_missing("../" LAUNCHER, folder);
+        report_missing("../" LAUNCHER, self);
     char *options[] = {"-IS", "-X", "utf8", launcher.at};
     for (size_t n = 0; n < sizeof options / sizeof *options; n++)
         python.words[python.count++] = options[n];
@@ -800,7 +802,7 @@ static _Noreturn void become_python(char **arguments, text given)
         python.words[python.count++] = *more; /* so many are an error in any case */
     if (restore_input(given))
         execv(python.words[0], python.words);
-    report_missing(python.words[0], folder);
+    report_missing(python.words[0], self);
 }
 
 int main(int count, char **arguments)

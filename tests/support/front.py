@@ -22,8 +22,8 @@ def build_front(folder: Path, source: Path, *options: str) -> Path:
     The test is skipped without a C compiler, and in CI it fails.
     """
     compiler = shutil.which("cc", path=machine_path()) or lacking("cc is not installed")
-    constants = [sys.executable, SOURCE / "constants.py", folder / "constants.h"]
-    subprocess.run(constants, check=True)
+    constants = (SOURCE / "constants.py", folder / "constants.h")
+    subprocess.run([sys.executable, *constants], check=True)
     program = folder / source.stem
     command = [compiler, "-std=c11", "-O2", *_WARNINGS, *options, f"-I{folder}", f"-I{SOURCE}"]
     built = subprocess.run(

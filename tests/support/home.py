@@ -15,6 +15,9 @@ from typing import Any
 from tests.standin.aws import Aws
 
 HELPER = Path(sys.executable).parent / "docker-credential-ecr-py"
+# What Python runs: the helper itself, or what the compiled front runs on a miss.
+_BEHIND_FRONT = HELPER.parent.parent / "libexec" / HELPER.name
+LAUNCHER = _BEHIND_FRONT if _BEHIND_FRONT.exists() else HELPER
 THREE_ACCOUNTS = (Path(__file__).parent / "data" / "three_accounts.ini").read_text()
 START_URL = "https://teliacompany.awsapps.com/start"
 ROLE = "Administrator"

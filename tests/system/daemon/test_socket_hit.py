@@ -20,7 +20,7 @@ from tests.support.daemon import (
     socket_path,
     use_store,
 )
-from tests.support.home import DEV, HELPER, PROD, STAGE, Answer, Home, registry
+from tests.support.home import DEV, HELPER, LAUNCHER, PROD, STAGE, Answer, Home, registry
 from tests.support.imports import BARE, imported
 from tests.support.programs import need
 from tests.support.records import files
@@ -105,13 +105,13 @@ def test_it_imports_nothing_but_the_module_that_asks(home: Home, daemon: Daemon,
     home.get(host)
     ours = {"", ".helper", ".store", ".store.record", ".store.daemon_client"}
     wanted = {f"docker_credential_ecr_py{name}" for name in ours} | {"_socket"}
-    assert imported(home, HELPER, "get", host) - imported(home, "-c", "pass") == wanted
+    assert imported(home, LAUNCHER, "get", host) - imported(home, "-c", "pass") == wanted
 
 
 def test_a_hit_by_file_leaves_the_running_daemon_alone(home: Home, start: Start) -> None:
     start("file")
     home.get(registry(DEV))
-    loaded = imported(home, HELPER, "get", registry(DEV))
+    loaded = imported(home, LAUNCHER, "get", registry(DEV))
     assert "docker_credential_ecr_py.store.record" in loaded
     assert "docker_credential_ecr_py.store.daemon_client" not in loaded
 
@@ -122,7 +122,7 @@ def test_a_hit_by_socket_says_nothing_on_standard_error_and_writes_no_file(
     home.get(registry(DEV))
     before = {path: path.lstat().st_mtime_ns for path in home.path.rglob("*")}
     done = subprocess.run(
-        [*BARE, HELPER, "get", registry(DEV)], env=home.environment, capture_output=True
+        [*BARE, LAUNCHER, "get", registry(DEV)], env=home.environment, capture_output=True
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert {path: path.lstat().st_mtime_ns for path in home.path.rglob("*")} == before
