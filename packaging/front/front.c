@@ -1,16 +1,17 @@
 /* Answers cached hits of `docker-credential-ecr-py get`, and becomes the Python program for all else.
 
-   It does what docker_credential_ecr_py/helper.py does, in a thirtieth of the time that an interpreter
-   takes to start. It knows less than Python and never more: whatever is unusual, damaged, too long
-   or about to expire is handed over, with standard input as it was and nothing written.
+   It does what docker_credential_ecr_py/helper.py does, in a twentieth of the time, most of which
+   is an interpreter's start. It knows less than Python and never more: whatever is unusual,
+   damaged, too long or about to expire is handed over, with standard input as it was and nothing
+   written.
 
    The order is that of store/record.py, store/daemon_client.py and helper.py, and each part names
    the function that it mirrors. Names, limits and character sets are theirs: constants.h is
-   generated from them (see constants.py). Memory is a few static buffers. No length that comes
-   from a file or a socket is trusted, and only digits count as a time. */
+   generated from them (see constants.py). All text is in static buffers and ends with a NUL, as
+   the fields of a record do. No length that comes from a file or a socket is trusted. */
 
-#define _GNU_SOURCE         /* struct ucred */
-#define _DARWIN_C_SOURCE    /* getpeereid */
+#define _GNU_SOURCE      /* struct ucred */
+#define _DARWIN_C_SOURCE /* getpeereid */
 #define _FILE_OFFSET_BITS 64
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,106 +30,71 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#define st_mtim st_mtimespec
-#else
-#include <sys/auxv.h>
-#endif
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
-#endif
 
 #include "constants.h"
 
-enum { BUFFER = LARGEST_RECORD, PATH = 8192, MOST_FIELDS = 4096 };
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#define st_mtim st_mtimespec
+#define USUAL_CACHE CACHE_ON_MACOS
+#define MSG_NOSIGNAL 0
+#else
+#include <sys/auxv.h>
+#define USUAL_CACHE CACHE_ON_LINUX
+#endif
 
-/* Bytes that need not end with a NUL, as Python's `bytes`. Those that do are `const char *`. */
-typedef struct {
-    const char *at;
-    size_t length;
-} text;
+enum { PATH = 8192, MOST_FIELDS = 4096, MOST_WORDS = 64 };
 
 /* What an attempt comes to: the next one is tried, there is an answer, or it takes Python. */
 typedef enum { NOTHING, ANSWER, UNUSUAL } outcome;
 
 /* ---- what Python has and C has not ---- */
 
-static text text_of(const char *string)
+/* `to = how % (...)`; false if that does not fit. FORMAT takes an array. */
+static bool format(char *to, size_t size, const char *how, ...)
 {
-    return (text){string, strlen(string)};
+    va_list values;
+    va_start(values, how);
+    int length = vsnprintf(to, size, how, values);
+    va_end(values);
+    return length >= 0 && (size_t)length < size;
 }
 
-static bool equal(text one, text other)
+#define FORMAT(to, ...) format(to, sizeof(to), __VA_ARGS__)
+
+static bool equal(const char *one, const char *other)
 {
-    return one.length == other.length && memcmp(one.at, other.at, one.length) == 0;
+    return strcmp(one, other) == 0;
 }
 
-static bool starts_with(text whole, text part)
+static bool starts_with(const char *whole, const char *part)
 {
-    return whole.length >= part.length && memcmp(whole.at, part.at, part.length) == 0;
+    return strncmp(whole, part, strlen(part)) == 0;
 }
 
-/* Whether every byte is one of a set: `not text.translate(None, SET)`. */
-static bool consists_of(text found, const char *set)
+/* `not found.translate(None, set)` */
+static bool consists_of(const char *found, const char *set)
 {
-    bool is_in_set[256] = {false};
-    while (*set != '\0')
-        is_in_set[(unsigned char)*set++] = true;
-    for (size_t n = 0; n < found.length; n++)
-        if (!is_in_set[(unsigned char)found.at[n]])
-            return false;
-    return true;
+    return found[strspn(found, set)] == '\0';
 }
 
-/* A buffer that is appended to. What does not fit sets `full`, and the buffer is of no use then. */
-typedef struct {
-    char *at;
-    size_t length, size;
-    bool full;
-} builder;
-
-#define BUILDER(name, bytes)       \
-    static char name##_bytes[bytes]; \
-    builder name = {name##_bytes, 0, sizeof name##_bytes, false}
-
-static void add(builder *to, text more)
+/* data.split(b"\0"). There is a NUL behind the data, too. 0 if there are too many fields. */
+static size_t split(const char *data, size_t length, const char *fields[MOST_FIELDS])
 {
-    if (to->full || more.length >= to->size - to->length) { /* room for a NUL behind it */
-        to->full = true;
-        return;
+    const char *at = data;
+    for (size_t count = 0; count < MOST_FIELDS; at += strlen(at) + 1) {
+        fields[count++] = at;
+        if (at + strlen(at) == data + length)
+            return count;
     }
-    memcpy(to->at + to->length, more.at, more.length);
-    to->length += more.length;
-    to->at[to->length] = '\0';
+    return 0;
 }
 
-static void add_string(builder *to, const char *more)
+/* A time of at most 18 digits, and nothing but digits: Python's int() takes more. */
+static bool time_in(const char *digits, long long *seconds)
 {
-    add(to, text_of(more));
-}
-
-static void add_number(builder *to, long long number)
-{
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%lld", number);
-    add(to, (text){digits, (size_t)n});
-}
-
-static text built(const builder *from)
-{
-    return (text){from->at, from->length};
-}
-
-/* Reads a number of at most 18 digits, and nothing but digits. */
-static bool number_in(text digits, long long *number)
-{
-    if (digits.length == 0 || digits.length > 18 || !consists_of(digits, "0123456789"))
-        return false;
-    *number = 0;
-    for (size_t n = 0; n < digits.length; n++)
-        *number = *number * 10 + (digits.at[n] - '0');
-    return true;
+    *seconds = strtoll(digits, NULL, 10);
+    return *digits != '\0' && consists_of(digits, "0123456789") && strlen(digits) <= 18;
 }
 
 #ifndef FRONT_TEST
@@ -139,29 +106,40 @@ static struct timespec now(void)
     clock_gettime(CLOCK_REALTIME, &time);
     return time;
 }
-#else /* the test's own */
-static char **environ_of_test;
-static struct timespec now(void);
+#else /* the test has its own of both */
 #define environ environ_of_test
+static char **environ;
+static struct timespec now(void);
 #endif
 
-/* A variable of the environment, or NULL: `environ.get`. */
+/* environ.get(name); NULL if it is not there */
 static const char *variable(const char *name)
 {
     size_t length = strlen(name);
     for (char **one = environ; *one != NULL; one++)
-        if (strncmp(*one, name, length) == 0 && (*one)[length] == '=')
+        if (starts_with(*one, name) && (*one)[length] == '=')
             return *one + length + 1;
     return NULL;
 }
 
-static bool is_set(const char *name)
+/* environ.get(name, "") */
+static const char *value_of(const char *name)
 {
     const char *value = variable(name);
-    return value != NULL && *value != '\0';
+    return value != NULL ? value : "";
 }
 
 /* ---- store/record.py ---- */
+
+/* record.plain_host; false if it takes Python's parser */
+static bool plain_host(const char *server_url, char host[LONGEST_URL + 1])
+{
+    if (strlen(server_url) > LONGEST_URL || !consists_of(server_url, URL_CHARACTERS))
+        return false;
+    const char *start = server_url + (starts_with(server_url, "https://") ? 8 : 0);
+    format(host, LONGEST_URL + 1, "%.*s", (int)strcspn(start, "/"), start);
+    return *host != '\0' && consists_of(host, HOST_CHARACTERS);
+}
 
 /* record._private */
 static bool is_private(const struct stat *found, mode_t file_type)
@@ -177,273 +155,187 @@ static bool is_private_folder(const char *path)
     return lstat(path, &found) == 0 && is_private(&found, S_IFDIR);
 }
 
-/* record.plain_host; its length is 0 if it takes Python's parser */
-static text plain_host(text server_url)
-{
-    text host = server_url, none = {"", 0}, scheme = text_of("https://");
-    if (server_url.length > LONGEST_URL || !consists_of(server_url, URL_CHARACTERS))
-        return none;
-    if (starts_with(host, scheme))
-        host = (text){host.at + scheme.length, host.length - scheme.length};
-    const char *slash = memchr(host.at, '/', host.length);
-    if (slash != NULL)
-        host.length = (size_t)(slash - host.at);
-    return consists_of(host, HOST_CHARACTERS) ? host : none;
-}
-
 /* record.cache_root; false if there is none */
-static bool cache_root(builder *root)
+static bool cache_root(char root[PATH])
 {
-    if (is_set("XDG_CACHE_HOME")) {
-        add_string(root, variable("XDG_CACHE_HOME"));
-    } else if (is_set("HOME")) {
-        add_string(root, variable("HOME"));
-        #ifdef __APPLE__
-        add_string(root, CACHE_ON_MACOS);
-#else
-        add_string(root, CACHE_ON_LINUX);
-#endif
-    }
-    bool is_absolute = root->length > 0 && root->at[0] == '/';
-    add_string(root, FOLDER);
-    return is_absolute && !root->full;
+    const char *cache = value_of("XDG_CACHE_HOME"), *home = value_of("HOME");
+    bool fits = *cache != '\0' ? format(root, PATH, "%s%s", cache, FOLDER)
+                               : format(root, PATH, "%s%s%s", home, USUAL_CACHE, FOLDER);
+    return fits && root[0] == '/' && (*cache != '\0' || *home != '\0');
 }
 
 /* record.runtime_folder; false if there is none */
-static bool runtime_folder(builder *folder)
+static bool runtime_folder(char folder[PATH])
 {
-    if (is_set("XDG_RUNTIME_DIR")) {
-        add_string(folder, variable("XDG_RUNTIME_DIR"));
-    } else {
-        add_string(folder, RUNTIME);
-        add_number(folder, geteuid());
-        if (folder->full || !is_private_folder(folder->at))
-            folder->length = 0;
-    }
-    if (folder->length == 0 || folder->at[0] != '/') {
-        folder->length = 0;
-        return cache_root(folder);
-    }
-    add_string(folder, FOLDER);
-    return !folder->full;
+    static char usual[PATH];
+    const char *root = value_of("XDG_RUNTIME_DIR");
+    if (*root == '\0' && FORMAT(usual, "%s%lu", RUNTIME, (unsigned long)geteuid()) &&
+        is_private_folder(usual))
+        root = usual;
+    return *root == '/' ? format(folder, PATH, "%s%s", root, FOLDER) : cache_root(folder);
 }
 
-/* record.context */
-static void context(builder *here)
+/* record.context; false if it does not fit into a record */
+static bool context(char here[LARGEST_RECORD])
 {
     static const char *const names[] = {CONTEXT}, *const secrets[] = {SECRETS};
-    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-        const char *value = variable(names[n]);
-        if (value == NULL)
+    size_t used = 0;
+    here[0] = '\0';
+    for (size_t n = 0; n < sizeof names / sizeof *names + sizeof secrets / sizeof *secrets; n++) {
+        bool is_secret = n >= sizeof names / sizeof *names; /* only whether it is there */
+        const char *name = is_secret ? secrets[n - sizeof names / sizeof *names] : names[n];
+        const char *value = variable(name);
+        if (value == NULL || (is_secret && *value == '\0'))
             continue;
-        add_string(here, here->length ? "\n" : "");
-        add_string(here, names[n]);
-        add_string(here, "=");
-        add_string(here, value);
+        const char *line = used > 0 ? "\n" : "";
+        if (!format(here + used, LARGEST_RECORD - used, "%s%s%s%s", line, name,
+                    is_secret ? "" : "=", is_secret ? "" : value))
+            return false;
+        used += strlen(here + used);
     }
-    for (size_t n = 0; n < sizeof secrets / sizeof *secrets; n++)
-        if (is_set(secrets[n])) {
-            add_string(here, here->length ? "\n" : "");
-            add_string(here, secrets[n]);
-        }
+    return true;
 }
 
 /* record.fingerprint: the bytes as one number, modulo 2**128 - EXCESS, as 32 hexadecimal digits.
    As 2**128 is EXCESS more than a multiple, what does not fit into 128 bits counts EXCESS times. */
-static void fingerprint(text data, char digits[33])
+static void fingerprint(const char *data, size_t length, char digits[33])
 {
     unsigned __int128 sum = 0;
-    for (size_t n = 0; n < data.length; n++) {
+    for (size_t n = 0; n < length; n++) {
         unsigned __int128 carried = (sum >> 120) * EXCESS;
-        sum = (sum << 8 | (unsigned char)data.at[n]) + carried;
+        sum = (sum << 8 | (unsigned char)data[n]) + carried;
         if (sum < carried)
             sum += EXCESS;
     }
     if (sum >= (unsigned __int128)0 - EXCESS)
         sum += EXCESS;
-    for (int n = 0; n < 32; n++)
-        digits[n] = "0123456789abcdef"[sum >> (124 - 4 * n) & 15];
-    digits[32] = '\0';
+    format(digits, 33, "%016llx%016llx", (unsigned long long)(sum >> 64), (unsigned long long)sum);
 }
 
-/* record.stamp; full for a number of more than 63 bits */
-static void stamp(const char *path, builder *seen)
+/* record.stamp; false for a time that takes more than 64 bits */
+static bool stamp(const char *path, char seen[80])
 {
     struct stat found;
-    if (stat(path, &found) != 0) {
-        add_string(seen, ABSENT);
-        return;
-    }
-    if (found.st_mtim.tv_sec > 9000000000 || found.st_mtim.tv_sec < -9000000000)
-        seen->full = true;
-    else
-        add_number(seen, found.st_mtim.tv_sec * 1000000000LL + found.st_mtim.tv_nsec);
-    add_string(seen, ".");
-    add_number(seen, found.st_size);
-    add_string(seen, ".");
-    if (found.st_ino > LLONG_MAX)
-        seen->full = true;
-    add_number(seen, (long long)found.st_ino);
+    if (stat(path, &found) != 0)
+        return format(seen, 80, "%s", ABSENT);
+    long long seconds = found.st_mtim.tv_sec;
+    return -9000000000 < seconds && seconds < 9000000000 &&
+           format(seen, 80, "%lld.%lld.%llu", seconds * 1000000000 + found.st_mtim.tv_nsec,
+                  (long long)found.st_size, (unsigned long long)found.st_ino);
 }
 
-/* record.holds and record.fits, of the fields from `first` up to `end` */
-static outcome holds(const text *fields, size_t first, size_t end)
+/* record.holds and record.fits, for the paths and stamps from one field up to another */
+static outcome holds(const char **fields, size_t from, size_t to)
 {
-    for (size_t n = first; n + 1 < end; n += 2) {
-        char bytes[80];
-        builder seen = {bytes, 0, sizeof bytes, false};
-        stamp(fields[n].at, &seen); /* a NUL is behind each field */
-        if (seen.full)
+    char seen[80];
+    for (size_t n = from; n + 1 < to; n += 2) {
+        if (!stamp(fields[n], seen))
             return UNUSUAL;
-        bool is_there = !equal(built(&seen), text_of(ABSENT));
-        bool may_change = equal(fields[n + 1], text_of(PRESENT));
-        if (!equal(built(&seen), fields[n + 1]) && !(may_change && is_there))
+        bool is_present = equal(fields[n + 1], PRESENT) && !equal(seen, ABSENT);
+        if (!equal(seen, fields[n + 1]) && !is_present)
             return NOTHING;
     }
     return ANSWER;
 }
 
-/* bytes.split(b"\0"). There is a NUL behind the last field too, as `data` is in a larger buffer. */
-static size_t split(text data, text fields[MOST_FIELDS])
-{
-    size_t count = 0;
-    const char *end = data.at + data.length;
-    for (const char *at = data.at; count < MOST_FIELDS; at += fields[count++].length + 1) {
-        fields[count] = (text){at, strlen(at)};
-        if (at + fields[count].length == end)
-            return count + 1;
-    }
-    return 0; /* too many */
-}
-
-/* A record in memory, as record.read and record.fields_of return it */
 typedef struct {
     char data[LARGEST_RECORD + 1];
-    text fields[MOST_FIELDS];
+    const char *fields[MOST_FIELDS];
     size_t count;
 } record;
 
-/* record.fields_of */
-static outcome fields_of(record *into, size_t length, const char *kind)
+/* record.read and record.fields_of. NONBLOCK: a FIFO in the place of a record must not make us wait. */
+static outcome read_record(const char *path, const char *kind, record *into)
 {
-    char wanted[33];
-    into->data[length] = '\0';
-    text seal = text_of(into->data);
-    size_t start = seal.length < length ? seal.length + 1 : length;
-    text body = {into->data + start, length - start};
-    fingerprint(body, wanted);
-    if (!equal(seal, text_of(wanted)))
-        return NOTHING;
-    into->count = split(body, into->fields);
-    if (into->count == 0)
-        return UNUSUAL;
-    bool is_whole = into->count > DETAILS && equal(into->fields[KIND], text_of(kind));
-    return is_whole ? ANSWER : NOTHING;
-}
-
-/* record.read. NONBLOCK: a FIFO in the place of a record must not make us wait. */
-static outcome read_record(const builder *path, const char *kind, record *into)
-{
-    if (path->full)
-        return UNUSUAL;
-    int file = open(path->at, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (file < 0)
         return NOTHING;
     struct stat found;
-    ssize_t length = -1;
+    ssize_t length = 0;
     if (fstat(file, &found) == 0 && is_private(&found, S_IFREG))
         length = read(file, into->data, LARGEST_RECORD);
     close(file);
-    return length < 0 ? NOTHING : fields_of(into, (size_t)length, kind);
+    if (length <= 0)
+        return NOTHING;
+    into->data[length] = '\0';
+    const char *body = into->data + strlen(into->data) + 1, *end = into->data + length;
+    char seal[33];
+    if (body > end) /* there is no NUL in it */
+        return NOTHING;
+    fingerprint(body, (size_t)(end - body), seal);
+    if (!equal(into->data, seal))
+        return NOTHING;
+    into->count = split(body, (size_t)(end - body), into->fields);
+    if (into->count == 0)
+        return UNUSUAL;
+    return into->count > DETAILS && equal(into->fields[KIND], kind) ? ANSWER : NOTHING;
 }
 
 /* record._is_plain */
-static bool is_plain(text json)
+static bool is_plain(const char *json)
 {
-    text inner = {json.at + 1, json.length - 2};
-    return json.length >= 2 && json.at[0] == '"' && json.at[json.length - 1] == '"' &&
-           consists_of(inner, PLAIN_CHARACTERS);
+    size_t inner = strspn(json + (*json == '"'), PLAIN_CHARACTERS);
+    return *json == '"' && equal(json + 1 + inner, "\"");
 }
 
 /* record.selection_for */
-static outcome selection_for(text root, text host, text here, record *selection)
+static outcome selection_for(const char *root, const char *host, const char *here, record *into)
 {
-    BUILDER(path, PATH);
+    static char path[PATH];
     char name[33];
-    fingerprint(here, name);
-    add(&path, root);
-    add_string(&path, "/" SELECTIONS);
-    add(&path, host);
-    add_string(&path, "~");
-    add_string(&path, name);
-    outcome found = read_record(&path, SELECTION, selection);
+    fingerprint(here, strlen(here), name);
+    if (!FORMAT(path, "%s/%s%s~%s", root, SELECTIONS, host, name))
+        return UNUSUAL;
+    outcome found = read_record(path, SELECTION, into);
     if (found != ANSWER)
         return found;
-    text *fields = selection->fields;
-    if (!equal(fields[HOST], host) || !equal(fields[SELECTED_FOR], here))
+    if (!equal(into->fields[HOST], host) || !equal(into->fields[SELECTED_FOR], here) ||
+        !consists_of(into->fields[SELECTED_KEY], KEY_CHARACTERS))
         return NOTHING;
-    found = holds(fields, SELECTION_CONDITIONS, selection->count);
-    if (found != ANSWER)
-        return found;
-    return consists_of(fields[SELECTED_KEY], KEY_CHARACTERS) ? ANSWER : NOTHING;
+    return holds(into->fields, SELECTION_CONDITIONS, into->count);
 }
 
-/* What record.find returns: `document` is empty if the host has no credentials. */
+/* record.Hit: `document` is empty if the host has no credentials */
 typedef struct {
-    text key, document;
+    const char *key, *document;
     bool ageing;
 } hit;
 
 /* record.find and record.answer */
-static outcome find(text root, text server_url, text host, hit *into)
+static outcome find(const char *root, const char *server_url, const char *host, hit *into)
 {
     static record selection, credential;
-    BUILDER(here, BUFFER);
-    context(&here);
-    if (here.full)
+    static char here[LARGEST_RECORD], path[PATH], document[LARGEST_RECORD + 2 * LONGEST_URL];
+    if (!context(here))
         return UNUSUAL;
-    if (!is_private_folder(root.at))
+    if (!is_private_folder(root))
         return NOTHING;
-    outcome found = selection_for(root, host, built(&here), &selection);
+    outcome found = selection_for(root, host, here, &selection);
     if (found != ANSWER)
         return found;
-    text key = selection.fields[SELECTED_KEY];
-    *into = (hit){key, {"", 0}, false};
-    if (key.length == 0)
+    *into = (hit){selection.fields[SELECTED_KEY], "", false};
+    if (*into->key == '\0')
         return ANSWER;
-
-    BUILDER(path, PATH);
-    add(&path, root);
-    add_string(&path, "/" CREDENTIALS);
-    add(&path, key);
-    found = read_record(&path, CREDENTIAL, &credential);
+    if (!FORMAT(path, "%s/%s%s", root, CREDENTIALS, into->key))
+        return UNUSUAL;
+    found = read_record(path, CREDENTIAL, &credential);
     if (found != ANSWER)
         return found;
-    text *fields = credential.fields;
-    if (credential.count <= SECRET || !equal(fields[KEY], key))
+    const char **fields = credential.fields;
+    if (credential.count <= SECRET || !equal(fields[KEY], into->key))
         return NOTHING;
     long long issued, renew_at, spent_at, time = now().tv_sec;
-    if (!number_in(fields[ISSUED], &issued) || !number_in(fields[RENEW_AT], &renew_at) ||
-        !number_in(fields[SPENT_AT], &spent_at))
-        return UNUSUAL; /* Python's int takes more */
-    if (time < issued || time >= spent_at)
+    if (!time_in(fields[ISSUED], &issued) || !time_in(fields[RENEW_AT], &renew_at) ||
+        !time_in(fields[SPENT_AT], &spent_at))
+        return UNUSUAL;
+    if (time < issued || time >= spent_at || !is_plain(fields[USERNAME]) ||
+        !is_plain(fields[SECRET]))
         return NOTHING;
-    if (!is_plain(fields[USERNAME]) || !is_plain(fields[SECRET]))
-        return NOTHING;
-    found = holds(fields, CONDITIONS, credential.count);
-    if (found != ANSWER)
-        return found;
-
-    BUILDER(document, BUFFER + LONGEST_URL + 64);
-    add_string(&document, "{\"ServerURL\":\"");
-    add(&document, server_url);
-    add_string(&document, "\",\"Username\":");
-    add(&document, fields[USERNAME]);
-    add_string(&document, ",\"Secret\":");
-    add(&document, fields[SECRET]);
-    add_string(&document, "}\n");
-    *into = (hit){key, built(&document), time >= renew_at};
-    return document.full ? UNUSUAL : ANSWER;
+    if (!FORMAT(document, "{\"ServerURL\":\"%s\",\"Username\":%s,\"Secret\":%s}\n", server_url,
+                fields[USERNAME], fields[SECRET]))
+        return UNUSUAL;
+    *into = (hit){into->key, document, time >= renew_at};
+    return holds(fields, CONDITIONS, credential.count);
 }
 
 /* ---- store/daemon_client.py ---- */
@@ -456,7 +348,7 @@ static long long milliseconds(void)
 }
 
 /* daemon_client._peer: whether the process at the other end is this user's; its PID, if known */
-static bool is_ours(int connection, long long *process)
+static bool is_ours(int connection, int *process)
 {
     *process = 0;
 #ifdef __linux__
@@ -474,21 +366,18 @@ static bool is_ours(int connection, long long *process)
 }
 
 /* daemon_client.connect; -1 if there is no daemon of ours */
-static int connect_to(const builder *folder, long long *process)
+static int connect_to_daemon(int *process)
 {
+    static char folder[PATH];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    builder path = {address.sun_path, 0, sizeof address.sun_path, false};
-    add(&path, built(folder));
-    add_string(&path, SOCKET);
     struct stat found;
-    if (path.full || stat(path.at, &found) != 0 || !is_private_folder(folder->at))
+    if (!runtime_folder(folder) || !FORMAT(address.sun_path, "%s%s", folder, SOCKET) ||
+        stat(address.sun_path, &found) != 0 || !is_private_folder(folder))
         return -1;
     int connection = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (connection < 0)
-        return -1;
-    /* Linux waits so long for room in the queue of a busy daemon, too. */
+    /* On Linux, connect waits so long for room in the queue of a busy daemon, too. */
     struct timeval limit = {.tv_usec = FIRST_LOOK * 1000};
-    if (fcntl(connection, F_SETFD, FD_CLOEXEC) == 0 &&
+    if (connection >= 0 && fcntl(connection, F_SETFD, FD_CLOEXEC) == 0 &&
         setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
         connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
         is_ours(connection, process))
@@ -498,18 +387,13 @@ static int connect_to(const builder *folder, long long *process)
 }
 
 /* daemon_client._turn_of: whether a process is ready to run, and the processor time it has had */
-static bool is_ready(long long process, long long *ticks)
+static bool is_ready(int process, long long *ticks)
 {
     char path[40], line[1024];
-    snprintf(path, sizeof path, "/proc/%lld/stat", process);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    ssize_t length = read(file, line, sizeof line - 1);
+    int file = FORMAT(path, "/proc/%d/stat", process) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t length = file < 0 ? 0 : read(file, line, sizeof line - 1);
     close(file);
-    if (length <= 0)
-        return false;
-    line[length] = '\0';
+    line[length > 0 ? length : 0] = '\0';
     const char *after_name = strrchr(line, ')');
     long long user, kernel;
     char state;
@@ -521,9 +405,9 @@ static bool is_ready(long long process, long long *ticks)
     return state == 'R';
 }
 
-/* daemon_client._receive, but Python is sooner asked to take over: whether there is more to read.
+/* daemon_client._receive, but it takes less until Python is asked: whether there is more to read.
    While the daemon waits for a processor it is waited for: to start Python would make that worse. */
-static bool arrives(int connection, long long process, long long start)
+static bool arrives(int connection, int process, long long start)
 {
     struct pollfd wanted = {connection, POLLIN, 0};
     long long first = -1, ticks = 0, left = start + FIRST_LOOK - milliseconds();
@@ -539,66 +423,53 @@ static bool arrives(int connection, long long process, long long start)
 }
 
 /* daemon_client._ask, for a hit: the length of the answer, or 0 */
-static size_t ask(const builder *folder, text request, char *answer)
+static size_t ask(const char *request, char answer[LARGEST_RECORD + 1])
 {
-    long long process, start = milliseconds();
-    size_t length = 0;
-    int connection = connect_to(folder, &process);
+    int process;
+    size_t used = 0;
+    long long start = milliseconds();
+    int connection = connect_to_daemon(&process);
     if (connection < 0)
         return 0;
-    bool sent = send(connection, request.at, request.length, MSG_NOSIGNAL) == (ssize_t)request.length;
+    ssize_t sent = send(connection, request, strlen(request), MSG_NOSIGNAL);
     shutdown(connection, SHUT_WR);
-    while (sent && length < BUFFER && arrives(connection, process, start)) {
-        ssize_t more = recv(connection, answer + length, BUFFER - length, 0);
-        length = more < 0 ? 0 : length + (size_t)more;
-        if (more <= 0 || answer[length - 1] == '\n')
+    while (sent == (ssize_t)strlen(request) && used < LARGEST_RECORD &&
+           arrives(connection, process, start)) {
+        ssize_t more = recv(connection, answer + used, LARGEST_RECORD - used, 0);
+        used = more < 0 ? 0 : used + (size_t)more;
+        if (more <= 0 || answer[used - 1] == '\n')
             break;
     }
     close(connection);
-    return length;
+    answer[used] = '\0';
+    return used;
 }
 
 /* daemon_client.hit and helper._answer_from_daemon. A credential that the client is to renew takes
    Python, so it asks with `hit` instead of `get`: that leaves the renewal to the next `get`. */
-static outcome answer_from_daemon(text server_url, hit *into)
+static outcome answer_from_daemon(const char *server_url, hit *into)
 {
-    static char answer[BUFFER + 1];
-    static text fields[MOST_FIELDS];
-    BUILDER(folder, PATH);
-    BUILDER(here, BUFFER);
-    BUILDER(request, LARGEST_REQUEST);
-    if (!runtime_folder(&folder))
-        return NOTHING;
-    context(&here);
-    add_string(&request, PROTOCOL " hit ");
-    add(&request, server_url);
-    add_string(&request, " ");
-    for (size_t n = 0; n < here.length; n++) {
-        char digits[3];
-        snprintf(digits, sizeof digits, "%02x", (unsigned char)here.at[n]);
-        add_string(&request, digits);
-    }
-    add_string(&request, "\n");
-    if (here.full || request.full)
+    static char here[LARGEST_RECORD], hexadecimal[2 * LARGEST_RECORD], request[LARGEST_REQUEST],
+        start[2 * LONGEST_URL], answer[LARGEST_RECORD + 1];
+    static const char *fields[MOST_FIELDS];
+    if (!context(here))
         return UNUSUAL;
-    size_t length = ask(&folder, built(&request), answer);
-    answer[length] = '\0';
-    size_t count = split((text){answer, length}, fields);
-    if (count < 2 || !equal(fields[0], text_of(KEPT_FRESH)))
+    for (size_t n = 0; here[n] != '\0'; n++)
+        format(hexadecimal + 2 * n, 3, "%02x", (unsigned char)here[n]);
+    if (!FORMAT(request, "%s hit %s %s\n", PROTOCOL, server_url, hexadecimal) ||
+        !FORMAT(start, "{\"ServerURL\":\"%s\",\"Username\":", server_url))
+        return UNUSUAL;
+    size_t count = split(answer, ask(request, answer), fields);
+    if (count < 2 || !equal(fields[0], KEPT_FRESH))
         return NOTHING;
-    text document = fields[count - 1], end = text_of("\"}\n");
-    if (equal(document, text_of(NO_CREDENTIALS))) {
-        *into = (hit){{"", 0}, {"", 0}, false};
-        return holds(fields, 1, count - 1);
-    }
-    BUILDER(start, LONGEST_URL + 64);
-    add_string(&start, "{\"ServerURL\":\"");
-    add(&start, server_url);
-    add_string(&start, "\",\"Username\":");
-    if (start.full || !starts_with(document, built(&start)) || document.length < end.length ||
-        memcmp(document.at + document.length - end.length, end.at, end.length) != 0)
+    const char *document = fields[count - 1];
+    size_t length = strlen(document);
+    bool is_none = equal(document, NO_CREDENTIALS);
+    bool is_whole = starts_with(document, start) && length >= 3 &&
+                    equal(document + length - 3, "\"}\n");
+    if (!is_none && !is_whole)
         return NOTHING;
-    *into = (hit){{"", 0}, document, false};
+    *into = (hit){"", is_none ? "" : document, false};
     return holds(fields, 1, count - 1);
 }
 
@@ -606,93 +477,84 @@ static outcome answer_from_daemon(text server_url, hit *into)
 
 /* helper._renew_in_background: whether a renewal was started in this minute. If not, Python
    starts one. The time is in the future if a renewal has asked for a longer pause. */
-static bool is_being_renewed(text root, text key)
+static bool is_being_renewed(const char *root, const char *key)
 {
-    BUILDER(path, PATH);
-    add(&path, root);
-    add_string(&path, "/" LOCKS);
-    add(&path, key);
+    static char path[PATH];
     struct stat found;
-    if (path.full || stat(path.at, &found) != 0)
+    if (!FORMAT(path, "%s/%s%s", root, LOCKS, key) || stat(path, &found) != 0)
         return false;
     struct timespec time = now();
     long long seconds = (long long)time.tv_sec - found.st_mtim.tv_sec;
-    bool later_in_second = time.tv_nsec >= found.st_mtim.tv_nsec;
-    long long whole = later_in_second ? seconds : seconds - 1;
-    return -LONGEST_PAUSE <= whole && whole < RENEWAL_PAUSE;
+    seconds -= time.tv_nsec < found.st_mtim.tv_nsec;
+    return -LONGEST_PAUSE <= seconds && seconds < RENEWAL_PAUSE;
 }
 
 /* helper._answer_hit */
-static outcome answer_hit(text server_url, hit *into)
+static outcome answer_hit(const char *server_url, hit *into)
 {
-    BUILDER(root, PATH);
-    text host = plain_host(server_url);
-    if (is_set("AWS_ECR_DISABLE_CACHE") || host.length == 0)
+    static char root[PATH], host[LONGEST_URL + 1];
+    if (*value_of("AWS_ECR_DISABLE_CACHE") != '\0' || !plain_host(server_url, host))
         return UNUSUAL;
-    bool has_root = cache_root(&root);
-    if (root.full)
-        return UNUSUAL;
-    outcome found = has_root ? find(built(&root), server_url, host, into) : NOTHING;
+    outcome found = cache_root(root) ? find(root, server_url, host, into) : NOTHING;
     if (found == NOTHING)
         return answer_from_daemon(server_url, into);
-    if (found == ANSWER && into->ageing && !is_being_renewed(built(&root), into->key))
+    if (found == ANSWER && into->ageing && !is_being_renewed(root, into->key))
         return UNUSUAL;
     return found;
+}
+
+/* bytes.strip; NULL for bytes that have a NUL among them */
+static const char *stripped(char *given, size_t length)
+{
+    const char *blanks = " \t\n\r\v\f";
+    given[length] = '\0';
+    if (strlen(given) != length)
+        return NULL;
+    while (length > 0 && strchr(blanks, given[length - 1]) != NULL)
+        given[--length] = '\0';
+    return given + strspn(given, blanks);
 }
 
 #ifndef FRONT_TEST
 
 /* helper._end */
-static _Noreturn void end(text answer, int code)
+static _Noreturn void end(const char *answer, int code)
 {
     signal(SIGPIPE, SIG_IGN); /* if the client has gone that is a failure, not a signal */
-    while (answer.length > 0) {
-        ssize_t written = write(STDOUT_FILENO, answer.at, answer.length);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
+    while (*answer != '\0') {
+        ssize_t written = write(STDOUT_FILENO, answer, strlen(answer));
+        if (written < 0 && errno != EINTR)
             _exit(1);
-        answer = (text){answer.at + written, answer.length - (size_t)written};
+        answer += written > 0 ? written : 0;
     }
     _exit(code);
 }
 
-/* bytes.strip */
-static text stripped(text given)
+/* helper._read_input: the number of bytes. `whole` is false if there may be more. */
+static size_t read_input(char input[LONGEST_INPUT], bool *whole)
 {
-    while (given.length > 0 && strchr(" \t\n\r\v\f", given.at[0]) && given.at[0] != '\0')
-        given = (text){given.at + 1, given.length - 1};
-    while (given.length > 0 && strchr(" \t\n\r\v\f", given.at[given.length - 1]) &&
-           given.at[given.length - 1] != '\0')
-        given.length--;
-    return given;
-}
-
-/* helper._read_input. False if there is more than that, and it has not been read to its end. */
-static bool read_input(builder *given)
-{
-    while (given->length < given->size) {
-        ssize_t more = read(STDIN_FILENO, given->at + given->length, given->size - given->length);
-        if (more <= 0)
-            return more == 0;
-        given->length += (size_t)more;
+    size_t used = 0;
+    *whole = false;
+    while (used < LONGEST_INPUT && !*whole) {
+        ssize_t more = read(STDIN_FILENO, input + used, LONGEST_INPUT - used);
+        if (more < 0 && errno != EINTR)
+            break;
+        used += more > 0 ? (size_t)more : 0;
+        *whole = more == 0;
     }
-    return false;
+    return used;
 }
 
 /* The launcher's message for an installation that is not whole. */
 static _Noreturn void report_missing(const char *missing, const char *beside)
 {
-    BUILDER(line, 2 * PATH);
-    add_string(&line, "ecr-py: ");
-    add_string(&line, missing);
-    add_string(&line, " is not beside ");
-    add_string(&line, beside);
-    add_string(&line, ": install docker-credential-ecr-py again\n");
+    static char line[2 * PATH];
+    FORMAT(line, "ecr-py: %s is not beside %s: install docker-credential-ecr-py again\n", missing,
+           beside);
     signal(SIGPIPE, SIG_IGN);
-    ssize_t written = write(STDERR_FILENO, line.at, line.length);
+    ssize_t written = write(STDERR_FILENO, line, strlen(line));
     (void)written; /* the exit code says it too */
-    end(built(&line), 1);
+    end(line, 1);
 }
 
 /* This program's own path, without links: PATH is not searched. */
@@ -713,67 +575,52 @@ static void own_path(char path[PATH_MAX])
     report_missing("its own file", "this program");
 }
 
-/* What is executed: the interpreter, its options, the launcher and the arguments. */
-typedef struct {
-    char *words[64];
-    size_t count;
-} command;
-
-/* The interpreter that the installer chose, from the head of `ecr-py`: see the launcher. */
-static bool find_interpreter(const char *folder, command *python)
+/* The interpreter that the installer chose, with its options, from the head of `ecr-py`, as the
+   launcher finds it. The number of words; 0 if there is none. */
+static size_t find_interpreter(const char *folder, char *words[MOST_WORDS])
 {
-    static char head[PATH], resolved[PATH_MAX];
-    BUILDER(path, PATH);
-    add_string(&path, folder);
-    add_string(&path, "/ecr-py");
-    int file = open(path.at, O_RDONLY | O_CLOEXEC);
-    ssize_t length = file < 0 ? -1 : read(file, head, sizeof head - 1);
+    static char path[PATH], head[PATH], resolved[PATH_MAX];
+    int file = FORMAT(path, "%s/ecr-py", folder) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t length = file < 0 ? 0 : read(file, head, sizeof head - 1);
     close(file);
     head[length > 0 ? length : 0] = '\0';
-    char *next = head, *first = strsep(&next, "\n"), *second = strsep(&next, "\n");
-    if (second == NULL || strncmp(first, "#!", 2) != 0)
-        return false;
-    if (strcmp(first, "#!/bin/sh") != 0) {
-        for (char *word, *rest = first + 2; (word = strsep(&rest, " \t")) != NULL;)
-            if (*word != '\0' && python->count < 16)
-                python->words[python->count++] = word;
-        return python->count > 0;
+    char *rest = head, *first = strsep(&rest, "\n"), *second = strsep(&rest, "\n"), *last = NULL;
+    size_t count = 0;
+    if (second == NULL || !starts_with(first, "#!"))
+        return 0;
+    if (!equal(first, "#!/bin/sh")) {
+        for (first += 2; first != NULL && count < MOST_WORDS / 2;)
+            if (*(words[count] = strsep(&first, " \t")) != '\0')
+                count++;
+        return count;
     }
-    char *found = second, *last = NULL; /* the path is long or has spaces */
+    /* The path is long or has spaces: a line of the shell's executes it. */
     if (strstr(second, "$(dirname") != NULL) { /* a venv that may be moved: beside ecr-py itself */
-        if (realpath(path.at, resolved) == NULL || strlen(resolved) + 1 >= sizeof resolved)
-            return false;
-        strcpy(strrchr(resolved, '/') + 1, "python"); /* as long as "ecr-py" */
-        python->words[python->count++] = resolved;
-        return true;
+        words[0] = realpath(path, resolved);
+        if (words[0] != NULL)
+            strcpy(strrchr(resolved, '/'), "/python"); /* as long as "/ecr-py" */
+        return words[0] != NULL;
     }
-    while ((found = strstr(found, "exec")) != NULL && (found[4] == '\0' || found[5] != ' '))
-        found++;
-    if (found == NULL)
-        return false;
-    found += 6;
-    for (char *at = found; (at = strstr(at, " \"$0\" ")) != NULL; at++)
-        last = at;
+    words[0] = strstr(second, "exec' ");
+    for (rest = words[0]; rest != NULL && (rest = strstr(rest, " \"$0\" ")) != NULL; rest++)
+        last = rest;
     if (last == NULL)
-        return false;
+        return 0;
+    words[0] += strlen("exec' ");
+    words[0] += *words[0] == '"' || *words[0] == '\'';
+    last -= last > words[0] && (last[-1] == '"' || last[-1] == '\'');
     *last = '\0';
-    if (*found == '"' || *found == '\'')
-        found++;
-    if (last > found && (last[-1] == '"' || last[-1] == '\''))
-        last[-1] = '\0';
-    python->words[python->count++] = found;
-    return true;
+    return last > words[0];
 }
 
-/* Standard input as it was: what was read of it, in a pipe that has room for that. */
-static bool restore_input(text given)
+/* Standard input as it was: what was read of it, in a pipe, which has room for that. */
+static bool restore_input(const char *given, size_t length)
 {
     int ends[2];
-    if (given.length == 0)
+    if (length == 0)
         return true;
     if (pipe(ends) != 0 || fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0 ||
-        write(ends[1], given.at, given.length) != (ssize_t)given.length ||
-        dup2(ends[0], STDIN_FILENO) < 0)
+        write(ends[1], given, length) != (ssize_t)length || dup2(ends[0], STDIN_FILENO) < 0)
         return false;
     close(ends[0]);
     close(ends[1]);
@@ -781,43 +628,43 @@ static bool restore_input(text given)
 }
 
 /* Runs the launcher's Python half, isolated as the launcher does it, with the same arguments. */
-static _Noreturn void become_python(char **arguments, text given)
+static _Noreturn void become_python(char **arguments, const char *given, size_t length)
 {
-    static char self[PATH_MAX], folder[PATH_MAX];
-    static command python;
-    BUILDER(launcher, PATH);
+    static char self[PATH_MAX], folder[PATH_MAX], launcher[PATH];
+    static char *words[MOST_WORDS];
     own_path(self);
-    strcpy(folder, self);
-    *strrchr(folder, '/') = '\0';
-    add_string(&launcher, folder);
-    add_string(&launcher, "/../" LAUNCHER);
-    if (!find_interpreter(folder, &python))
+    FORMAT(folder, "%.*s", (int)(strrchr(self, '/') - self), self);
+    size_t count = find_interpreter(folder, words);
+    if (count == 0)
         report_missing("the command ecr-py", self);
-    if (access(launcher.at, R_OK) != 0)
+    if (!FORMAT(launcher, "%s/../%s", folder, LAUNCHER) || access(launcher, R_OK) != 0)
         report_missing("../" LAUNCHER, self);
-    char *options[] = {"-IS", "-X", "utf8", launcher.at};
-    for (size_t n = 0; n < sizeof options / sizeof *options; n++)
-        python.words[python.count++] = options[n];
-    for (char **more = arguments + 1; *more != NULL && python.count < 63; more++)
-        python.words[python.count++] = *more; /* so many are an error in any case */
-    if (restore_input(given))
-        execv(python.words[0], python.words);
-    report_missing(python.words[0], self);
+    char *options[] = {"-IS", "-X", "utf8", launcher};
+    memcpy(words + count, options, sizeof options);
+    count += sizeof options / sizeof *options;
+    for (arguments++; *arguments != NULL && count < MOST_WORDS - 1; arguments++)
+        words[count++] = *arguments; /* so many are an error in any case */
+    if (restore_input(given, length))
+        execv(words[0], words);
+    report_missing(words[0], self);
 }
 
 int main(int count, char **arguments)
 {
-    static char input[LONGEST_INPUT]; /* no more than any pipe has room for */
-    builder given = {input, 0, sizeof input, false};
+    static char input[LONGEST_INPUT + 1], argument[LONGEST_INPUT + 1];
+    size_t length = 0;
+    const char *url = NULL;
+    bool is_get = count > 1 && equal(arguments[1], "get"), whole;
     hit found;
-    outcome result = UNUSUAL;
-    if (count == 3 && strcmp(arguments[1], "get") == 0)
-        result = answer_hit(stripped(text_of(arguments[2])), &found);
-    if (count == 2 && strcmp(arguments[1], "get") == 0 && !isatty(STDIN_FILENO) &&
-        read_input(&given))
-        result = answer_hit(stripped(built(&given)), &found);
-    if (result == ANSWER)
-        end(found.document.length ? found.document : text_of(NOT_FOUND), found.document.length ? 0 : 1);
-    become_python(arguments, built(&given));
+    if (is_get && count == 3 && FORMAT(argument, "%s", arguments[2]))
+        url = stripped(argument, strlen(argument));
+    if (is_get && count == 2 && !isatty(STDIN_FILENO)) {
+        length = read_input(input, &whole);
+        FORMAT(argument, "%.*s", (int)length, input);
+        url = whole && strlen(argument) == length ? stripped(argument, length) : NULL;
+    }
+    if (url != NULL && answer_hit(url, &found) == ANSWER)
+        end(*found.document ? found.document : NOT_FOUND, *found.document ? 0 : 1);
+    become_python(arguments, input, length);
 }
 #endif

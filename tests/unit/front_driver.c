@@ -1,4 +1,4 @@
-/* Runs the front's answer_hit for each case that it reads, with the case's environment and clock.
+/* Runs the front's stripped and answer_hit for each case that it reads, with the case's environment and clock.
 
    A case: "URL_LENGTH VARIABLES SECONDS NANOSECONDS\n" and the URL; then for each variable
    "LENGTH\n" and its bytes. The result: "OUTCOME LENGTH\n" and the document. */
@@ -33,11 +33,11 @@ int main(void)
             environ_of_test[n] = bytes(length);
         }
         clock_of_test = (struct timespec){seconds, nanoseconds};
-        hit found = {{"", 0}, {"", 0}, false};
-        outcome result = answer_hit((text){url, url_length}, &found);
-        printf("%d %zu\n", (int)result, result == ANSWER ? found.document.length : 0);
-        if (result == ANSWER)
-            fwrite(found.document.at, 1, found.document.length, stdout);
+        hit found = {"", "", false};
+        const char *given = stripped(url, url_length);
+        outcome result = given == NULL ? UNUSUAL : answer_hit(given, &found);
+        const char *document = result == ANSWER ? found.document : "";
+        printf("%d %zu\n%s", (int)result, strlen(document), document);
         fflush(stdout);
         for (size_t n = 0; n < count; n++)
             free(environ_of_test[n]);

@@ -101,7 +101,7 @@ class Case:
 
     def write(self) -> None:
         here = record.context(self.environ)
-        host = record.plain_host(self.url) or HOST
+        host = record.plain_host(self.url.strip()) or HOST
         files = {
             record.selection_name(host, here): self.selection,
             record.credential_name(self.key): self.credential,
@@ -136,7 +136,9 @@ def conditions(draw: random.Random, top: Path) -> list[bytes]:
 
 def right_case(draw: random.Random, top: Path) -> Case:
     case = Case(top)
-    case.url = draw.choice((b"", b"https://")) + HOST + draw.choice((b"", b"/", b"/v2/", b"/a_b:1"))
+    case.url = (
+        draw.choice((b"", b"https://")) + HOST + draw.choice((b"", b"/", b"/v2/", b"/a_b:1", b"\n"))
+    )
     names = draw.sample(record.CONTEXT, draw.choice((0, 1, 3)))
     values = (b"", b"dev", b"a=b\nAWS_PROFILE=x", b"\xff\x01", b"y" * 500)
     case.environ = {name: draw.choice(values) for name in names}
@@ -158,7 +160,7 @@ def right_case(draw: random.Random, top: Path) -> Case:
     ]
     key = draw.choice((case.key,) * 9 + (b"",))
     here = record.context(case.environ)
-    host = record.plain_host(case.url) or HOST
+    host = record.plain_host(case.url.strip()) or HOST
     case.selection = [record.SELECTION, host, here, key, b"{}", *conditions(draw, top)]
     if draw.random() < 0.7:
         edges = (0, -59, -60, -61, 3599, 3600, 3601)
@@ -306,7 +308,7 @@ def check(driver: Driver, case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[
     outcome, document = driver.answer(case.url, case.environ, case.now)
     monkeypatch.setattr(time, "time", lambda: case.now / SECOND)
     root = record.cache_root(case.environ)
-    hit = record.find(root, case.url, case.environ) if root else None
+    hit = record.find(root, case.url.strip(), case.environ) if root else None
     monkeypatch.undo()
     may = hit is not None and (not hit.ageing or renewed_of_late(root or b"", hit, case.now))
     if outcome == ANSWER:
