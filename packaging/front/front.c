@@ -377,6 +377,9 @@ static int connect_to_daemon(int *process)
     int connection = socket(AF_UNIX, SOCK_STREAM, 0);
     /* On Linux, connect waits so long for room in the queue of a busy daemon, too. */
     struct timeval limit = {.tv_usec = FIRST_LOOK * 1000};
+#ifdef SO_NOSIGPIPE /* macOS */
+    setsockopt(connection, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
+#endif
     if (connection >= 0 && fcntl(connection, F_SETFD, FD_CLOEXEC) == 0 &&
         setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
         connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&

@@ -22,7 +22,7 @@ import pytest
 from docker_credential_ecr_py.store import record
 from tests.support.front import SANITIZERS, build_front
 
-CASES = 10_000
+PARTS, CASES = 10, 1_000
 DRIVER = Path(__file__).with_name("front_driver.c")
 NOTHING, ANSWER, UNUSUAL = range(3)
 HOST = b"123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -69,10 +69,15 @@ class Driver:
         assert (self._process.returncode, said) == (0, b"")
 
 
-@pytest.fixture(params=["plain", "sanitized"])
-def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Driver]:
+@pytest.fixture(scope="module", params=["plain", "sanitized"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = SANITIZERS if request.param == "sanitized" else ()
-    started = Driver(build_front(tmp_path, DRIVER, *options))
+    return build_front(tmp_path_factory.mktemp("front"), DRIVER, *options)
+
+
+@pytest.fixture
+def driver(program: Path) -> Iterator[Driver]:
+    started = Driver(program)
     yield started
     started.end()
 
@@ -320,11 +325,12 @@ def check(driver: Driver, case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[
     return outcome, may
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 def test_it_answers_as_python_does(
-    driver: Driver, top: Path, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, top: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     seen: Counter[tuple[int, bool]] = Counter()
-    for seed in range(CASES):
+    for seed in range(part * CASES, (part + 1) * CASES):
         draw = random.Random(seed)
         clear(top)
         case = right_case(draw, top)
