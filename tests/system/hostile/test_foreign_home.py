@@ -258,7 +258,7 @@ def test_a_refreshed_token_keeps_its_owner(home: Home, aws: Aws, near_its_end: P
 # botocore refreshes the tokens of `aws login` itself, where its crypto library is installed.
 _REFRESHES_LOGIN = """
 import json, os, sys
-from docker_credential_ecr_py.aws import Session
+from docker_credential_ecr_py.aws.session import Session
 session = Session()
 session.settle_providers("default")
 cache = session.get_component("credential_provider").get_provider("login")._token_cache

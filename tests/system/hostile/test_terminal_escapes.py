@@ -273,7 +273,7 @@ def test_the_path_of_the_log_in_an_error_that_nobody_has_thought_of(home: Home) 
         "from docker_credential_ecr_py import protocol\n"
         "class Broken:\n"
         "    def __init__(self, *a, **k): raise ZeroDivisionError\n"
-        "protocol.Broker = Broken\n"
+        "protocol.App = Broken\n"
         "sys.exit(protocol.main(['list'], None))\n"
     )
     done = subprocess.run(
