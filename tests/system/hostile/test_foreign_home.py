@@ -260,7 +260,7 @@ _REFRESHES_LOGIN = """
 import json, os, sys
 from docker_credential_ecr_py.aws.session import Session
 session = Session()
-session.settle_providers("default")
+session.use_tolerant_config_readers("default")
 cache = session.get_component("credential_provider").get_provider("login")._token_cache
 cache["token"] = dict(cache["token"], refreshToken="new")
 """
