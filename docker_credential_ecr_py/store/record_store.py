@@ -68,7 +68,7 @@ class RecordStore:
         return credential_of(fields) if fields and fields[record.KEY] == name else None
 
     def take_over_leftovers(self) -> None:
-        """As Store.take_over_leftovers; a store that reads all others' records need not."""
+        """Do nothing; a store that is not of plain files overrides it."""
 
     def save(self, key: str, credential: Credential) -> None:
         self._prepare_to_write()
