@@ -180,7 +180,7 @@ def _text(value: object, *, longest: int = 64 * 1024) -> str:
 
 
 def _seconds(value: object) -> float:
-    """Return a number of seconds, at least 1. Raises TypeError and ValueError, also for infinity."""
+    """Return a number of seconds, at least 1. Raises TypeError, and ValueError for infinity."""
     try:
         seconds = float(value)  # type: ignore[arg-type]
     except OverflowError:

@@ -25,8 +25,8 @@ from docker_credential_ecr_py.store.lock import locked
 
 _NAME = "login-{}.html"
 _LONGEST_LOGIN = 2 * 3600  # seconds; login_timeout is an hour at most
-# Variables that show that the browser is on another machine (SSH, an editor's remote window, Windows
-# behind WSL), or that this process is in a sandbox.
+# Variables that show that the browser is on another machine (SSH, an editor's remote window,
+# Windows behind WSL), or that this process is in a sandbox.
 _ELSEWHERE = (
     "WSL_DISTRO_NAME",
     "SSH_CONNECTION",

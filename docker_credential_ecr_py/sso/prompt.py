@@ -10,7 +10,7 @@ from docker_credential_ecr_py.sso.user import TERMINAL
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to show: `address` to open, `code` to type there ("" if none), `seconds` that are left."""
+    """An `address` to open, a `code` to type there ("" if none), and the `seconds` left."""
 
     session: str
     address: str
