@@ -1,4 +1,4 @@
-"""What all our calls to AWS share: a session with time limits, and network errors in our words."""
+"""What all calls to AWS share: a botocore session with time limits, and network errors."""
 
 import json
 import os
@@ -42,12 +42,15 @@ LIMITS = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
 )
 
-# What botocore and we raise for an answer of another shape than AWS's.
+# What botocore and this package raise for an answer of another shape than AWS's.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Session(botocore.session.Session):
-    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do."""
+    """A botocore session that also reads a config with repeated sections or a byte-order mark.
+
+    botocore refuses such a config; config/aws_config.py does not.
+    """
 
     def __init__(self, profile: str | None = None) -> None:
         super().__init__(profile=profile)
@@ -65,9 +68,9 @@ class Session(botocore.session.Session):
             return config
 
     def use_tolerant_config_readers(self, profile: str) -> None:
-        """Lets those that read files for themselves read them as we do.
+        """Have botocore's credential providers read the AWS config as config/aws_config.py does.
 
-        And leaves sessions to sso/, which knows a lock and a cache that cannot be written.
+        And never refresh an SSO session: sso/ does so, under a lock.
         """
         config_file = self.get_config_variable("config_file")
         credentials_file = self.get_config_variable("credentials_file")
@@ -93,7 +96,7 @@ class Session(botocore.session.Session):
 
 
 class _LoginCache(JSONFileCache):
-    """The tokens of `aws login`. Written by root, they are still of the user whose home it is."""
+    """The tokens of `aws login`. Those that root writes belong to the owner of the home."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
@@ -106,12 +109,12 @@ class _LoginCache(JSONFileCache):
 
 
 def _time_before_any_refresh() -> datetime:
-    """By this clock botocore refreshes no token that lives: it would a quarter of an hour early."""
+    """Return a time by which botocore refreshes no live token: it does so 15 minutes early."""
     return datetime.now(UTC) - timedelta(minutes=15)
 
 
 class AnonymousSession(Session):
-    """For calls that no profile answers for: AWS_PROFILE may name one that is still to come."""
+    """For calls without credentials: AWS_PROFILE may name a profile that does not exist yet."""
 
     def get_scoped_config(self) -> dict[str, Any]:
         with suppress(aws_errors.ProfileNotFound):
@@ -120,15 +123,15 @@ class AnonymousSession(Session):
 
 
 def unsigned_client(service: str, region: str, config: Config | None = None) -> Any:
-    """A client that signs nothing. Any: botocore makes its methods as it runs."""
+    """Return a client that signs nothing. Any: botocore makes its methods at run time."""
     unsigned = LIMITS.merge(Config(signature_version=UNSIGNED)).merge(config or Config())
     return AnonymousSession().create_client(service, region_name=region, config=unsigned)
 
 
 def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
-    """Return the URL at which botocore asks for a service in a region.
+    """Return the URL at which botocore calls a service in a region.
 
-    Raises AwsConfigError if the environment or the AWS config names something else than a URL.
+    Raises AwsConfigError if the environment or the AWS config sets one that is not a URL.
     """
     try:
         return str(unsigned_client(service, region, config).meta.endpoint_url)
@@ -154,7 +157,7 @@ def _profile_map(path: str) -> dict[str, Any]:
 
 
 def _nested(value: str) -> str | dict[str, str]:
-    """`services` and `s3` have settings of their own below them."""
+    """Parse a value that may have settings of its own below it, as `s3` and `services` do."""
     if not value.startswith("\n"):
         return value
     parts = (line.partition("=") for line in value.splitlines() if line)
@@ -162,13 +165,13 @@ def _nested(value: str) -> str | dict[str, str]:
 
 
 def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
-    """What stood between us and `what`, or what it answered that is no answer."""
+    """Return the error for an exception that botocore raised in a call to `what`."""
     text = first_line(str(error))
     match error:
         case aws_errors.ClientError():
             return answer_error(error, what)
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
-            # Its parts are taken for one another, so the error may quote half of a password.
+            # Such an address is split in the wrong places, so the error may quote a password.
             return Unreachable(
                 f"{what} cannot be reached; the address of the proxy has characters that it cannot "
                 f"have ({type(error).__name__})",
@@ -203,7 +206,7 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
 
 
 def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError:
-    """An error that AWS answered, where the caller has nothing better to say."""
+    """Return the error for an error code of AWS's that the caller does not know better."""
     about = error.response.get("Error", {})
     code, message = str(about.get("Code", "")), first_line(str(about.get("Message", "")))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -230,6 +233,6 @@ def _missing_bundle() -> str:
 
 
 def first_line(text: str) -> str:
-    """Enough of somebody else's words to go on, in one line."""
+    """Return the start of another program's message, in one line of at most 300 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"

@@ -35,12 +35,16 @@ from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import open_lock
 
 _NO_STAMPS: tuple[bytes, ...] = ()
-# The stores whose credentials are in our memory.
+# The stores whose credentials the daemon has in memory.
 _IN_MEMORY = ("memory", "keyring")
 
 
 class Daemon:
-    """`environ` is the daemon's own; a selection brings the part that decides who asks."""
+    """Runs the daemon's one thread: an event loop over the socket, the workers and the scheduler.
+
+    It decides neither what is due (scheduler.py) nor what a client may do (boundary.py), and calls
+    AWS only through workers. `environ` is the daemon's own environment.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
@@ -77,7 +81,7 @@ class Daemon:
         )
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
+        """Serve until SIGTERM or SIGINT. Raises CannotRun, also if clients cannot reach it."""
         forbid_dumps_of_children()
         _allow_many_files()
         socket_path = record.socket_path(paths.as_bytes(self._environ))
@@ -99,7 +103,7 @@ class Daemon:
             try:
                 while not self._ending:
                     if time.monotonic() >= self._next_look and record.stamp(socket_path) != ours:
-                        # Its folder was removed, or another daemon is in our place.
+                        # The folder was removed, or another daemon listens at this path.
                         raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
                     self._turn()
             finally:
@@ -112,7 +116,7 @@ class Daemon:
                 log.info("daemon ended")
 
     def _turn(self) -> None:
-        """Does what is due, waits for what happens next, and lets each deal with it."""
+        """Do what is due, wait for the next events, and call their handlers."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look()
@@ -124,17 +128,17 @@ class Daemon:
             try:
                 key.data(events)
             except Exception:
-                # Nor may what comes of one client or worker keep it from the others.
+                # An error with one client or worker must not affect the others.
                 log.exception("unexpected")
 
     def _look(self) -> float:
-        """Files, records and sessions, and what is to be done. Seconds until the next look."""
+        """Look at files, records and sessions; start what is due. Return seconds to the next."""
         try:
             self._look_at_files()
             self._records.drop_old(time.time())
             return self._scheduler.turn()
         except Exception:
-            # A file that nobody has thought of must not keep the daemon from running.
+            # Unexpected content of a file must not end the daemon.
             log.exception("unexpected")
             return LONGEST_SLEEP
 
@@ -173,7 +177,7 @@ class Daemon:
         return b""
 
     def _keeps_records(self) -> bool:
-        """Whether the settings have us keep what clients write; they may have changed just now."""
+        """Whether the settings let clients store records here; read again if they changed."""
         if self._settings.store not in _IN_MEMORY:
             self._look_at_files()
         return self._settings.store in _IN_MEMORY
@@ -188,7 +192,7 @@ class Daemon:
         }
 
     def _look_at_files(self) -> None:
-        """Settings and docker's config, read again where one has changed."""
+        """Read the settings and docker's config again if one of the files has changed."""
         stamps = tuple(record.stamp(os.fsencode(file)) for file in self._watched)
         if stamps == self._stamps and not self._reload:
             return
@@ -197,7 +201,7 @@ class Daemon:
         with _logged():
             self._settings = load_settings(paths.settings_file(self._environ))
         store = self._settings.store
-        # What is given to us for store = "memory" may come before we know of it.
+        # A client may store records for store = "memory" before the daemon has read the change.
         if store not in (before, "memory"):
             self._records.clear()
         if store == "keyring" and (began or before != store):
@@ -208,7 +212,7 @@ class Daemon:
         self._named = {host for host in hosts if store != "none" and self._is_private_ecr(host)}
 
     def _is_private_ecr(self, host: str) -> bool:
-        """Return whether a credential is needed for a host. The host may be a glob."""
+        """Whether a host needs a credential. A glob does not count as one."""
         settings = self._settings
         return settings.is_ecr(host) and not settings.registry_for(host).public
 
@@ -251,7 +255,7 @@ class Daemon:
         self._wake_scheduler()
 
     def _heed_signals(self) -> None:
-        """SIGTERM and SIGINT end us, SIGHUP reads settings again; select wakes up for them."""
+        """Let SIGTERM and SIGINT end the loop, and SIGHUP read the settings; each wakes select."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -276,7 +280,7 @@ class Daemon:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """A file of the person's that is not as it should be: what it said before holds on."""
+    """Log an error in one of the user's files; the values read before stay in force."""
     try:
         yield
     except EcrPyError as error:
@@ -285,7 +289,7 @@ def _logged() -> Iterator[None]:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
+    """Hold the lock of this user's daemon. Raises CannotRun if another daemon has it."""
     try:
         make_private_folder(folder)
         if not record.is_private_folder(os.fsencode(folder)):
@@ -306,7 +310,7 @@ def _opened_lock(path: Path) -> int:
         file = open_lock(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # `uninstall` may have removed it between the two: then it locks nobody out.
+            # `uninstall` may have removed the file before the lock: then it excludes no process.
             if os.path.samestat(os.fstat(file), path.lstat()):
                 return file
         except BlockingIOError:
@@ -321,7 +325,7 @@ def _opened_lock(path: Path) -> int:
 
 
 def _bound(path: bytes) -> socket.socket:
-    """A socket of our own at `path`, which only we may enter. We hold the lock: an old one goes."""
+    """Bind a socket at `path` for this user alone. We hold the lock: remove an old one."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -346,5 +350,5 @@ def _allow_many_files() -> None:
 
 
 def _unhex(text: bytes) -> bytes:
-    """Raises ValueError."""
+    """Decode hexadecimal. Raises ValueError."""
     return bytes.fromhex(text.decode("ascii"))
