@@ -159,7 +159,7 @@ def close_file_to_others(path: Path) -> None:
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it is not a file of yours")
+            raise PermissionError(errno.EPERM, "it does not belong to you")
         os.fchmod(file, stat.S_IMODE(found.st_mode) & 0o700)
     finally:
         os.close(file)
@@ -169,7 +169,7 @@ def close_folder_to_others(path: Path) -> None:
     """The same for a folder."""
     with open_folder(path.parent) as above, above.enter(path.name) as folder:
         if not folder.is_ours():
-            raise PermissionError(errno.EPERM, "it is not a folder of yours")
+            raise PermissionError(errno.EPERM, "it is not a folder that belongs to you")
         folder.close_to_others()
 
 
@@ -290,7 +290,7 @@ class _Walk:
         owners = {owner, os.fstat(self._folder).st_uid} if _is_root() else {owner}
         if target is not None and not owners <= self._trusted:
             path = os.path.join(self._path, name)
-            why = f"{path} is a link that another user may have put there"
+            why = f"{path} is a link that another user may have created"
             raise PermissionError(errno.EPERM, why, path)
         return target
 

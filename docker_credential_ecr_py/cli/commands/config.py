@@ -61,7 +61,7 @@ def show(as_json: bool) -> None:
         return
     shown = [(key, str(value) if value != "" else "-", origin) for key, value, origin in rows]
     show_table(("SETTING", "VALUE", "FROM"), shown)
-    click.echo(f"\n{file}{'' if text else ' (there is none)'}")
+    click.echo(f"\n{file}{'' if text else ' (does not exist)'}")
 
 
 @config.command("set")
@@ -124,14 +124,14 @@ def _take_over() -> None:
 def _lack(path: tuple[str, ...], value: object) -> str:
     """What a value needs and is not here, or ""."""
     if path == _STORE and value == "memory" and find_daemon(os.environ) is None:
-        return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
+        return "this store needs the daemon, which is not running: run `ecr-py daemon start`"
     if value == KEYRING and path in (_STORE, settings_edit.FALLBACK):
         from docker_credential_ecr_py.store.seal import Seal
 
         try:
             Seal(None).key()
         except EcrPyError as error:
-            return f"{error.what}, and nothing is kept without one"
+            return f"{error.what}, so nothing can be kept"
     elif path == settings_edit.FALLBACK:
         try:
             find_helper(str(value))
@@ -168,8 +168,8 @@ def _path(key: str) -> tuple[str, ...]:
     short = key.removeprefix("defaults.")
     if short not in defaults():
         known = [*defaults(), *(f"registries.HOST.{name}" for name in REGISTRY)]
-        near = nearest(short, known) or f"; there are {', '.join(known)}"
-        raise BadInput(f"{key} is no setting{near}")
+        near = nearest(short, known) or f"; settings are {', '.join(known)}"
+        raise BadInput(f"{key} is not a setting{near}")
     return "defaults", short
 
 
@@ -206,7 +206,7 @@ def _file() -> tuple[Path, str | None]:
 def _save(file: Path, before: str | None, after: str, done: str, *, dry_run: bool) -> None:
     """Writes what is right as a whole. Raises SettingsError where something else is wrong."""
     if after == (before or ""):
-        click.echo(f"{file} has it so already")
+        click.echo(f"{file} already has this value")
         return
     try:
         parse_settings(after, str(file))

@@ -112,10 +112,10 @@ class _Change:
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
         if store := self.plan.pinned:
-            done += [f"credsStore is {store}, which was docker's default here"]
+            done += [f"credsStore is {store}, docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(BYTE_ORDER_MARK):
-            done += ["no byte-order mark, which it does not take"]
+            done += ["without its byte-order mark, which docker rejects"]
         return ", ".join(done)
 
 
@@ -180,18 +180,20 @@ def configure(
     """
     if putting_back:
         if any((cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
-            raise click.UsageError("--undo goes with --for and --dry-run alone")
+            raise click.UsageError("--undo can be combined only with --for and --dry-run")
         _put_back(clients or tuple(_FILES), dry_run=dry_run)
         return
     if named and regions:
-        raise click.UsageError("a --registry has its region in its name: leave out --region")
+        raise click.UsageError("--registry already includes the region: leave out --region")
     if cred_helpers and creds_store:
-        raise click.UsageError("--cred-helpers or --creds-store, not both")
+        raise click.UsageError("--cred-helpers and --creds-store cannot be combined")
     if creds_store and set(clients) - {_DOCKER}:
-        raise click.UsageError("only docker has a credsStore: use --cred-helpers for the others")
+        raise click.UsageError(
+            "--creds-store works for docker only: use --cred-helpers for the others"
+        )
     replace = replace.removeprefix("docker-credential-")
     if replace == OURSELVES:
-        raise click.UsageError(f"--replace takes the name of another helper than {OURSELVES}")
+        raise click.UsageError(f"--replace takes the name of another helper, not {OURSELVES}")
 
     app = App()
     known = _registries(app, named, regions, public=public)
@@ -217,7 +219,7 @@ def configure(
             hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
     if replace and not any(change.asks(replace) for change in changes):
-        click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
+        click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
     for change in changes:
@@ -267,9 +269,10 @@ def _registries(
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
         ]
         if unplaced:
-            which = some(unplaced)
             click.echo(
-                f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
+                f"ecr-py: {_profiles_have(unplaced)} no region: "
+                f"set region in {aws.source}, or use --region",
+                err=True,
             )
         sources = {of.get("source_profile") for of in aws.profiles.values()}
         # An access key from before 2019 does not say whose it is.
@@ -280,10 +283,15 @@ def _registries(
         ]
         if unowned:
             click.echo(
-                f"ecr-py: no account in {aws.source} for {some(unowned)}: aws_account_id says it",
+                f"ecr-py: {_profiles_have(unowned)} no account: set aws_account_id in {aws.source}",
                 err=True,
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
+
+
+def _profiles_have(names: list[str]) -> str:
+    """Return "profile dev has", or "profiles dev, stage have": how a sentence begins."""
+    return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
 
 
 def _implied_store(config: DockerConfig) -> str:
@@ -306,8 +314,8 @@ def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None,
         return file, text, text or ""
     if settings.fallback:
         raise SettingsError(
-            f"docker's credsStore is {fallback}, and the fallback in {file} {settings.fallback}",
-            hint=f"run `ecr-py config set fallback {fallback}`, and this again",
+            f"docker's credsStore is {fallback}, but the fallback in {file} is {settings.fallback}",
+            hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
         )
     after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
     parse_settings(after, str(file))
@@ -326,8 +334,8 @@ def _show(known: Mapping[str, str]) -> None:
 def _say_what_stays(change: _Change) -> None:
     for host, helper in change.plan.kept.items():
         click.echo(
-            f"ecr-py: {change.client} asks {helper} for {host}, as before: "
-            f"`--replace {helper}` takes over",
+            f"ecr-py: {change.client} still uses {helper} for {host}: "
+            f"`--replace {helper}` switches it to ecr-py",
             err=True,
         )
     login_file = paths.podman_login_file(os.environ) if change.client == "podman" else None
@@ -349,10 +357,10 @@ def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
     if sure:
         click.echo(f"ecr-py: {what}", err=True)
     elif not can_ask():
-        raise BadInput(what, hint="use --cred-helpers, or agree with --yes")
+        raise BadInput(what, hint="use --cred-helpers, or --yes to continue")
     else:
         click.echo(f"{what[0].upper()}{what[1:]}.", err=True)
-        if not click.confirm("Go on all the same", err=True):
+        if not click.confirm("Continue anyway", err=True):
             click.echo("ecr-py: nothing was changed", err=True)
             raise SystemExit(FAILED)
 
@@ -362,7 +370,7 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
     stale = change.plan.stale
     if not stale or sure:
         return stale
-    what = f"{change.file} has passwords of ECR's, which end after 12 hours: {', '.join(stale)}"
+    what = f"{change.file} has ECR passwords, which expire after 12 hours: {', '.join(stale)}"
     if ask and can_ask():
         click.echo(what, err=True)
         return stale if click.confirm("Remove them", default=True, err=True) else ()
@@ -377,9 +385,9 @@ def _say_what_was_done(changes: list[_Change]) -> None:
     if not any(change.summary for change in changes):
         return
     if file_edits.keeps_records():
-        click.echo("`ecr-py configure --undo` puts back what was")
+        click.echo("`ecr-py configure --undo` restores the original")
     else:
-        click.echo("nothing is kept here for `ecr-py configure --undo`: see the copies in NAME.bak")
+        click.echo("`ecr-py configure --undo` is not available here: see the copies in NAME.bak")
 
 
 def _check_path() -> None:
@@ -388,9 +396,9 @@ def _check_path() -> None:
     if found and os.path.isabs(found):
         return
     if found:
-        problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
+        problem = f"{found} is found through a relative folder in the PATH, which docker refuses"
     else:
-        problem = f"{HELPER} is not on the PATH, so nobody will find it"
+        problem = f"{HELPER} is not on the PATH, so docker will not find it"
     ours = installed_in()
     hint = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
     click.echo(f"ecr-py: {problem}{hint}", err=True)
@@ -404,12 +412,12 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
     with file_edits.alone():
         records = [(*each, record) for each in files if (record := file_edits.recall(each[1]))]
         if not records:
-            click.echo("nothing to put back: `ecr-py configure` has changed no file here")
+            click.echo("nothing to undo: `ecr-py configure` has not changed any file here")
         for name, file, kind, record in records:
             now = read_text(file, DockerConfigError)
             if now is None:
                 file_edits.forget(file)
-                report(f"{name}: {file} is gone, and what configure put into it too")
+                report(f"{name}: {file} no longer exists, so there is nothing to undo")
                 continue
             if now != record.written:
                 kind.check(now, file)
@@ -425,7 +433,7 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
 
 def _outcome(file: Path, after: str | None, record: file_edits.Record) -> str:
     if after is None:
-        return f"removed {file}; there was none"
+        return f"removed {file}, which configure had created"
     if after == record.original:
-        return f"{file} is as it was"
-    return f"{file} was edited since: took out what configure had put in, and kept the rest"
+        return f"{file} is restored"
+    return f"{file} was edited since: removed what configure had added, and kept the rest"

@@ -38,7 +38,7 @@ from docker_credential_ecr_py.redact import redact
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
 # Seconds that it may take to start, on a machine that has a lot to do.
 _PATIENCE = 30
-_NOT_RUNNING = "the daemon does not run"
+_NOT_RUNNING = "the daemon is not running"
 
 
 @click.group(cls=Group)
@@ -81,7 +81,9 @@ def install(dry_run: bool) -> None:
     ours.enable()
     for file in ours.files:
         click.echo(f"Wrote {file}")
-    click.echo(f"The daemon runs, and will at each login: {_summary(_wait_for_start())}")
+    click.echo(
+        f"The daemon is running, and will start at each login: {_summary(_wait_for_start())}"
+    )
 
 
 @daemon.command()
@@ -106,7 +108,7 @@ def start() -> None:
     """Start it in the background."""
     _check_system()
     if found := find_daemon(os.environ):
-        click.echo(f"The daemon runs already: {_summary(_answering(found))}")
+        click.echo(f"The daemon is already running: {_summary(_answering(found))}")
         return
     process = None
     if (ours := _installed()) is not None:
@@ -122,7 +124,7 @@ def start() -> None:
             env=as_given(),
             start_new_session=True,
         )
-    click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
+    click.echo(f"The daemon is running: {_summary(_wait_for_start(process))}")
 
 
 @daemon.command()
@@ -175,7 +177,7 @@ def logs(lines: int, follow: bool) -> None:
         raise EcrPyError(f"there is no log yet: {file}")
     tail = find_program("tail")
     if tail is None:
-        raise EcrPyError(f"there is no `tail` on the PATH to show {file}")
+        raise EcrPyError(f"cannot show {file}: `tail` is not on the PATH")
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
     os.execv(tail, ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
@@ -186,7 +188,7 @@ def _check_system() -> None:
     Also for root in a place of another user's.
     """
     if sys.platform == "win32":
-        raise EcrPyError("the daemon runs on Linux and macOS")
+        raise EcrPyError("the daemon runs only on Linux and macOS")
     if why := paths.why_root_runs_no_daemon(os.environ):
         raise EcrPyError(why, hint="run it as that user")
 
@@ -230,7 +232,7 @@ def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[st
         if ended:
             break
         time.sleep(0.05)
-    raise EcrPyError("the daemon did not start", hint="see `ecr-py daemon logs`")
+    raise EcrPyError("the daemon did not start", hint="run `ecr-py daemon logs` to see why")
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -242,7 +244,7 @@ def _show(found: dict[str, Any]) -> None:
     from rich.text import Text
 
     show = console().print
-    show(f"Runs since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
+    show(f"Running since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
     if found["version"] != __version__:
         show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
     registries = [
@@ -255,13 +257,13 @@ def _show(found: dict[str, Any]) -> None:
     for one in found["registries"]:
         if one.get("differs"):
             names = ", ".join(one["differs"])
-            text = f"{one['registry']} is renewed by its next pull: {names} is not as it is here"
+            text = f"{one['registry']} is renewed by its next pull: {names} differs from this shell"
             show(Text(text, style="yellow"), soft_wrap=True)
     sessions = [
         (
             one["profile"],
             _life(one["expires"]),
-            "renewed by itself" if one["refreshable"] else "needs you then",
+            "renews automatically" if one["refreshable"] else "log in then",
         )
         for one in found["sessions"]
     ]

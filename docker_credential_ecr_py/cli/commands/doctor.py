@@ -105,7 +105,7 @@ def inspect_scene() -> Scene:
 
 
 def fix_problems() -> Iterator[str]:
-    """Closes what is open to others, removes ECR's passwords from docker's config.
+    """Closes what is readable by other users, removes ECR's passwords from docker's config.
 
     Yields what was done.
     """
@@ -117,16 +117,16 @@ def fix_problems() -> Iterator[str]:
             try:
                 close(path)
             except OSError as error:
-                yield f"ecr-py: {path} stays open to others: {error.strerror}"
+                yield f"ecr-py: {path} could not be closed to other users: {error.strerror}"
             else:
-                yield f"ecr-py: closed {path} to others"
+                yield f"ecr-py: closed {path} to other users"
     scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
         text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
-        yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
+        yield f"ecr-py: removed ECR passwords from {file}: {', '.join(stale)}"
         if hint := file_edits.hint_of_copies(file):
             yield hint
 

@@ -68,7 +68,7 @@ def list_images(
     ecr-py image ls lcm-backend nats --registry dev --json
     """
     if tags and digests:
-        raise click.UsageError("--tags shows the tags alone: leave out --digests")
+        raise click.UsageError("--tags and --digests cannot be combined")
     references = list(dict.fromkeys(Reference.parse(name) for name in names))
     hosts = [reference.host for reference in references]
     there = open_registry(hosts, options)
@@ -212,14 +212,14 @@ def _wanted(names: Iterable[str]) -> Iterable[_Wanted]:
             place = reference.host, reference.repository
             current = found.setdefault(place, _Wanted(*place))
             if reference.tag and reference.digest:
-                raise BadInput(f"{name} is a tag and a digest: name what is to go by one of them")
+                raise BadInput(f"{name} is a tag and a digest: name what to remove by one of them")
             if reference.digest:
                 current.digests.append(reference.digest)
             elif reference.tag:
                 current.tags.append(reference.tag)
     for each in found.values():
         if not each.tags and not each.digests:
-            raise click.UsageError(f"which images of {each.repository}? Name a tag or a digest")
+            raise click.UsageError(f"which images of {each.repository}? Give a tag or a digest")
     return found.values()
 
 
@@ -283,7 +283,7 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
             ", ".join(part.tags) or _UNTAGGED,
             _short(part.image.digest),
             ago(part.image.pushed, now),
-            "goes" if part.whole else f"stays as {', '.join(part.staying)}",
+            "removed" if part.whole else f"stays as {', '.join(part.staying)}",
         )
         for wanted, parts in going
         for part in parts

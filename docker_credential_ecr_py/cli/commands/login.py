@@ -82,9 +82,9 @@ def login(
         from docker_credential_ecr_py.cli import onboarding
 
         if names:
-            raise click.UsageError("--start-url goes without a name")
+            raise click.UsageError("--start-url cannot be combined with a name")
         if not sso_region:
-            raise click.UsageError("--start-url goes with --sso-region")
+            raise click.UsageError("--start-url needs --sso-region")
         portal = onboarding.new_session(start_url, sso_region, session, app.aws_config)
         onboarding.onboard(
             app.sessions(),
@@ -98,17 +98,17 @@ def login(
         return
     if sso_region or session or role or region or dry_run:
         raise click.UsageError(
-            "--sso-region, --session, --role, --region and --dry-run go with --start-url"
+            "--sso-region, --session, --role, --region and --dry-run need --start-url"
         )
     for chosen in _chosen(app, names, every=every):
         sessions = app.sessions()
         token = None if force else sessions.alive(chosen)
         ended = token is not None and _has_ended(chosen, token)
-        verb = "You are logged in to"
+        verb = "Already logged in to"
         if token is None or ended:
             token = sessions.log_in(chosen, method, force=force or ended)
             verb = "Logged in to"
-        report(f"{verb} {chosen.title}, {_how_long(token)}")
+        report(f"{verb} {chosen.title}{_how_long(token)}")
 
 
 @command(short_help="End a session, and forget what came from it.")
@@ -152,7 +152,7 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
         return known
     labels = [session.login_name for session in known]
     if not can_ask():
-        raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
+        raise click.UsageError(f"which session? Name one of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):
         click.echo(f"{number:3}  {session.title}", err=True)
     picked = click.prompt("Which session", type=click.IntRange(1, len(known)), err=True)
@@ -174,13 +174,13 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
         except (NotEcr, BadServerURL):
             names = [*among.profiles, *(session.name for session in known if session.name)]
             raise EcrPyError(
-                f"{name} is no profile and no session in {among.source}, and no registry"
+                f"{name} is not a profile or session in {among.source}, and not a registry"
                 f"{nearest(name, names)}",
                 hint="" if names else LOG_IN_FIRST,
             ) from None
         found = app.select(name).identity.sso
     if found is None:
-        raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
+        raise EcrPyError(f"{name} does not use IAM Identity Center, so no login is needed")
     return found
 
 
@@ -196,9 +196,9 @@ def _has_ended(session: SsoSession, token: Token) -> bool:
 def _how_long(token: Token) -> str:
     now = time.time()
     if token.refreshable(now):
-        return "renewed by itself"
-    return f"for {lasting(token.expires - now)}"
+        return " (the session renews automatically)"
+    return f", for {lasting(token.expires - now)}"
 
 
 def _listed(removed: list[str]) -> str:
-    return f"removed {', '.join(removed)}" if removed else "there was no session"
+    return f"removed {', '.join(removed)}" if removed else "not logged in"

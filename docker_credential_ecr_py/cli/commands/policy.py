@@ -84,7 +84,7 @@ def _add_command(task: str, help: str) -> None:
         found = resolve_targets(App(), options, hosts).registry
         if found.public:
             raise BadInput(
-                "ECR Public needs no policy for a pull, and has other actions for a push"
+                "ECR Public needs no policy for a pull, and uses other actions for a push"
             )
         named = [repository, *(reference.repository for reference in references)]
         show_json(least_policy(task, found, list(dict.fromkeys(filter(None, named))) or ["*"]))

@@ -156,7 +156,7 @@ def _check_empty(there: Repositories, images: dict[str, list[Image]]) -> None:
     for name, inside in images.items():
         if inside:
             raise EcrPyError(
-                f"{name} holds {counted(len(inside), 'image')}, which would go with it",
+                f"{name} holds {counted(len(inside), 'image')}, which would be removed too",
                 hint="use --force",
                 registry=there.host,
             )
@@ -177,8 +177,8 @@ def _say_what_differs(repository: Repository, *, scan: bool, immutable: bool) ->
         )
         if wanted and not has
     ]
-    but = f", and not with {' and '.join(lacking)}" if lacking else ""
-    click.echo(f"ecr-py: there is a repository {repository.name} already{but}", err=True)
+    but = f", without {' and '.join(lacking)}" if lacking else ""
+    click.echo(f"ecr-py: repository {repository.name} already exists{but}", err=True)
 
 
 def _as_json(repository: Repository) -> dict[str, Any]:

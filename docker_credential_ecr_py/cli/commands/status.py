@@ -99,7 +99,7 @@ def checked(row: Row) -> Row:
             answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
             if answer.status != 200:
                 raise EcrPyError(
-                    f"the registry does not take its token (status {answer.status})",
+                    f"the registry rejected its token (status {answer.status})",
                     hint=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
                     registry=row.host,
                 )
@@ -196,10 +196,10 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
     asked = sum(row.in_docker for row in rows)
     hint = "" if asked == len(rows) else ": run `ecr-py configure`"
-    yield f"docker  asks ecr-py for {asked} of {len(rows)}{hint}"
+    yield f"docker  uses ecr-py for {asked} of {len(rows)} registries{hint}"
     for host in docker.ours:
         if host not in {row.host for row in rows}:
-            yield f"        and for {host}, which is no ECR registry"
+            yield f"        and for {host}, which is not an ECR registry"
     logins: dict[str, str] = {}
     for row in rows:
         if row.needs_login and row.session:

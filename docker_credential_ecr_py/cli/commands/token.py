@@ -70,9 +70,9 @@ def token(
             f"--format env and --for {'|'.join(token_formats.TOOLS)} go together"
         )
     if export and form != "env":
-        raise click.UsageError("--export goes with --format env")
+        raise click.UsageError("--export needs --format env")
     if (name or namespace) and form != "kubernetes-secret":
-        raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
+        raise click.UsageError("--name and --namespace need --format kubernetes-secret")
     token_formats.check_kubernetes_names(name or "", namespace or "")
     app = App()
     found = resolve_target(app, TargetOptions(registry or "", profile or "", region or ""))
@@ -91,7 +91,9 @@ def token(
         shown = token_formats.SIMPLE[form](credential, asked)
     if is_terminal(sys.stdout):
         until = time.strftime("%H:%M", time.localtime(credential.expires))
-        click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
+        click.echo(
+            f"ecr-py: this is a secret: it gives access to the registry until {until}", err=True
+        )
     click.echo(shown)
 
 

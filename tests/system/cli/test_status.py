@@ -154,7 +154,7 @@ def test_hosts_that_nobody_answers_for(user: User) -> None:
     done = user.ecr_py("status")
     assert done.code == 0
     assert f"(registry {ELSEWHERE})" in done.stdout
-    assert "docker.io, which is no ECR registry" in done.stdout
+    assert "docker.io, which is not an ECR registry" in done.stdout
 
 
 def test_a_docker_config_that_is_none_is_one_line(user: User) -> None:
@@ -285,7 +285,7 @@ def test_check_finds_a_token_that_the_registry_no_longer_takes(at_desk: User, aw
     aws.issued.clear()
     done = at_desk.run(str(ECR_PY), "status", "--check", fails=True)
     assert done.code == 1
-    assert f"does not take its token (status 400) (registry {HOST})" in done.stdout
+    assert f"rejected its token (status 400) (registry {HOST})" in done.stdout
 
 
 def test_check_logs_in_nowhere(at_desk: User, aws: Aws) -> None:
