@@ -1,4 +1,4 @@
-"""ecr-py key: changes or removes the key that seals what the keyring stands for."""
+"""ecr-py key: rotates or removes the sealing key in the keyring."""
 
 import click
 
@@ -17,19 +17,19 @@ _AGAIN = "run `docker login` for it again"
 
 @click.group(cls=Group)
 def key() -> None:
-    """The sealing key of store = "keyring" and fallback = "keyring".
+    """Rotate or remove the sealing key of store = "keyring" and fallback = "keyring".
 
     \b
-    ecr-py key rotate        a new key; what is sealed stays
-    ecr-py key rm            no key any more, and nothing that was sealed under it
+    ecr-py key rotate        seal everything with a new key
+    ecr-py key rm            remove the key, and everything sealed with it
     """
 
 
 @key.command()
 def rotate() -> None:
-    """Seal everything under a new key, and forget the old one.
+    """Seal everything with a new key, and delete the old one.
 
-    It can be interrupted: then everything still opens, and the next one goes on from there.
+    If it is interrupted, everything can still be read, and the next run continues.
     """
     done = Sealed().change_key()
     report(f"Changed the sealing key, and sealed {_listed(done)} with it")
@@ -41,9 +41,9 @@ def rotate() -> None:
 @key.command("rm")
 @yes_option
 def remove(yes: bool) -> None:
-    """Remove the key from the keyring, and all that was sealed under it.
+    """Remove the key from the keyring, and everything sealed with it.
 
-    Logins for other registries are lost: they have to be typed again.
+    Logins for other registries are lost: run `docker login` for them again.
     """
     sealed = Sealed()
     counts = sealed.counts()
