@@ -266,7 +266,7 @@ def test_ctrl_c_ends_it_though_aws_is_silent(user: User, aws: Aws, command: str)
         terminal.wait_for(r"(registries|tokens)\.\.\.")
         terminal.type("\x03")
         assert terminal.wait() == 130
-        assert "ecr-py: given up\n" in terminal.shown
+        assert "ecr-py: cancelled\n" in terminal.shown
         assert "Traceback" not in terminal.shown
         assert terminal.state == terminal.before
     assert aws.count("GetAuthorizationToken") <= 3  # whoever waits for an end sees it tried again
