@@ -467,7 +467,7 @@ def test_a_config_that_is_gone_or_broken(user: User) -> None:
     user.write_config("{ broken")
     assert "not JSON" in refused(user, "--undo")
     user.docker_config.unlink()
-    assert "is gone" in user.invoke_ok("configure", "--undo").stdout
+    assert "no longer exists" in user.invoke_ok("configure", "--undo").stdout
     assert not user.docker_config.exists()
 
 

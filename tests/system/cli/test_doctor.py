@@ -94,7 +94,7 @@ def test_another_version_before_ours(well: User) -> None:
     other = well.home.path / "bin" / HELPER.name
     well.home.write(other, f"#!/bin/sh\necho '{HELPER.name} ({HELPER.name}) 0.0.1'\n").chmod(0o755)
     path = f"{other.parent}:{well.home.environment['PATH']}"
-    assert f"{other} says 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
+    assert f"{other} has version 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
 
 
 def test_one_that_does_not_run(well: User) -> None:

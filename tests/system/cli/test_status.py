@@ -139,7 +139,7 @@ def test_what_docker_asks_us_for(user: User) -> None:
     docker(user, {"credHelpers": {HOST: "ecr-py", registry(STAGE): "ecr-login"}})
     found = as_json(user)
     assert [row["docker"] for row in found.values()] == [True, False, False]
-    assert "for 1 of 3: run `ecr-py configure`" in user.ecr_py("status").stdout
+    assert "for 1 of 3 registries: run `ecr-py configure`" in user.ecr_py("status").stdout
     docker(user, {"credsStore": "ecr-py", "credHelpers": {registry(STAGE): "ecr-login"}})
     assert [row["docker"] for row in as_json(user).values()] == [True, False, True]
 
