@@ -172,9 +172,7 @@ class App:
             login=self._default_login if may_log_in else lambda: None,
             limit=self.settings.login_timeout,
             clock=self._clock,
-            waits=lambda: self._tell_user(
-                "waiting for the login that another process has asked for"
-            ),
+            waits=lambda: self._tell_user("waiting for the login that another process started"),
         )
 
     def login(self, screen: Screen, browser: Browser | None, *, device: bool = False) -> "Login":
@@ -202,7 +200,7 @@ class App:
             except EcrPyError as error:
                 there = ", ".join(removed)
                 error.what = (
-                    f"removed {there} here, but not the session at the portal: {error.what}"
+                    f"removed {there}, but could not end the session at the portal: {error.what}"
                 )
                 raise
         return removed

@@ -177,4 +177,4 @@ def _read_in(folder: Folder, name: str) -> tuple[bytes, os.stat_result] | None:
 
 
 def _changed_meanwhile() -> OSError:
-    return OSError(errno.EBUSY, "something else has just changed it; try again")
+    return OSError(errno.EBUSY, "another program changed it at the same time; try again")

@@ -153,10 +153,10 @@ class Broker:
                 fetched = self._fetch_and_store(request, choice.selection, key, lock)
                 if self._store.load(key) != fetched:
                     lock.pause(_PAUSE_IF_NOT_KEPT)
-                    raise self._not_kept("a credential was fetched, but", request)
+                    raise self._not_kept("the fetched credential", request)
         selection = self._store_selection(request, key, choice, used=False)
         if selection is not None and not self._store.has_selection(selection):
-            raise self._not_kept("the choice of a profile", request)
+            raise self._not_kept("the selected profile", request)
 
     def store_login(self, server_url: str, username: str, secret: str) -> None:
         """Store the credential of a `docker login`, until the expiry inside its password.
@@ -166,7 +166,7 @@ class Broker:
         request = self._request(server_url)
         if username != USERNAME:
             raise BadInput(
-                f"ECR knows the user {USERNAME} alone, not {username!r}",
+                f"ECR accepts only the user {USERNAME}, not {username!r}",
                 hint=f"run `docker login --username {USERNAME} --password-stdin {request.host}`",
                 registry=request.host,
             )
@@ -176,7 +176,7 @@ class Broker:
         expires = expiry_inside(secret)
         now = self._clock()
         if expires is None or expires <= now:
-            log.info("%s: the password of docker login carries no expiry; not kept", request.host)
+            log.info("%s: the password of docker login has no expiry; not kept", request.host)
             return
         self._store.save(key, Credential.from_login(username, secret, now=now, expires=expires))
         self._store_login_selection(request, key)
@@ -194,7 +194,7 @@ class Broker:
         for key in keys:
             self._store.discard(key)
         if any(self._store.load(key) == credential for key, credential in stored.items()):
-            raise EcrPyError("what is cached cannot be removed", registry=request.host)
+            raise EcrPyError("the cached credential cannot be removed", registry=request.host)
         return bool(stored)
 
     def usernames(self) -> dict[str, str]:
@@ -282,7 +282,7 @@ class Broker:
         wait = _LONGEST_FETCH + self._settings.login_timeout
         with self._store.lock(key, wait=wait) as lock:
             if lock is None:
-                raise Unreachable("another process has been asking AWS for too long")
+                raise Unreachable("timed out waiting for another process that is calling AWS")
             if credential := self._load_for_session(key, selection):
                 return credential
             if lock.recent_failure(_RETRY_PAUSE) and (

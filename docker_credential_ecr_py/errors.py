@@ -210,7 +210,7 @@ class NoCredentialsInProfile(AwsConfigError):
 
 def login_needed(name: str) -> LoginNeeded:
     """Return the error for a session that is missing or has ended. `name` is what logs in to it."""
-    return LoginNeeded("the SSO session has ended or never began", hint=login_command(name))
+    return LoginNeeded("not logged in, or the session has expired", hint=login_command(name))
 
 
 def login_refused(name: str, what: str) -> LoginRefused:

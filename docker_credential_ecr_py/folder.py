@@ -156,7 +156,7 @@ def close_file_to_others(path: Path) -> None:
     try:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it is not a file of yours")
+            raise PermissionError(errno.EPERM, "it does not belong to you")
         os.fchmod(file, stat.S_IMODE(facts.st_mode) & 0o700)
     finally:
         os.close(file)
@@ -166,7 +166,7 @@ def close_folder_to_others(path: Path) -> None:
     """As close_file_to_others, for a folder."""
     with open_folder(path.parent) as above, above.enter(path.name) as folder:
         if not folder.is_ours():
-            raise PermissionError(errno.EPERM, "it is not a folder of yours")
+            raise PermissionError(errno.EPERM, "it is not a folder that belongs to you")
         folder.close_to_others()
 
 
@@ -287,7 +287,7 @@ class _Walk:
         owners = {owner, os.fstat(self._folder).st_uid} if _is_root() else {owner}
         if target is not None and not owners <= self._trusted:
             path = os.path.join(self._path, name)
-            why = f"{path} is a link that another user may have put there"
+            why = f"{path} is a link that another user may have created"
             raise PermissionError(errno.EPERM, why, path)
         return target
 

@@ -127,5 +127,5 @@ def _check_ours(file: int, path: Path) -> None:
         return
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, f"{path} is not a file of ours")
+        raise PermissionError(errno.EPERM, f"{path} does not belong to this user")
     os.fchmod(file, 0o600)

@@ -84,7 +84,7 @@ def parse_list(code: int, listed: bytes) -> dict[str, str]:
         usernames = json.loads(listed or b"{}") or {}
         return {str(url): str(username) for url, username in usernames.items()}
     except (ValueError, AttributeError):
-        raise FallbackFailed("the fallback helper answered list with no JSON object") from None
+        raise FallbackFailed("the fallback helper did not answer list with a JSON object") from None
 
 
 def to_json(values: Mapping[str, str]) -> bytes:
@@ -173,10 +173,10 @@ class SealedLogins:
     def check_may_keep(self) -> None:
         """Raise EcrPyError if there is no folder for logins, or it is another user's."""
         if self._folder is None:
-            raise EcrPyError("there is no home folder to keep a login in")
+            raise EcrPyError("no home folder to keep a login in")
         if (owner := other_owner(self._folder)) is not None:
             raise EcrPyError(
-                f"root keeps no login in {self._folder}, a place of user {user_name(owner)}",
+                f"root keeps no login in {self._folder}, which belongs to user {user_name(owner)}",
                 hint="run `docker login` as that user",
             )
 
@@ -241,7 +241,7 @@ class SealedLogins:
             return Login(*map(str, json.loads(text or b"")))
         except (ValueError, TypeError):
             raise Unsealable(
-                f"the login in {path} does not open: its key is gone from the keyring",
+                f"the login in {path} cannot be decrypted: its key is no longer in the keyring",
                 hint="run `docker login` for it again",
             ) from None
 

@@ -166,7 +166,7 @@ class Protocol:
         except NotEcr:
             if not self._app.settings.fallback:
                 raise BadInput(
-                    f"{host_of(url)} is no ECR registry, and no other helper is set for it",
+                    f"{host_of(url)} is not an ECR registry, and no fallback helper is set",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None

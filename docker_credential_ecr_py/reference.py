@@ -38,13 +38,13 @@ class Reference:
         As with docker, the part before the first slash is a host if it has a dot or a colon.
         """
         if len(text) > _LONGEST:
-            raise BadInput(f"a reference of {len(text)} characters is none")
+            raise BadInput(f"a reference of {len(text)} characters is too long")
         place = _SCHEME.sub("", text, count=1)
         host, rest = _host_and_rest(place)
         rest, at, digest = rest.partition("@")
         repository, colon, tag = rest.partition(":")
         if host and not repository:
-            raise BadInput(f"{text!a} names a registry and no repository")
+            raise BadInput(f"{text!a} names a registry but no repository")
         check_repository(repository)
         if colon:
             check_tag(tag)
@@ -79,11 +79,11 @@ def check_repository(name: str) -> None:
     if _REPOSITORY.fullmatch(name) and len(name) in _REPOSITORY_LENGTH:
         return
     reason = (
-        "it has 2 to 256 characters: a-z, 0-9, and singly between them . _ - and /"
+        "use 2 to 256 characters: a-z, 0-9, and single . _ - or / between them"
         if name == name.lower()
         else "it is in lower case"
     )
-    raise BadInput(f"ECR takes no repository called {_shortened(name)}: {reason}")
+    raise BadInput(f"ECR does not accept the repository name {_shortened(name)}: {reason}")
 
 
 def check_tag(tag: str) -> None:
@@ -92,8 +92,8 @@ def check_tag(tag: str) -> None:
         raise BadInput("a tag is empty: is a variable unset?")
     if not _TAG.fullmatch(tag):
         raise BadInput(
-            f"ECR takes no tag {_shortened(tag)}: it has up to 128 letters, digits, . _ and -, "
-            "and begins with none of . and -"
+            f"ECR does not accept the tag {_shortened(tag)}: use up to 128 letters, digits, "
+            ". _ and -, and begin with a letter, a digit or _"
         )
 
 
@@ -101,7 +101,7 @@ def check_digest(digest: str) -> None:
     """Raise BadInput if a text is not a digest."""
     if not _DIGEST.fullmatch(digest):
         raise BadInput(
-            f"{_shortened(digest)} is no digest: sha256: and 64 hexadecimal digits, "
+            f"{_shortened(digest)} is not a digest: sha256: and 64 hexadecimal digits, "
             "as `ecr-py image ls --digests` shows them"
         )
 

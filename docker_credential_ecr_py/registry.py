@@ -80,10 +80,10 @@ class Registry:
         Raises BadInput if the account is not twelve digits, or no partition has such a region.
         """
         if not (len(account) == 12 and account.isascii() and account.isdigit()):
-            raise BadInput(f"an account is twelve digits, and not {account[:80]!r}")
+            raise BadInput(f"an account has twelve digits: {account[:80]!r}")
         partition = partition_of(region)
         if not partition:
-            raise BadInput(f"a region is like eu-west-1, and not {region[:80]!r}")
+            raise BadInput(f"not a region (such as eu-west-1): {region[:80]!r}")
         return cls.of_host(f"{account}.dkr.ecr.{region}.{_suffixes_of(partition)[0]}")
 
     @classmethod
@@ -105,7 +105,7 @@ class Registry:
         if suffix not in _suffixes_of(partition):
             usual = cls.of_account(account, region).host
             raise WrongPartition(
-                f"{host} is not a registry: {suffix} has no region {region}",
+                f"{host} is not a registry: there is no region {region} in {suffix}",
                 hint=f"the registry of account {account} in {region} is {usual}",
             )
         return cls(

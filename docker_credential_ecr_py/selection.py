@@ -177,7 +177,7 @@ def _by_command_line(question: _Question) -> _Found | str:
 def _by_settings(question: _Question) -> _Found | str:
     glob, profile = question.settings.profile_for(question.host, question.registry.host)
     if not profile:
-        return "no [registries] entry fits"
+        return "no [registries] entry matches"
     where = f'[registries."{glob}"] in {question.settings.source}'
     return _Found(question.identity(profile, where), profile, f'"{glob}" names profile {profile}')
 
@@ -237,7 +237,7 @@ def _by_default(question: _Question) -> _Found | str:
             pass
     if question.on_ec2:
         return _Found(Identity("instance", ""), "", "the role of this EC2 instance")
-    return "no default profile with credentials, and this is no EC2 instance"
+    return "no default profile with credentials, and this is not an EC2 instance"
 
 
 def identity_of(
@@ -256,9 +256,9 @@ def identity_of(
     values = aws.profiles.get(name)
     if values is None:
         near = nearest(name, aws.profiles)
-        there = f"there are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
+        there = f"profiles are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
         raise AwsConfigError(
-            f"{named_by} names profile {name}, and there is none in {aws.source}{near}",
+            f"{named_by} names profile {name}, which is not in {aws.source}{near}",
             hint="" if near else there,
         )
     if "role_arn" in values and name not in above:
@@ -275,7 +275,7 @@ def identity_of(
         return Identity("keys", values["aws_access_key_id"])
     if on_ec2:
         return Identity("instance", "")
-    raise NoCredentialsInProfile(f"profile {name} in {aws.source} says nothing about credentials")
+    raise NoCredentialsInProfile(f"profile {name} in {aws.source} has no credentials")
 
 
 def _role(
@@ -330,8 +330,7 @@ def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
     if session_name:
         if session_name not in aws.sso_sessions:
             raise AwsConfigError(
-                f"profile {name} names [sso-session {session_name}], "
-                f"and there is none in {aws.source}"
+                f"profile {name} names [sso-session {session_name}], which is not in {aws.source}"
             )
         session = aws.sso_sessions[session_name]
     sso = sso_session(session_name, session, name, aws.source)
@@ -359,7 +358,7 @@ def sso_session(
     ):
         if not pattern.fullmatch(values[key]):
             raise AwsConfigError(
-                f"{section} in {source}: {key} is like {like}, and cannot be {values[key]!r}"
+                f"{section} in {source}: {key} must be like {like}, not {values[key]!r}"
             )
     scopes = values.get("sso_registration_scopes", DEFAULT_SCOPE) if name else ""
     return SsoSession(
@@ -387,7 +386,7 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
 
 
 def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
-    return AwsConfigError(f"{section} in {source} lacks {missing}")
+    return AwsConfigError(f"{section} in {source} has no {missing}")
 
 
 def _no_profile(question: _Question) -> NoProfile:

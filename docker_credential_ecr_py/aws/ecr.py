@@ -131,11 +131,11 @@ class _AwsClock:
 def _expired_at_once(ahead: float, selection: Selection) -> EcrPyError:
     """Return the error for credentials that had expired when they were issued."""
     if abs(ahead) > _LARGEST_SKEW:
-        return _clock_skew(ahead, "the credentials that it handed out have expired here")
+        return _clock_skew(ahead, "the credentials that it issued have already expired here")
     return ClockSkew(
-        f"the credentials of this {selection.identity.kind} had expired, by the clock of this "
-        "machine, when they were handed out",
-        hint="see whether the clock is right",
+        f"the credentials of this {selection.identity.kind} had already expired, by the clock "
+        "of this machine, when they were issued",
+        hint="check the clock of this machine",
     )
 
 
@@ -175,21 +175,21 @@ def decode(data: Any, *, now: float) -> Credential:
         else (None, None)
     )
     if not isinstance(token, str) or not token:
-        raise BadAnswer("the answer of ECR holds no authorization token")
+        raise BadAnswer("ECR's response has no authorization token")
     try:
         username, colon, password = base64.b64decode(token, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        raise BadAnswer("the authorization token that ECR answered is not base64") from None
+        raise BadAnswer("the authorization token from ECR is not base64") from None
     if not colon or not password or not password.isprintable():
-        raise BadAnswer("the authorization token that ECR answered holds no password")
+        raise BadAnswer("the authorization token from ECR has no password")
     if username != USERNAME:
-        raise BadAnswer(f"the authorization token that ECR answered is not for user {USERNAME}")
+        raise BadAnswer(f"the authorization token from ECR is not for user {USERNAME}")
     if not isinstance(expires, datetime):
-        raise BadAnswer("the authorization token that ECR answered says no expiry")
+        raise BadAnswer("the authorization token from ECR has no expiry")
     if expires.timestamp() <= now:
         raise BadAnswer(
-            f"the authorization token that ECR answered expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
-            hint="see whether the clock of this machine is right",
+            f"the authorization token from ECR expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
+            hint="check the clock of this machine",
         )
     return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
 
@@ -260,8 +260,8 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
     def prompt(question: str) -> str:
         if not mfa_code:
             raise MfaCodeNeeded(
-                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and nobody "
-                "may be asked here",
+                f"MFA device {selection.identity.mfa_serial} requires a code, and there is no "
+                "terminal to ask for it",
                 hint=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
             )
         return mfa_code
@@ -284,7 +284,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     match error:
         case aws_errors.MetadataRetrievalError():
             return Unreachable(
-                f"the container or instance credentials cannot be had: {first_line(text)}"
+                f"cannot get the container or instance credentials: {first_line(text)}"
             )
         case aws_errors.CredentialRetrievalError(kwargs={"provider": "custom-process"}):
             return _process_error(error)
@@ -308,7 +308,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.InfiniteLoopConfigError()
             | aws_errors.ConfigNotFound()
         ):
-            return AwsConfigError(f"botocore refuses the AWS config: {first_line(text)}")
+            return AwsConfigError(f"botocore rejects the AWS config: {first_line(text)}")
     return network_error(error)
 
 
@@ -326,11 +326,14 @@ def _process_error(error: Exception) -> EcrPyError:
     run_it = "run the command of credential_process by hand to see why"
     match error:
         case OSError():
-            why, hint = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
+            why, hint = (
+                f"cannot run: {error.strerror}",
+                "check credential_process in the AWS config",
+            )
         case ValueError() | AttributeError():
-            why, hint = "did not answer with a JSON object", run_it
+            why, hint = "did not print a JSON object", run_it
         case _ if lacking := _LACKING_KEY.fullmatch(said):
-            return NoProfile(f"the answer of the credential_process lacks {lacking[1]}")
+            return NoProfile(f"the output of the credential_process has no {lacking[1]}")
         case _:
             why, hint = "failed", run_it
     words = "".join(sign if sign.isprintable() else " " for sign in said)
@@ -354,8 +357,8 @@ def _translate_answer(
     ):
         account, role = selection.identity.name.split(" ")[-2:]
         return AccessDenied(
-            f"role {role} of account {account} is not assigned to you at IAM Identity Center",
-            hint="ask for it, or correct sso_role_name in the profile",
+            f"role {role} of account {account} is not assigned to you in IAM Identity Center",
+            hint="ask your administrator for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
         return login_needed(selection.identity.sso.login_name)
@@ -372,7 +375,7 @@ def _translate_answer(
         reason = message.partition(" because ")[2]
         return AccessDenied(
             f"{_principal(message)} may not {action}{reason and f': {first_line(reason)}'}",
-            hint="" if reason else "ask who manages the account for that permission",
+            hint="" if reason else "ask the administrator of the account for that permission",
         )
     if code in (
         "UnrecognizedClientException",
@@ -385,7 +388,7 @@ def _translate_answer(
         "InvalidIdentityToken",
     ):
         what, hint = _refused_keys(selection)
-        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", hint=hint)
+        return InvalidKeys(f"AWS rejected {what} as invalid or expired ({code})", hint=hint)
     return answer_error(error)
 
 
@@ -398,9 +401,9 @@ def _refused_keys(selection: Selection) -> tuple[str, str]:
         )
     match selection.identity.kind:
         case "web-identity":
-            return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
+            return "the web identity token", "check the file that AWS_WEB_IDENTITY_TOKEN_FILE names"
         case "keys":
-            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, or unset it"
+            return "the access key in AWS_ACCESS_KEY_ID", "set it to a valid one, or unset it"
         case kind:
             return f"the credentials of this {kind}", ""
 

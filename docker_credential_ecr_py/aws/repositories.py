@@ -117,7 +117,7 @@ class Repositories:
             for repository in map(_repository, answer["repositories"]):
                 repositories[repository.name] = repository
         if missing := [name for name in names if name not in repositories]:
-            raise NotThere(f"there is no repository {some(missing)}", registry=self.host)
+            raise NotThere(f"no such repository: {some(missing)}", registry=self.host)
         return [repositories[name] for name in names]
 
     def create(self, name: str, *, immutable: bool, scan_on_push: bool) -> Repository:
@@ -197,7 +197,7 @@ class Repositories:
         with suppress(EcrPyError):
             there = [repository.name for repository in self.all()]
             if missing := [name for name in names if name not in there]:
-                error.what = f"there is no repository {_and_nearest(missing, there)}"
+                error.what = f"no such repository: {_and_nearest(missing, there)}"
         return error
 
     def _lacking(self, repository: str, tags: Sequence[str], digests: Sequence[str]) -> EcrPyError:
@@ -206,7 +206,9 @@ class Repositories:
         missing = _missing(images, tags, digests) or [*tags, *digests]
         near = _and_nearest(missing, [tag for image in images for tag in image.tags])
         return NotThere(
-            f"{repository} has no {near}", registry=self.host, profile=self._selection.profile
+            f"{repository} does not have {near}",
+            registry=self.host,
+            profile=self._selection.profile,
         )
 
     def _pages(
@@ -224,7 +226,7 @@ class Repositories:
                 return
             if token == before:
                 raise BadAnswer(
-                    f"ECR answered {operation} with the same page again", registry=self.host
+                    f"ECR returned the same page of {operation} twice", registry=self.host
                 )
             parameters["nextToken"] = token
 
@@ -240,7 +242,7 @@ class Repositories:
             ours.add_context(registry=self.host, profile=self._selection.profile)
             raise ours from error
         if key not in answer:
-            raise BadAnswer(f"what answered {operation} was not ECR", registry=self.host)
+            raise BadAnswer(f"the server that answered {operation} is not ECR", registry=self.host)
         return answer
 
     def _as_ours(self, error: Exception, operation: str, parameters: dict[str, Any]) -> EcrPyError:
@@ -251,15 +253,15 @@ class Repositories:
             match error.response.get("Error", {}).get("Code"):
                 case "RepositoryNotFoundException":
                     names = parameters.get("repositoryNames") or [name]
-                    return NotThere(f"there is no repository {some(names)}")
+                    return NotThere(f"no such repository: {some(names)}")
                 case "ImageNotFoundException":
-                    return NotThere(f"{name} has not all of these images")
+                    return NotThere(f"{name} does not have all of these images")
                 case "RepositoryAlreadyExistsException":
-                    return AlreadyThere(f"there is a repository {name} already")
+                    return AlreadyThere(f"repository {name} already exists")
         ours = translate(error, self._registry, self._selection)
         if isinstance(ours, AccessDenied):
             policy = "create" if operation in _OF_POLICY_CREATE else "pull"
-            beside = "" if policy == "create" else ", to which that action is to be added"
+            beside = "" if policy == "create" else "; add that action to it"
             repository = f" --repository {name}" if name else ""
             command = f"ecr-py policy {policy}{repository} --registry {self.host}"
             ours.hint = f"`{command}` prints a policy{beside}"

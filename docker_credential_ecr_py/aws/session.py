@@ -138,7 +138,7 @@ def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
     except ValueError:
         raise AwsConfigError(
             f"the address of {service} in {region} is not valid",
-            hint="see AWS_ENDPOINT_URL and endpoint_url",
+            hint="check AWS_ENDPOINT_URL and endpoint_url",
         ) from None
     except Exception as error:
         raise network_error(error) from error
@@ -173,18 +173,18 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
             # Such an address is split in the wrong places, so the error may quote a password.
             return Unreachable(
-                f"{what} cannot be reached; the address of the proxy has characters that it cannot "
-                f"have ({type(error).__name__})",
-                hint="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
+                f"{what} cannot be reached: the address of the proxy has invalid characters "
+                f"({type(error).__name__})",
+                hint="check HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
             )
         case aws_errors.ProxyConnectionError():
             cause = first_line(str(error.kwargs.get("error", error)))
             return Unreachable(
-                f"the proxy did not let us through to {what}: {cause}",
-                hint="see HTTPS_PROXY and NO_PROXY",
+                f"the proxy refused the connection to {what}: {cause}",
+                hint="check HTTPS_PROXY and NO_PROXY",
             )
         case aws_errors.SSLError() if bundle := _missing_bundle():
-            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, and there is no such file")
+            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, which does not exist")
         case aws_errors.SSLError():
             return Unreachable(
                 f"the TLS certificate of {what} is not trusted here: {text}",
@@ -199,10 +199,10 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
         case aws_errors.BotoCoreError():
             return BadAnswer(f"{type(error).__name__}: {text}")
         case ValueError() if text.startswith("Invalid endpoint"):
-            return AwsConfigError(text, hint="see AWS_ENDPOINT_URL and endpoint_url")
+            return AwsConfigError(text, hint="check AWS_ENDPOINT_URL and endpoint_url")
         case OSError() if error.filename:
             return AwsConfigError(f"{error.filename} cannot be read: {error.strerror}")
-    return BadAnswer(f"{what} gave an answer that cannot be read ({type(error).__name__})")
+    return BadAnswer(f"{what} sent a response that cannot be read ({type(error).__name__})")
 
 
 def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError:
@@ -212,7 +212,7 @@ def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     again = "try again in a minute"
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
-        return Throttled(f"{what} asks to call less often", hint=again)
+        return Throttled(f"{what} is throttling requests", hint=again)
     if isinstance(status, int) and status >= 500:
         return Unreachable(
             f"{what} answered {error.operation_name} with {status} {message}", hint=again

@@ -70,7 +70,7 @@ def parse_document(text: str, path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DockerConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:
-        raise DockerConfigError(f"{path} is nested too deep") from None
+        raise DockerConfigError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise DockerConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -81,5 +81,5 @@ def parse_document(text: str, path: Path) -> dict[str, Any]:
 def _table(document: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     value = document.get(key) or {}
     if not isinstance(value, dict):
-        raise DockerConfigError(f"{path}: {key} is an object of hosts, and not {value!r:.40}")
+        raise DockerConfigError(f"{path}: {key} must be an object of hosts, not {value!r:.40}")
     return value

@@ -36,7 +36,7 @@ def check(text: str, file: Path) -> DockerConfig:
     names = [member.name for member in _root(text)]
     for name in (HELPERS, STORE, AUTHS):
         if names.count(name) > 1:
-            raise DockerConfigError(f"{file}: {name} stands twice: remove one of them")
+            raise DockerConfigError(f"{file}: {name} appears twice: remove one of them")
     return config
 
 

@@ -82,7 +82,7 @@ def alone() -> Iterator[None]:
             make_private_folder(folder)
     with locked(folder and folder / "lock", wait=_PATIENCE) as lock:
         if lock is None:
-            raise EcrPyError("another `ecr-py configure` is at work", hint="try again")
+            raise EcrPyError("another `ecr-py configure` is running", hint="try again")
         yield
 
 
@@ -131,8 +131,8 @@ def hint_of_copies(file: Path) -> str:
         return ""
     return (
         f"ecr-py: copies of {file} still hold the passwords, {' and '.join(copies)}: "
-        f"`rm {' '.join(map(quote, copies))}` deletes them, and then --undo knows nothing of "
-        "this file"
+        f"`rm {' '.join(map(quote, copies))}` deletes them, and --undo then no longer works "
+        "for this file"
     )
 
 
@@ -156,7 +156,7 @@ def _keep(file: Path, record: Record) -> None:
         write_whole(place, json.dumps(asdict(record)).encode())
     except OSError as error:
         raise EcrPyError(
-            f"{place.parent}, where what was is kept for --undo, cannot be written: "
+            f"{place.parent}, which keeps the originals for --undo, cannot be written: "
             f"{error.strerror}"
         ) from None
 

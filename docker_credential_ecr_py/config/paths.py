@@ -150,7 +150,9 @@ def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 def _why_not(what: str, place: Path | None) -> str:
     owner = None if place is None else other_owner(place)
-    return "" if owner is None else f"root {what} in {place}, a place of user {user_name(owner)}"
+    return (
+        "" if owner is None else f"root {what} in {place}, which belongs to user {user_name(owner)}"
+    )
 
 
 def _place_of_root(owner: int) -> Path:

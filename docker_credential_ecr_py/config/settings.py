@@ -115,7 +115,7 @@ class _Reader:
                 )
         fallback = values.get("fallback", "").removeprefix("docker-credential-")
         if fallback == OURSELVES:
-            raise self._wrong("fallback", "we cannot be our own fallback", "defaults")
+            raise self._wrong("fallback", "ecr-py cannot be its own fallback", "defaults")
         if fallback and not _HELPER_NAME.fullmatch(fallback):
             raise self._wrong(
                 "fallback", f"{fallback!r} is not the name of a credential helper", "defaults"
@@ -124,12 +124,12 @@ class _Reader:
         for host, table in self._table(document, "registries").items():
             glob = host.lower()
             if not _GLOB.fullmatch(glob):
-                raise self._wrong(host, f"{host!r} is not a registry's host, nor a glob for hosts")
+                raise self._wrong(host, f"{host!r} is not a registry host or a glob of hosts")
             if glob in profiles or glob in aliases:
                 raise self._wrong(host, "stands twice")
             if not isinstance(table, dict):
                 raise self._wrong(
-                    host, 'is written [registries."HOST"], with profile or alias under it'
+                    host, 'must be written [registries."HOST"], with profile or alias under it'
                 )
             self._known(table, REGISTRY, host)
             if "profile" in table:
@@ -143,7 +143,7 @@ class _Reader:
 
     def _alias(self, host: str, target: str) -> str:
         if _literal_characters(host) != len(host):
-            raise self._wrong("alias", f"{host!r} is a glob; an alias is one host", host)
+            raise self._wrong("alias", f"{host!r} is a glob; an alias must be one host", host)
         try:
             return Registry.of_host(host_of(target)).host
         except (NotEcr, BadServerURL) as error:
@@ -152,20 +152,22 @@ class _Reader:
     def _table(self, parent: dict[str, Any], key: str) -> dict[str, Any]:
         table = parent.get(key, {})
         if not isinstance(table, dict):
-            raise self._wrong(key, f"is a table, written [{key}]")
+            raise self._wrong(key, f"must be a table, written [{key}]")
         return dict(table)
 
     def _text(self, table: dict[str, Any], key: str, where: str) -> str:
         value = table[key]
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(key, f"under [{where}] takes a text in quotes", where)
+            raise self._wrong(key, f"under [{where}] must be a string in quotes", where)
         return str(value)
 
     def _seconds(self, defaults: dict[str, Any]) -> int:
         value = defaults.get("login_timeout", Settings.login_timeout)
         if type(value) is not int or value not in LOGIN_TIMEOUT:
             allowed = f"{LOGIN_TIMEOUT.start} to {LOGIN_TIMEOUT.stop - 1}"
-            raise self._wrong("login_timeout", f"takes a number of seconds, {allowed}", "defaults")
+            raise self._wrong(
+                "login_timeout", f"must be a number of seconds, {allowed}", "defaults"
+            )
         return value
 
     def _known(self, table: dict[str, Any], allowed: Iterable[str], where: str) -> None:
@@ -174,7 +176,7 @@ class _Reader:
                 belongs = "; it belongs under [defaults]" if key in _DEFAULTS else ""
                 place = f"under [{where}]" if where else "at the top"
                 raise self._wrong(
-                    key, f"is unknown {place}, where {_listed(allowed)} may stand{belongs}", where
+                    key, f"is unknown {place}; allowed: {_listed(allowed)}{belongs}", where
                 )
 
     def _wrong(self, key: str, what: str, table: str = "") -> SettingsError:

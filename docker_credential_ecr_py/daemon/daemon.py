@@ -86,7 +86,7 @@ class Daemon:
         _allow_many_files()
         socket_path = record.socket_path(paths.as_bytes(self._environ))
         if socket_path is None:
-            raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+            raise CannotRun("no folder for the daemon's socket: set XDG_RUNTIME_DIR")
         if why := paths.why_root_runs_no_daemon(self._environ):
             raise CannotRun(why, hint="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
@@ -104,7 +104,7 @@ class Daemon:
                 while not self._ending:
                     if time.monotonic() >= self._next_look and record.stamp(socket_path) != ours:
                         # The folder was removed, or another daemon listens at this path.
-                        raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
+                        raise CannotRun(f"{os.fsdecode(socket_path)} was removed or replaced")
                     self._turn()
             finally:
                 systemd.notify(self._environ, "STOPPING=1")
@@ -148,7 +148,7 @@ class Daemon:
             return self._answer(request, body)
         except Exception as error:
             # A bad request must not end more than its own connection.
-            log.info("a request that cannot be served: %s", type(error).__name__)
+            log.info("cannot serve a request: %s", type(error).__name__)
             log.debug("where from", exc_info=True)
             return b""
 
@@ -234,7 +234,7 @@ class Daemon:
         minutes = max(0, round((ending.expires - time.time()) / 60))
         when = f"ends in {minutes} minutes" if minutes else "has ended"
         title = f"Your AWS session {when}"
-        pipe = notify(ending.environ, title, f"{command} renews it.", "Log in")
+        pipe = notify(ending.environ, title, f"Run {command} to renew it.", "Log in")
         if pipe is not None:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
@@ -293,7 +293,7 @@ def _only_one(folder: Path) -> Iterator[None]:
     try:
         make_private_folder(folder)
         if not record.is_private_folder(os.fsencode(folder)):
-            raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
+            raise CannotRun(f"{folder} is not a folder that only you can use: correct or remove it")
         file = _opened_lock(folder / LOCK)
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
@@ -315,7 +315,9 @@ def _opened_lock(path: Path) -> int:
                 return file
         except BlockingIOError:
             os.close(file)
-            raise CannotRun("a daemon runs already", hint="see `ecr-py daemon status`") from None
+            raise CannotRun(
+                "a daemon is already running", hint="run `ecr-py daemon status`"
+            ) from None
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -333,7 +335,7 @@ def _bound(path: bytes) -> socket.socket:
             os.unlink(path)
         listener.bind(path)
     except OSError as error:
-        raise CannotRun(f"{os.fsdecode(path)} cannot be made: {error}") from None
+        raise CannotRun(f"{os.fsdecode(path)} cannot be created: {error}") from None
     finally:
         os.umask(before)
     return listener

@@ -81,7 +81,7 @@ class Service:
         """Write the files. Raises CannotInstall."""
         for file in self.files:
             if os.path.lexists(file) and not _is_ours(file):
-                raise CannotInstall(f"{file} is not ours: move it away first")
+                raise CannotInstall(f"{file} was not written by ecr-py: move it away first")
         try:
             for file, text in self.files.items():
                 make_private_folder(file.parent)
@@ -143,7 +143,7 @@ def service(program: str, environ: Mapping[str, str], platform: str = sys.platfo
         return _launchd(program, passed)
     if platform == "linux":
         return _systemd(program, passed, environ)
-    raise CannotInstall("the daemon runs on Linux and macOS")
+    raise CannotInstall("the daemon runs only on Linux and macOS")
 
 
 def installed_service(environ: Mapping[str, str], platform: str = sys.platform) -> Service:
@@ -164,8 +164,8 @@ def _check_values(values: Mapping[str, str]) -> None:
             is_byte = unicodedata.category(wrong) == "Cs"
             what = "a byte that is not UTF-8" if is_byte else f"the character U+{ord(wrong):04X}"
             raise CannotInstall(
-                f"{name} holds {what}, which the file of a service cannot hold",
-                hint="change it, and install again",
+                f"{name} contains {what}, which is not allowed in a service file",
+                hint="change it, and run the command again",
             )
 
 
@@ -190,8 +190,8 @@ def check_systemd() -> None:
         _run((("systemctl", "--user", "show-environment"),))
     except CannotInstall as error:
         raise CannotInstall(
-            f"systemd runs no services for you here ({error.what})",
-            hint="run `ecr-py daemon start`, from ~/.profile to have it always",
+            f"systemd does not run user services here ({error.what})",
+            hint="run `ecr-py daemon start` (in ~/.profile, to start it at each login)",
         ) from None
 
 
@@ -274,7 +274,7 @@ def _run(commands: tuple[tuple[str, ...], ...]) -> None:
     for command in commands:
         program = find_program(command[0])
         if program is None:
-            raise CannotInstall(f"there is no {command[0]}")
+            raise CannotInstall(f"{command[0]} is not installed")
         try:
             done = subprocess.run(
                 [program, *command[1:]],

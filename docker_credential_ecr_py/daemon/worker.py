@@ -83,7 +83,7 @@ def log_in(host: str, limit: float) -> None:
     session = app.select(host).identity.sso
     browser = app.user.browser
     if browser is None:
-        raise LoginNeeded("the daemon knows no way to a browser")
+        raise LoginNeeded("the daemon cannot open a browser")
     if session is not None:
         app.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 

@@ -72,7 +72,7 @@ class Login:
             with browser(address):
                 arrived = self._wait(redirect.arrived.wait)
             if not arrived:
-                redirect.finish("Nobody allowed the login in time")
+                redirect.finish("The login was not approved in time")
                 raise _too_late(self.limit)
             if redirect.error:
                 redirect.finish("The login was refused")
@@ -169,8 +169,8 @@ def _check_address(address: str, endpoint: str) -> None:
     """Raise BadAnswer if a browser must not open an address: it is not shown either."""
     if not may_be_opened(address, endpoint):
         shown = first_line(repr(address).partition("?")[0])
-        raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// page")
+        raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// URL")
 
 
 def _too_late(limit: float) -> LoginExpired:
-    return LoginExpired(f"nobody allowed the login within {spoken(limit)}")
+    return LoginExpired(f"the login was not approved within {spoken(limit)}")

@@ -161,15 +161,17 @@ class Oidc:
         except (known.AccessDeniedException, known.UnauthorizedClientException):
             raise LoginRefused("the login was refused") from None
         except known.ExpiredTokenException:
-            raise LoginExpired("the login was not allowed in time") from None
+            raise LoginExpired("the login was not approved in time") from None
         except known.InvalidClientException:
-            raise UnknownRegistration("the portal has forgotten our registration") from None
+            raise UnknownRegistration(
+                "the portal no longer knows the registration of ecr-py"
+            ) from None
         except known.InvalidGrantException as error:
             raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
         except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
             raise self._with_hint(network_error(error, self._session.start_url)) from None
         except MALFORMED:
-            raise BadAnswer(f"{self.endpoint} gave an answer that cannot be read") from None
+            raise BadAnswer(f"{self.endpoint} sent a response that cannot be read") from None
 
 
 def _text(value: object, *, longest: int = 64 * 1024) -> str:

@@ -99,7 +99,7 @@ def _pages(
     pages = client.get_paginator(operation).paginate(accessToken=access_token, **given)
     for number, page in enumerate(pages):
         if number == _MOST_PAGES:
-            raise BadAnswer(f"the portal's list does not end: more than {_MOST_PAGES} pages")
+            raise BadAnswer(f"the portal's list is too long: more than {_MOST_PAGES} pages")
         yield from page.get(of, [])
 
 
@@ -127,4 +127,4 @@ def _translated(session: SsoSession) -> Iterator[None]:
     except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
         raise network_error(error, session.start_url) from None
     except MALFORMED:
-        raise BadAnswer(f"{session.start_url} gave an answer that cannot be read") from None
+        raise BadAnswer(f"{session.start_url} sent a response that cannot be read") from None

@@ -117,7 +117,7 @@ def _folder(environ: Mapping[str, str]) -> Path:
                 make_private_folder(folder)
                 if record.is_private_folder(os.fsencode(folder)):
                     return folder
-    raise OSError("there is no folder of this user's alone")
+    raise OSError("no folder that only this user can use")
 
 
 def _is_in_folder_of_ours(folder: Path) -> bool:
@@ -130,7 +130,7 @@ def _is_in_folder_of_ours(folder: Path) -> bool:
 def _page_on_loopback(address: str) -> Iterator[str]:
     """Serve a page that leads to an address; yield its URL. Raises OSError."""
     if not can_tell_users():
-        raise OSError("this system does not say which user connects")
+        raise OSError("this system does not report which user connects")
     path = f"/login/{secrets.token_urlsafe(24)}"
     with serving(path, lambda query: redirect_page(address)) as port:
         yield f"http://127.0.0.1:{port}{path}"

@@ -51,7 +51,7 @@ class PlainScreen:
         self.say(f"log in to {prompt.session}. {how} {prompt.address}")
         if prompt.code:
             self.say(f"the code is {prompt.code}")
-        self.say(f"waiting for {spoken(prompt.seconds)}; Ctrl-C gives up")
+        self.say(f"waiting for {spoken(prompt.seconds)}; Ctrl-C cancels")
 
     def waiting(self, seconds: float) -> None: ...
 

@@ -18,7 +18,7 @@ from docker_credential_ecr_py.sso.login_page import HEADERS, page
 from docker_credential_ecr_py.sso.peer import is_same_user
 
 PATH = "/oauth/callback"
-_ANOTHER_USER = "This browser runs as another user than ecr-py; `ecr-py login --device` takes any"
+_ANOTHER_USER = "This browser runs as another user than ecr-py: use `ecr-py login --device`"
 # Seconds: an idle connection of the browser's, and how long its tab waits for the token.
 _IDLE, _LONGEST_EXCHANGE = 10, 40
 
@@ -84,7 +84,7 @@ def listening(state: str) -> Iterator[Redirect]:
         try:
             yield redirect
         finally:
-            redirect.finish(redirect._failure or "The login was given up")
+            redirect.finish(redirect._failure or "The login was cancelled")
 
 
 @contextmanager
@@ -110,7 +110,9 @@ def serving(
             if not is_same_user(self.connection):
                 if not warned.is_set():
                     warned.set()
-                    log.warning("the browser of another user, or one that left, came to the login")
+                    log.warning(
+                        "a request from another user's browser, or one that had exited, was refused"
+                    )
                 self._send(403, page(_ANOTHER_USER))
                 return
             body = answer(url.query)

@@ -186,7 +186,7 @@ class Sessions:
             lock.record_failure(login_refused(session.login_name, error.what))
             raise
         except KeyboardInterrupt:
-            lock.record_failure(login_refused(session.login_name, "the login was given up"))
+            lock.record_failure(login_refused(session.login_name, "the login was cancelled"))
             raise
         self.files.keep_token(session, token)
         return token

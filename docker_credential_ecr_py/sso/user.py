@@ -54,9 +54,9 @@ class User:
             if select.select([terminal], [], [], seconds)[0]:
                 answer = terminal.readline(1024).strip()
         if not answer:
-            raise LoginExpired("nobody typed the MFA code")
+            raise LoginExpired("no MFA code was entered")
         if len(answer) != 6 or not answer.isdigit():
-            raise LoginRefused("an MFA code is six digits")
+            raise LoginRefused("an MFA code has six digits")
         return answer.decode()
 
 

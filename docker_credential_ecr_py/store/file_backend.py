@@ -121,7 +121,7 @@ class FileBackend:
             root.enter(name) as folder,
         ):
             if not (root.is_private() and folder.is_private()):
-                raise PermissionError(errno.EPERM, f"{folder.path} is not for us alone")
+                raise PermissionError(errno.EPERM, f"{folder.path} is not private to this user")
             yield folder
 
     def _is_sound(self, folder: str) -> bool:
@@ -183,7 +183,7 @@ def _made(folder: Folder, name: str) -> Iterator[Folder]:
         if not made.is_ours():
             raise PermissionError(errno.EPERM, f"{made.path} belongs to another user")
         if not made.is_private():
-            log.warning("%s was open to others; closed it", made.path)
+            log.warning("%s was open to other users; closed it", made.path)
             made.close_to_others()
         yield made
 

@@ -63,7 +63,7 @@ def _begun(backend: Any) -> tuple[bytes, bytes]:
     """Put a new key into the keyring; return the old key and the new one."""
     old = key_in(backend, NAME)
     if not old:
-        raise NoKey("the keyring has no sealing key: nothing is sealed yet")
+        raise NoKey("the keyring has no sealing key, and nothing is sealed")
     new = key_in(backend, NEXT)
     if not new or new == old:
         backend.set_password(SERVICE, NEXT, new_key())
@@ -71,14 +71,14 @@ def _begun(backend: Any) -> tuple[bytes, bytes]:
     if not new or key_in(backend, NAME) != old:
         with suppress(Exception):
             _put(backend, old)  # the only one that opens the sealed files
-        raise KeyringUnavailable("the keyring does not keep two keys")
+        raise KeyringUnavailable("the keyring cannot hold two keys")
     return old, new
 
 
 def _ended(backend: Any, new: bytes) -> None:
     _put(backend, new)
     if key_in(backend, NAME) != new:
-        raise KeyringUnavailable("the keyring did not take the new key: run this again")
+        raise KeyringUnavailable("the keyring did not store the new key: run this again")
     _delete(backend, NEXT)
 
 
@@ -90,7 +90,7 @@ def _removed(backend: Any) -> bool:
         had_one = True
         _delete(backend, name)
         if backend.get_password(SERVICE, name) is not None:
-            raise KeyringUnavailable(f"the keyring does not let go of {SERVICE}/{name}")
+            raise KeyringUnavailable(f"the keyring did not delete {SERVICE}/{name}")
     return had_one
 
 

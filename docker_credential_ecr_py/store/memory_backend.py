@@ -51,7 +51,7 @@ class MemoryBackend:
 
     def write_problem(self) -> tuple[str, str]:
         if self._ask(b"names locks/") is None:
-            return "no daemon answers", "run `ecr-py daemon start`"
+            return "the daemon does not answer", "run `ecr-py daemon start`"
         return "", ""
 
     def locks(self) -> Path | None:

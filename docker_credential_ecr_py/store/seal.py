@@ -92,7 +92,7 @@ class Seal:
         with locked(self._locks and self._locks / "sealing-key-change", wait=_CHANGE) as lock:
             if lock is None:
                 raise KeyringUnavailable(
-                    "another process has been changing the sealing key for too long",
+                    "timed out waiting for another process that is changing the sealing key",
                     hint="try again",
                 )
             self._key, self._others = None, None
@@ -140,7 +140,7 @@ class Seal:
             self._make_folder()
             with locked(path, wait=_PATIENCE) as lock:
                 if lock is None:
-                    raise KeyringUnavailable("another process has waited too long for the keyring")
+                    raise KeyringUnavailable("another process timed out waiting for the keyring")
                 note = _note_in(path)
                 if note.get("left") == before.get("left") or not _answers(note):
                     return self._fetch_for_all(lock, make=make)
@@ -235,7 +235,7 @@ def _key_of(text: str | None, name: str) -> bytes:
 
 
 def _no_key(name: str) -> KeyringUnavailable:
-    return KeyringUnavailable(f"what the keyring has as {SERVICE}/{name} is no key of ours")
+    return KeyringUnavailable(f"the keyring entry {SERVICE}/{name} is not a sealing key of ecr-py")
 
 
 def _opened(key: bytes, about: bytes, sealed: bytes) -> bytes | None:
@@ -257,8 +257,8 @@ def _fit(backend: Any) -> Any:
             log.debug("keyring: %s", type(one).__module__)
             return one
     raise KeyringUnavailable(
-        "there is no keyring here",
-        hint="unlock one, or have `ecr-py config` set another store, or another fallback",
+        "no keyring is available",
+        hint="unlock it, or set another store or fallback with `ecr-py config`",
     )
 
 

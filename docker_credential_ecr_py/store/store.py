@@ -93,7 +93,7 @@ class NoStore:
         return False
 
     def write_problem(self) -> tuple[str, str]:
-        return "nothing is to be kept", "run `ecr-py config unset store`"
+        return "the cache is switched off (store = none)", "run `ecr-py config unset store`"
 
     def forget(self, host: str) -> set[str]:
         self.take_over_leftovers()

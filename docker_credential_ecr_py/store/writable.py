@@ -44,7 +44,7 @@ def advice(error: OSError, folder: Path) -> tuple[str, str]:
     if error.errno == errno.EROFS:
         return (
             f"{folder} is on a file system that is mounted read-only",
-            "mount it writable, or set XDG_CACHE_HOME to a folder elsewhere",
+            "mount it read-write, or set XDG_CACHE_HOME to another folder",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{folder} is read-only", f"run `chmod 700 {quote(str(folder))}`"

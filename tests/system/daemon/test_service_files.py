@@ -48,7 +48,7 @@ def with_value(home: Home, name: str, value: str) -> dict[str, str]:
 
 def check_refused(home: Home, done: Done, name: str) -> None:
     assert done.line.startswith(f"ecr-py: {name} holds "), done
-    assert done.line.endswith("change it, and install again")
+    assert done.line.endswith("change it, and run the command again")
     assert done.stderr.rstrip("\n").isprintable()
     assert not (home.path / ".config" / "systemd").exists()
 
@@ -151,4 +151,4 @@ def test_a_fifo_in_the_place_of_a_unit_does_not_hang(home: Home) -> None:
     assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
     home.write(home.path / "bin" / "systemctl", "#!/bin/sh\nexit 0\n").chmod(0o755)
     path = f"{home.path / 'bin'}:{home.environment['PATH']}"
-    assert "is not ours" in ecr_py(home, "daemon", "install", PATH=path).line
+    assert "was not written by ecr-py" in ecr_py(home, "daemon", "install", PATH=path).line

@@ -175,12 +175,12 @@ def test_it_is_said_where_it_can_be(home: Home, user: User, tmp_path: Path) -> N
         for line in (state / "ecr-py" / "log" / "ecr-py.log").read_text().splitlines()
         if "root keeps nothing" in line
     ]
-    assert f"{home.cache}, a place of user nobody" in line
+    assert f"{home.cache}, which belongs to user nobody" in line
     assert "store   none: root keeps nothing in" in user.invoke("status").stdout
     lines = user.invoke("doctor").stdout.splitlines()
     [line] = [line for line in lines if line.split()[1] == "cache"]
     assert line.split()[0] == "note"
-    assert "a place of user nobody: run it as that user" in line
+    assert "which belongs to user nobody: run it as that user" in line
 
 
 def test_it_is_logged_in_a_place_of_roots(home: Home, user: User, aws: Aws) -> None:
@@ -203,7 +203,9 @@ def test_a_place_of_roots_own_is_used(home: Home, aws: Aws, tmp_path: Path) -> N
 
 def test_the_users_daemon_is_neither_asked_nor_kept_from_starting(home: Home, aws: Aws) -> None:
     line = User(home, aws).ecr_py("daemon", "start").line
-    assert f"root runs no daemon in {home.path}/runtime/ecr-py, a place of user nobody" in line
+    assert (
+        f"root runs no daemon in {home.path}/runtime/ecr-py, which belongs to user nobody" in line
+    )
     home.write(home.settings, '[defaults]\nstore = "memory"\n')
     give(home.path)
     right(aws, home.get(registry(DEV)))
@@ -366,7 +368,7 @@ def test_an_edit_follows_no_link_of_the_users(
     before = {path: facts(path) for path in roots.iterdir()}
     done = user.ecr_py(*words.split())
     assert done.code == 1
-    assert "is a link that another user may have put there" in done.stderr
+    assert "is a link that another user may have created" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path: facts(path) for path in roots.iterdir()} == before
 
@@ -381,7 +383,7 @@ def test_a_session_is_kept_behind_no_link_of_the_users(
     os.chown(cache, OTHER, OTHER, follow_symlinks=False)
     before = {path: facts(path) for path in moved.iterdir()}
     assert (
-        "is a link that another user may have put there"
+        "is a link that another user may have created"
         in user.ecr_py("login", "dev", "--force", "--device", "--no-browser").stderr
     )
     home.get(registry(DEV))

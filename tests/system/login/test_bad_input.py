@@ -259,7 +259,7 @@ def test_a_config_that_cannot_be_read(approved: User) -> None:
         (("--nonsense",), "No such option"),
         (("--start-url",), "requires an argument"),
         (("--start-url", START_URL), "--sso-region"),
-        (("--start-url", START_URL, "--sso-region", "eu-west-1", "dev"), "without a name"),
+        (("--start-url", START_URL, "--sso-region", "eu-west-1", "dev"), "with a name"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -168,7 +168,7 @@ def test_one_that_was_given_up(user: User, aws: Aws, command: str) -> None:
         terminal.type("\x03")
         assert terminal.wait() in (1, 130)
     line = at_terminal(user)
-    assert "the login was given up" in line
+    assert "the login was cancelled" in line
     assert "run `ecr-py login dev`, or try again in a minute" in line
     assert aws.count("StartDeviceAuthorization") == 1
 
@@ -193,7 +193,7 @@ def test_where_nobody_is_the_line_is_the_usual_one(user: User, aws: Aws) -> None
     """And the refusal still counts where somebody is."""
     refused(user, aws)
     line = user.home.get(HOST).line
-    assert "the SSO session has ended" in line
+    assert "not logged in, or the session has expired" in line
     assert "ecr-py login dev" in line
     assert "refused" in at_terminal(user)
 
