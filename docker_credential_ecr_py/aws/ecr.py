@@ -260,8 +260,8 @@ def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: 
     def prompt(question: str) -> str:
         if not mfa_code:
             raise MfaCodeNeeded(
-                f"MFA device {selection.identity.mfa_serial} requires a code, and there is no "
-                "terminal to ask for it",
+                f"MFA device {selection.identity.mfa_serial} requires a code, and the user cannot "
+                "be asked for it here",
                 hint=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
             )
         return mfa_code

@@ -171,7 +171,7 @@ def test_create_as_it_should_be(dev: User) -> None:
         assert (made["name"], made["immutable"], made["scan_on_push"]) == (name, True, True)
     # What is there keeps its ways, and that is said.
     done = dev.invoke("repo", "create", "nats", "--if-missing", "--scan", "--immutable", "--json")
-    assert "not with --scan and --immutable" in done.stderr
+    assert "without --scan and --immutable" in done.stderr
     [shown] = json.loads(done.stdout)
     assert (shown["uri"], shown["immutable"]) == (f"{HOST}/nats", False)
 

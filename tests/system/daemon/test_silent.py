@@ -178,6 +178,7 @@ def test_start_says_at_once_that_it_failed(home: Home) -> None:
     socket_path(home).mkdir(parents=True)
     socket_path(home).parent.chmod(0o700)
     assert (
-        "the daemon did not start: see `ecr-py daemon logs`" in ecr_py(home, "daemon", "start").line
+        "the daemon did not start: run `ecr-py daemon logs` to see why"
+        in ecr_py(home, "daemon", "start").line
     )
     assert processes_of(home) == []

@@ -112,7 +112,7 @@ def test_a_session_that_ended(home: Home, aws: Aws) -> None:
     aws.end_session(START_URL)
     line = explained(home)
     assert names(line)
-    assert "SSO session" in line
+    assert "not logged in, or the session has expired" in line
     assert "ecr-py login dev" in line
 
 
@@ -592,7 +592,7 @@ def test_the_token_of_motos_ecr_which_expired_in_2015(home: Home) -> None:
         ("[defaults]\nprefer = 'profile'\n", 2, "prefer", "environment, account"),
         ("[defaults]\nstore = true\n", 2, "store", "quotes"),
         ("[defaults]\nstore = 'disk'\n", 2, "store", "file, keyring, memory, none"),
-        ("[defaults]\nfallback = 'ecr-py'\n", 2, "fallback", "our own"),
+        ("[defaults]\nfallback = 'ecr-py'\n", 2, "fallback", "its own fallback"),
         ("[defaults]\nfallback = '../evil'\n", 2, "fallback", "name"),
         ("defaults = 1\n", 1, "defaults", "[defaults]"),
         ('[registries."1*"]\nprofil = "dev"\n', 2, "profil", "profile, alias"),

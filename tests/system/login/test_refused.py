@@ -154,7 +154,7 @@ def test_one_that_was_begun_anew_by_hand_is_not_refused_any_more(user: User, aws
     """Though it ended in a timeout: nobody has said no to it."""
     refused(user, aws)
     user.home.write(user.home.settings, "[defaults]\nlogin_timeout = 10\n")
-    assert "nobody allowed" in user.ecr_py("login", "dev").stderr
+    assert "the login was not approved" in user.ecr_py("login", "dev").stderr
     with user.at_terminal(GET) as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
         assert answer_of(user, terminal).password in aws.issued

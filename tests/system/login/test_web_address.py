@@ -122,7 +122,7 @@ def test_a_get_says_so_too(user: User, aws: Aws) -> None:
     answer(aws, verificationUriComplete="file:///etc/passwd")
     line = user.home.get("642976147714.dkr.ecr.eu-west-1.amazonaws.com").line
     assert "'file:///etc/passwd'" in line
-    assert "not an https:// page" in line
+    assert "not an https:// URL" in line
     assert user.opened == []
 
 
