@@ -20,7 +20,7 @@ import pytest
 from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, PROD, STAGE, Answer, Home, new_home, registry
-from tests.support.other_user import AS_ROOT, OTHER, folder_of_theirs, give, run_by_other
+from tests.support.other_user import AS_ROOT, OTHER, becoming_another, folder_of_theirs, give
 from tests.support.processes import at_once
 from tests.support.user import SESSION, Done, User, eventually
 from tests.system.hostile.test_planted_links import facts
@@ -75,17 +75,18 @@ def right(aws: Aws, answer: Answer, account: str = DEV) -> str:
 
 def as_user(home: Home, *command: str, stdin: str = "") -> Done:
     """A program, run by the user whose home it is."""
-    done = subprocess.run(
-        [*run_by_other(), *command],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=home.environment,
-        cwd="/",
-        timeout=60,
-        start_new_session=True,
-        check=False,
-    )
+    with becoming_another() as become:
+        done = subprocess.run(
+            [*become, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=home.environment,
+            cwd="/",
+            timeout=60,
+            start_new_session=True,
+            check=False,
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -222,23 +223,24 @@ def test_the_users_daemon_is_neither_asked_nor_kept_from_starting(home: Home, aw
     home.write(home.settings, '[defaults]\nstore = "memory"\n')
     give(home.path)
     right(aws, home.get(registry(DEV)))
-    daemon = subprocess.Popen(
-        [*run_by_other(), ECR_PY, "daemon", "run"],
-        env=home.environment,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        socket = home.path / "runtime" / "ecr-py" / "daemon.sock"
-        eventually(socket.exists)
-        password = gets(home)
-        assert gets(home) == password
-        assert right(aws, home.get(registry(DEV))) != password
-    finally:
-        daemon.terminate()
-        daemon.wait(20)
+    with becoming_another() as become:
+        daemon = subprocess.Popen(
+            [*become, ECR_PY, "daemon", "run"],
+            env=home.environment,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            socket = home.path / "runtime" / "ecr-py" / "daemon.sock"
+            eventually(socket.exists)
+            password = gets(home)
+            assert gets(home) == password
+            assert right(aws, home.get(registry(DEV))) != password
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
 
 
 # The session
