@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import EcrPyError, SettingsError
 from docker_credential_ecr_py.identity_call import Ask, IdentityCall
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
+from docker_credential_ecr_py.registry import Registry, RegistryRequest
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
 from docker_credential_ecr_py.sso.sessions import Sessions
@@ -70,17 +71,10 @@ class App:
         """Return an App for a profile that the user named ("": the rules choose)."""
         if profile == self._profile:
             return self
-        other = App(
-            self.environ,
-            profile=profile,
-            may_log_in=self._may_log_in,
-            fetch=self._fetch,
-            clock=self._clock,
-        )
-        # These do not depend on the profile.
-        for name in ("settings", "_aws_files", "store", "user"):
-            if name in self.__dict__:
-                other.__dict__[name] = self.__dict__[name]
+        other = copy(self)
+        other._profile = profile
+        # Of what may have been built already, the broker alone depends on the profile.
+        other.__dict__.pop("broker", None)
         return other
 
     @cached_property
@@ -148,7 +142,7 @@ class App:
 
     def select(self, server_url: str) -> Selection:
         """Return the selection for a registry; AWS is not called. Raises as Broker.get."""
-        return self._choose(self._request(server_url)).selection
+        return self._choose(self.settings.request_for(server_url)).selection
 
     def call_as_selected(self, server_url: str, ask: Ask[_T]) -> _T:
         """Return the result of `ask`, called as the identity that answers for a registry.
@@ -156,7 +150,7 @@ class App:
         The identity has a live session by then, and `ask` may be called again; see IdentityCall.
         Raises as Broker.get, and as `ask`.
         """
-        request = self._request(server_url)
+        request = self.settings.request_for(server_url)
         selection = self._choose(request).selection
         try:
             return self._call(request.registry, selection, ask)
@@ -229,11 +223,6 @@ class App:
             self.user,
             self.settings.login_timeout,
         )
-
-    def _request(self, server_url: str) -> RegistryRequest:
-        """Raises NotEcr, and BadServerURL."""
-        host = host_of(server_url)
-        return RegistryRequest(host, self.settings.registry_for(host))
 
     def _choose(self, request: RegistryRequest, profile: str | None = None) -> Choice:
         """Select the identity, with the files that this depends on. `profile` as Choose has it."""

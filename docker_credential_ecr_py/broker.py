@@ -4,7 +4,6 @@ However many processes need a registry's credential at once, one of them calls A
 of the identity, and the others take what it stored.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -30,7 +29,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
     WrongPartition,
 )
-from docker_credential_ecr_py.identity_call import Ask, IdentityCall
+from docker_credential_ecr_py.identity_call import Ask, IdentityCall, key_of
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
@@ -114,7 +113,7 @@ class Broker:
         command that fixes it.
         """
         try:
-            request = self._request(server_url)
+            request = self._settings.request_for(server_url)
         except WrongPartition:
             raise
         except NotEcr:
@@ -138,7 +137,7 @@ class Broker:
         Does nothing if another process is doing so. Raises as get, and NotKept if nothing can be
         stored: AWS is not called then, because its answer would be lost.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         choice = self._choose(request)
         key = self._key(request.registry, choice.selection)
         with self._store.lock(key, wait=0) as lock:
@@ -163,7 +162,7 @@ class Broker:
 
         Raises NotEcr, and BadInput if the username is not ECR's.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         if username != USERNAME:
             raise BadInput(
                 f"ECR accepts only the user {USERNAME}, not {username!r}",
@@ -186,7 +185,7 @@ class Broker:
 
         Raises NotEcr, and EcrPyError if it cannot be removed.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         keys = self._store.forget(request.host) | {_login_key(request.host)}
         with suppress(EcrPyError):
             keys.add(self._key(request.registry, self._choose(request).selection))
@@ -212,17 +211,12 @@ class Broker:
 
     def stored_credential(self, server_url: str, selection: Selection) -> Credential | None:
         """Return the credential that a `get` would answer from the store. Raises NotEcr."""
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         if credential := self._load_usable(_login_key(request.host)):
             return credential
         if not _session_is_there(selection):
             return None
         return self._load_usable(self._key(request.registry, selection))
-
-    def _request(self, server_url: str) -> RegistryRequest:
-        """Raises NotEcr, and BadServerURL."""
-        host = host_of(server_url)
-        return RegistryRequest(host, self._settings.registry_for(host))
 
     # A credential by `docker login`
 
@@ -345,7 +339,7 @@ class Broker:
         )
         identity = selection.identity
         who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
-        return _digest(json.dumps([*who, place, registry.partition, *endpoints]))
+        return key_of(json.dumps([*who, place, registry.partition, *endpoints]))
 
     # Selections, by which the next `get` is a hit
 
@@ -425,12 +419,8 @@ def _session_is_there(selection: Selection) -> bool:
 
 
 def _login_key(host: str) -> str:
-    return f"login-{_digest(host)}"
+    return f"login-{key_of(host)}"
 
 
 def _depends_on_folder(path: str) -> bool:
     return bool(path) and not path.startswith("~/") and not os.path.isabs(path)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

@@ -69,8 +69,8 @@ class IdentityCall:
                 raise
         # A code works once: other processes that need the role wait for this one's credentials.
         identity = selection.identity
-        name = _lock_name(identity.name, identity.hidden)
-        with self._store.lock(name, wait=2 * self._limit) as lock:
+        name = key_of(f"{identity.name} {identity.hidden}".strip())
+        with self._store.lock(f"mfa-{name}", wait=2 * self._limit) as lock:
             if lock is not None and lock.waited_since is not None:
                 with suppress(MfaCodeNeeded):
                     return ask(registry, selection, "")
@@ -78,6 +78,9 @@ class IdentityCall:
             return ask(registry, selection, code)
 
 
-def _lock_name(name: str, hidden: str) -> str:
-    text = f"{name} {hidden}".strip()
-    return f"mfa-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]}"
+def key_of(text: str) -> str:
+    """Return a name for a record or a lock that differs for each text, and does not show it.
+
+    It is not in store/, because the daemon loads that, and hashlib would bring OpenSSL.
+    """
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

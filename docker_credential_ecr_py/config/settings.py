@@ -12,7 +12,7 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.docker_config import OURSELVES
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
-from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
 
 # Not the name of a helper: the logins are sealed by this package.
 KEYRING = "keyring"
@@ -52,6 +52,11 @@ class Settings:
     def registry_for(self, host: str) -> Registry:
         """Return the registry of a host, or of the alias that it is. Raises NotEcr."""
         return Registry.of_host(self.aliases.get(host, host))
+
+    def request_for(self, server_url: str) -> RegistryRequest:
+        """Return the registry that a client names. Raises NotEcr, and BadServerURL."""
+        host = host_of(server_url)
+        return RegistryRequest(host, self.registry_for(host))
 
     def is_ecr(self, host: str) -> bool:
         """Whether a host is an ECR registry, or an alias of one."""

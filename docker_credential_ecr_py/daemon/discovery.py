@@ -6,7 +6,6 @@ so the PID can never be an old one that belongs to another process by now.
 
 import os
 import signal
-import socket
 import struct
 import sys
 import time
@@ -173,9 +172,7 @@ def _listener(environ: Mapping[str, str]) -> int:
     if connection is None:
         return 0
     try:
-        # struct ucred: pid, uid, gid
-        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(peer[:4], sys.byteorder)
+        return daemon_client.peer_pid(connection)
     except OSError:
         return 0
     finally:

@@ -8,7 +8,6 @@ import errno
 import os
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -194,10 +193,8 @@ def is_reached_at(path: bytes) -> bool:
         wire.setblocking(False)
         try:
             wire.connect(os.fsdecode(path))
-            # struct ucred: pid, uid, gid
-            peer = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return daemon_client.peer_pid(wire) == os.getpid()
         except BlockingIOError:  # its queue is full, so other clients reach it
             return True
         except OSError:
             return False
-    return int.from_bytes(peer[:4], sys.byteorder) == os.getpid()

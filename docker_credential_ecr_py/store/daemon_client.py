@@ -125,7 +125,7 @@ def _receive(connection: "_socket.socket", deadline: float, last: float) -> byte
             except TimeoutError:
                 now = time.monotonic()
         # Else part of the answer came before the deadline: do not wait for one that drips.
-        state, ticks = _turn_of(_peer(connection)[0])
+        state, ticks = _turn_of(peer_pid(connection))
         first = ticks if first < 0 else first
         waits = state == b"R" and ticks - first < _ENOUGH_TICKS
         if now >= (last if waits else deadline):
@@ -183,6 +183,11 @@ def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None
 def peer_uid(connection: "_socket.socket") -> int | None:
     """Return the user at the other end, as the kernel reports it. Raises OSError."""
     return _peer(connection)[1]
+
+
+def peer_pid(connection: "_socket.socket") -> int:
+    """Return the process at the other end; 0 if the kernel does not report it. Raises OSError."""
+    return _peer(connection)[0]
 
 
 def _peer(connection: "_socket.socket") -> tuple[int, int | None]:
