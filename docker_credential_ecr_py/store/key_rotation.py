@@ -24,6 +24,7 @@ from docker_credential_ecr_py.store.seal import (
     in_keyring,
     key_in,
     new_key,
+    text_in,
 )
 
 
@@ -47,7 +48,7 @@ def remove(seal: Seal, forget: Callable[[], None]) -> bool:
     KeyringUnavailable, and as `forget`.
     """
     with seal.while_key_stays():
-        in_keyring(lambda backend: backend.get_password(SERVICE, NAME))
+        in_keyring(lambda backend: text_in(backend, NAME))
         forget()
         had_one = in_keyring(_removed)
     log.info("the sealing key was removed")
@@ -85,11 +86,11 @@ def _ended(backend: Any, new: bytes) -> None:
 def _removed(backend: Any) -> bool:
     had_one = False
     for name in (NAME, NEXT):
-        if backend.get_password(SERVICE, name) is None:
+        if text_in(backend, name) is None:
             continue
         had_one = True
         _delete(backend, name)
-        if backend.get_password(SERVICE, name) is not None:
+        if text_in(backend, name) is not None:
             raise KeyringUnavailable(f"the keyring did not delete {SERVICE}/{name}")
     return had_one
 

@@ -170,16 +170,16 @@ class Seal:
         return in_keyring(work)
 
     def _text_in(self, backend: Any, *, make: bool) -> str | None:
-        key: str | None = backend.get_password(SERVICE, NAME)
+        key = text_in(backend, NAME)
         if key is not None or not make:
             return key
         # Of two keys that are made at once, one would be lost, with everything sealed under it.
         self._make_folder()
         with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
-            key = backend.get_password(SERVICE, NAME)
+            key = text_in(backend, NAME)
             if key is None:
                 backend.set_password(SERVICE, NAME, new_key())
-                key = backend.get_password(SERVICE, NAME)
+                key = text_in(backend, NAME)
         return key
 
     def _make_folder(self) -> None:
@@ -203,7 +203,19 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
 
 def key_in(backend: Any, name: str) -> bytes:
     """Return the key that a keyring has by this name, or b"". Raises KeyringUnavailable."""
-    return _key_of(backend.get_password(SERVICE, name), name)
+    return _key_of(text_in(backend, name), name)
+
+
+def text_in(backend: Any, name: str) -> str | None:
+    """Return the text that a keyring has by this name, or None. Raises as the backend does."""
+    try:
+        text: str | None = backend.get_password(SERVICE, name)
+    except Exception as error:
+        # Secret Service: another process deleted the entry after it was found, before it was read.
+        if type(error).__name__ != "ItemNotFoundException":
+            raise
+        text = backend.get_password(SERVICE, name)
+    return text
 
 
 def new_key() -> str:

@@ -292,6 +292,20 @@ def test_gets_go_on_meanwhile(home: Home, keyring: Keyring, kept: str, user: Use
             check_logins(home)
 
 
+def test_a_get_reads_again_an_entry_that_is_deleted_as_it_is_read(
+    home: Home, aws: Aws, user: User
+) -> None:
+    backends.use_backend(home, backends.NAMED)
+    password = keeps(home, aws)
+    home.write(home.path / "dies-at", "6 before")
+    assert user.ecr_py("key", "rotate").code == 9
+    assert len(json.loads((home.path / "kept").read_text())) == 2
+    (home.path / "dies-at").unlink()
+    backends.use_backend(home, backends.NAMED + backends.LOSES_AN_ENTRY)
+    check_logins(home)
+    assert right(aws, home.get(registry(DEV))) == password
+
+
 def test_logins_that_come_meanwhile_are_not_lost(
     home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
