@@ -1,8 +1,9 @@
-"""Builds what a process works with: settings, AWS config, store, sessions, user and broker."""
+"""Builds the parts that a process works with: settings, AWS config, store, sessions, broker."""
 
 import os
 import time
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import EcrPyError, SettingsError
 from docker_credential_ecr_py.identity_call import Ask, IdentityCall
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
+from docker_credential_ecr_py.registry import Registry, RegistryRequest
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
 from docker_credential_ecr_py.sso.sessions import Sessions
@@ -37,18 +38,18 @@ _T = TypeVar("_T")
 
 
 def fetch_from_aws(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
-    """As aws.ecr.fetch, which is not imported before AWS has to be asked."""
+    """As aws.ecr.fetch, which is imported only when AWS is called."""
     from docker_credential_ecr_py.aws.ecr import fetch
 
     return fetch(registry, selection, mfa_code)
 
 
 class App:
-    """Everything that a helper, a command or a worker needs, made when it is first used.
+    """The parts that a helper, a command or a worker needs, each made when it is first used.
 
     Each file is read once. It holds no rules of its own: selection.py chooses the identity, and the
-    broker decides what is answered from the store and what is fetched. With a `profile`, that
-    profile answers, whatever the rules say. `fetch` and `clock` are for tests.
+    broker decides what is answered from the store and what is fetched. A `profile` is used instead
+    of the rules. `fetch` and `clock` are for tests.
     """
 
     def __init__(
@@ -67,20 +68,13 @@ class App:
         self._clock = clock
 
     def with_profile(self, profile: str) -> "App":
-        """Return an App for a profile that has been named ("": the rules choose)."""
+        """Return an App for a profile that the user named ("": the rules choose)."""
         if profile == self._profile:
             return self
-        other = App(
-            self.environ,
-            profile=profile,
-            may_log_in=self._may_log_in,
-            fetch=self._fetch,
-            clock=self._clock,
-        )
-        # What has been read and built does not depend on the profile.
-        for name in ("settings", "_aws_files", "store", "user"):
-            if name in self.__dict__:
-                other.__dict__[name] = self.__dict__[name]
+        other = copy(self)
+        other._profile = profile
+        # Of what may have been built already, the broker alone depends on the profile.
+        other.__dict__.pop("broker", None)
         return other
 
     @cached_property
@@ -95,7 +89,7 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        """The store that the settings name. It changes nothing before it is written to."""
+        """The store that the settings name. It changes nothing before the first write."""
         if self.environ.get("AWS_ECR_DISABLE_CACHE"):
             return NoStore()
         root, environ = paths.cache_folder(), paths.as_bytes(self.environ)
@@ -116,7 +110,7 @@ class App:
 
     @cached_property
     def logins(self) -> "SealedLogins":
-        """The logins at other registries that `fallback = "keyring"` keeps."""
+        """The logins at other registries, for `fallback = "keyring"`."""
         from docker_credential_ecr_py.other_registries import SealedLogins
         from docker_credential_ecr_py.store.seal import Seal
 
@@ -147,17 +141,16 @@ class App:
         )
 
     def select(self, server_url: str) -> Selection:
-        """Return whose credentials answer for a registry; AWS is not asked. Raises as
-        Broker.get."""
-        return self._choose(self._request(server_url)).selection
+        """Return the selection for a registry; AWS is not called. Raises as Broker.get."""
+        return self._choose(self.settings.request_for(server_url)).selection
 
     def call_as_selected(self, server_url: str, ask: Ask[_T]) -> _T:
-        """Return what `ask` returns, called as the identity that answers for a registry.
+        """Return the result of `ask`, called as the identity that answers for a registry.
 
-        It has a live session then, and may be called again; see IdentityCall. Raises as
-        Broker.get, and what `ask` raises.
+        The identity has a live session by then, and `ask` may be called again; see IdentityCall.
+        Raises as Broker.get, and as `ask`.
         """
-        request = self._request(server_url)
+        request = self.settings.request_for(server_url)
         selection = self._choose(request).selection
         try:
             return self._call(request.registry, selection, ask)
@@ -173,21 +166,19 @@ class App:
             login=self._default_login if may_log_in else lambda: None,
             limit=self.settings.login_timeout,
             clock=self._clock,
-            waits=lambda: self._tell_user(
-                "waiting for the login that another process has asked for"
-            ),
+            waits=lambda: self._tell_user("waiting for the login that another process started"),
         )
 
     def login(self, screen: Screen, browser: Browser | None, *, device: bool = False) -> "Login":
-        """`screen` shows it, `browser` opens it (None: a code for any device); see Login."""
+        """Return a login on `screen`, by `browser` or (None) with a code for any device."""
         from docker_credential_ecr_py.sso.login import Login
 
         return Login(screen, browser, self.settings.login_timeout, device)
 
     def log_out(self, session: SsoSession) -> list[str]:
-        """Remove a session's token and what came from it, here and then at the portal.
+        """Remove a session's token and its credentials, then end the session at the portal.
 
-        Returns what was removed, for people. Raises UnwritableSsoCache.
+        Returns what was removed, as text for the user. Raises UnwritableSsoCache.
         """
         token_path = os.fsencode(paths.sso_cache_folder() / session.token_file)
         forgotten = self.store.forget_by_file(token_path)
@@ -203,13 +194,13 @@ class App:
             except EcrPyError as error:
                 there = ", ".join(removed)
                 error.what = (
-                    f"removed {there} here, but not the session at the portal: {error.what}"
+                    f"removed {there}, but could not end the session at the portal: {error.what}"
                 )
                 raise
         return removed
 
     def unseal(self) -> None:
-        """Give the daemon what the keyring sealed. Raises KeyringUnavailable."""
+        """Give the daemon the sealed credentials, opened. Raises KeyringUnavailable."""
         from docker_credential_ecr_py.store.sealed_backend import SealedStore
 
         if isinstance(self.store, SealedStore):
@@ -220,7 +211,7 @@ class App:
     def _aws_files(self) -> "_AwsFiles":
         config_file = paths.aws_config_file(self.environ)
         credentials_file = paths.aws_credentials_file(self.environ)
-        # Before they are read: a change in between makes the selection stale, and not wrong.
+        # Before they are read: a change in between then makes the selection stale, not wrong.
         stamps = stamps_of(config_file, credentials_file)
         return _AwsFiles(load_aws_config(config_file, credentials_file), stamps)
 
@@ -233,13 +224,8 @@ class App:
             self.settings.login_timeout,
         )
 
-    def _request(self, server_url: str) -> RegistryRequest:
-        """Raises NotEcr, and BadServerURL."""
-        host = host_of(server_url)
-        return RegistryRequest(host, self.settings.registry_for(host))
-
     def _choose(self, request: RegistryRequest, profile: str | None = None) -> Choice:
-        """Select the identity. `profile` is one that is named, by default this App's."""
+        """Select the identity, with the files that this depends on. `profile` as Choose has it."""
         conditions = stamps_of(paths.settings_file(self.environ)) | dict(self._aws_files.stamps)
         selection = select(
             request.registry,
@@ -257,13 +243,13 @@ class App:
         return Choice(selection, conditions)
 
     def _default_login(self) -> "Login | None":
-        """Return the way to log in if the user is there to do it, else None."""
+        """Return the login to offer, or None if the user is not there."""
         if not self.user.is_there:
             return None
         return self.login(PlainScreen(), self.user.browser)
 
     def _tell_user(self, what: object) -> None:
-        """Tell the user, if there is one, and the log; never standard output."""
+        """Write it to the log and, if the user is there, to the terminal; never to stdout."""
         log.info("%s", what)
         if self.user.is_there:
             PlainScreen().say(str(what).removeprefix("ecr-py: "))

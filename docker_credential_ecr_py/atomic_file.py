@@ -1,4 +1,4 @@
-"""Makes files that are whole, and folders that are for their owner alone."""
+"""Writes files atomically, and makes folders that only their owner can enter."""
 
 import errno
 import os
@@ -9,15 +9,15 @@ from typing import BinaryIO
 
 from docker_credential_ecr_py.folder import Folder, open_folder, open_place
 
-# What some editors begin a text with, and most readers refuse.
+# Some editors write it at the beginning of a text; most readers refuse it.
 BYTE_ORDER_MARK = "\ufeff"
-# Of a file that a person keeps. A link to /dev/zero must not fill the memory.
+# Bytes that are read of a user's file: a link to /dev/zero must not fill the memory.
 LARGEST_FILE = 16 * 1024 * 1024
 _BACKUP_MODE = 0o600
 
 
 def make_private_folder(folder: Path) -> None:
-    """Makes a folder and those above it, each for its owner alone. Raises OSError."""
+    """Make a folder and its parents if they are missing, with mode 0700. Raises OSError."""
     with open_folder(folder, make=True):
         pass
 
@@ -30,11 +30,11 @@ def write_whole(
     durable: bool = False,
     for_owner_of_folder: bool = False,
 ) -> None:
-    """Makes `content` the file at `path`: a reader sees the old or the new, never half.
+    """Replace the file at `path` by `content`: a reader sees the old or the new, never a part.
 
-    After a power cut too, where it `outlasts_power`, which takes the disk its time. Where `path`
-    is a link, the link is replaced. With `for_owner_of_folder`, what root writes in another user's
-    folder belongs to that user. Raises OSError.
+    If `durable`, after a power cut too, for which the disk is waited for. If `path` is a link, the
+    link is replaced. With `for_owner_of_folder`, a file that root writes in another user's folder
+    belongs to that user. Raises OSError.
     """
     with open_folder(path.parent) as folder:
         owner = folder.owner_if_not_root() if for_owner_of_folder else None
@@ -51,10 +51,10 @@ def write_in(
     times: tuple[int, int] | None = None,
     durable: bool = False,
 ) -> None:
-    """As write_whole, in a folder that is open.
+    """As write_whole, in an open folder.
 
-    `owner` is the user and the group that get the file, as far as we may give it away; `times` are
-    of the last access and change, in nanoseconds.
+    `owner` is the user and group that get the file, as far as this process may give it away;
+    `times` are those of its last access and change, in nanoseconds.
     """
     beside = f"{name}.{os.urandom(8).hex()}.new"
     file = folder.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -63,7 +63,7 @@ def write_in(
             writer.write(content)
             writer.flush()
             if os.name == "posix":
-                # On the descriptor: the name may be another file's by now.
+                # By the descriptor: the name may be that of another file by now.
                 os.fchmod(file, _given_away(file, owner, mode))
             if times is not None:
                 os.utime(file if os.utime in os.supports_fd else folder.path_of(beside), ns=times)
@@ -77,12 +77,12 @@ def write_in(
 
 
 def _given_away(file: int, owner: tuple[int, int] | None, mode: int) -> int:
-    """Give an open file to a user and a group. Returns the mode that it may have after that.
+    """Give an open file to a user and group. Return the mode that it may have then.
 
-    A group that it cannot be given to is not to be replaced by another with the same rights.
+    If it cannot be given to the group, its present group must not get that group's rights.
     """
-    found = os.fstat(file)
-    if owner is None or owner == (found.st_uid, found.st_gid):
+    status = os.fstat(file)
+    if owner is None or owner == (status.st_uid, status.st_gid):
         return mode
     for user in (owner[0], -1):
         with suppress(OSError):
@@ -92,14 +92,14 @@ def _given_away(file: int, owner: tuple[int, int] | None, mode: int) -> int:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """For open(): a FIFO that nobody writes to has an end."""
+    """Open a file for open(); a FIFO without a writer reads as empty."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_if_there(file: Path) -> bytes | None:
-    """A file's content, or None where there is none. Whatever lies there, it does not wait.
+    """Return a file's content, or None if it is absent. It never waits, as for a FIFO.
 
-    Raises OSError, also for what is neither a regular file nor a device (/dev/null, say).
+    Raises OSError, also if it is neither a regular file nor a device (/dev/null, say).
     """
     try:
         with open(file, "rb", opener=without_waiting) as reader:
@@ -109,7 +109,7 @@ def read_if_there(file: Path) -> bytes | None:
 
 
 def _content(reader: BinaryIO) -> bytes:
-    """All that an open file has. Raises OSError."""
+    """Return all of an open file. Raises OSError."""
     mode = os.fstat(reader.fileno()).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         raise OSError(errno.EINVAL, "it is not a regular file")
@@ -120,12 +120,12 @@ def _content(reader: BinaryIO) -> bytes:
 
 
 def rewrite(file: Path, before: bytes | None, after: bytes | None) -> None:
-    """Makes `after` of a user's file that holds `before`; None stands for no file.
+    """Replace `before` by `after` in a user's file; None stands for no file.
 
-    A link to it, its mode and its owner stay, and what is replaced is left beside it, with
-    ".bak", for its owner alone. A new file is for its owner alone, who owns the folder too where
-    root writes it. Raises OSError, also where the file is read-only, no longer holds `before`, or
-    lies behind a link that another user may have planted.
+    A link to it, its mode and its owner stay, and the old content is left beside it, with ".bak",
+    for its owner alone. A new file is for its owner alone: the folder's owner, if root writes it.
+    Raises OSError, also if the file is read-only, no longer holds `before`, or is behind a link
+    that another user may have planted.
     """
     if before is None and after is None:
         return
@@ -157,7 +157,7 @@ def _rewrite_in(folder: Folder, name: str, before: bytes | None, after: bytes | 
 
 
 def _read_in(folder: Folder, name: str) -> tuple[bytes, os.stat_result] | None:
-    """A regular file's content, and what is known of that same file; None where there is none."""
+    """Return a regular file's content and status; None if it is absent. Raises OSError."""
 
     def opened(name: str, flags: int) -> int:
         return folder.open(name, flags | getattr(os, "O_NONBLOCK", 0))
@@ -177,4 +177,4 @@ def _read_in(folder: Folder, name: str) -> tuple[bytes, os.stat_result] | None:
 
 
 def _changed_meanwhile() -> OSError:
-    return OSError(errno.EBUSY, "something else has just changed it; try again")
+    return OSError(errno.EBUSY, "another program changed it at the same time; try again")

@@ -1,10 +1,9 @@
 """The order of a `get`: the store, the choice of an identity, and one fetch for many processes.
 
-However many processes ask for a registry at once, one of them asks AWS, under a lock that is the
-identity's, and the others take what it stored.
+However many processes need a registry's credential at once, one of them calls AWS, under the lock
+of the identity, and the others take what it stored.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -30,7 +29,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
     WrongPartition,
 )
-from docker_credential_ecr_py.identity_call import Ask, IdentityCall
+from docker_credential_ecr_py.identity_call import Ask, IdentityCall, key_of
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
@@ -40,13 +39,13 @@ from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.record_store import stamps_of
 from docker_credential_ecr_py.store.store import Store, StoredSelection
 
-# Seconds. Processes that wait for a fetch give it a little more than all that it may take: two
-# tries and, between them, a login.
+# Seconds. Processes that wait for a fetch wait a little longer than it may take: two tries and,
+# between them, a login.
 _LONGEST_FETCH = 70
-# How long helpers renew nothing in the background after a credential could not be stored although
-# nothing seemed to be wrong with the store.
+# Seconds in which helpers renew nothing in the background, after a credential could not be stored
+# although the store had reported no problem.
 _PAUSE_IF_NOT_KEPT = 1800
-# Seconds in which AWS is not asked again after a failure, while a token is still valid.
+# Seconds in which AWS is not called again after a failure, while a token is still valid.
 _RETRY_PAUSE = 60
 # The variables that name files which a selection depends on.
 _FILES = (
@@ -57,7 +56,7 @@ _FILES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 _USER_NEEDED = (LoginNeeded, MfaCodeNeeded)
-# AWS answered, and said no: what it handed out before is not answered instead.
+# AWS answered and refused: no token that it issued before is answered instead.
 _REFUSALS = (AccessDenied, InvalidKeys)
 
 
@@ -71,16 +70,16 @@ class Choice:
 
 class Choose(Protocol):
     def __call__(self, request: RegistryRequest, profile: str | None = None) -> Choice:
-        """Select the identity that answers. A `profile` goes before the rules, "" does not."""
+        """Return the choice. A `profile` is used instead of the rules, "" is not."""
 
 
 class Broker:
-    """Answers with a credential from the store, or fetches one that all who wait will share.
+    """Answers with a credential from the store, or fetches one for every process that waits.
 
-    It does not know who asks or how the answer is shown (protocol.py, cli/, daemon/), by which
+    It does not know its caller or how the answer is shown (protocol.py, cli/, daemon/), by which
     rules an identity is chosen (selection.py), or how AWS is called as one (identity_call.py).
-    App.broker builds it. With `named_profile`, `choose` returns what the user named, and not what
-    the rules select.
+    App.broker builds it. With `named_profile`, `choose` returns the profile that the user named,
+    and not what the rules select.
     """
 
     def __init__(
@@ -107,14 +106,14 @@ class Broker:
         self._named_profile = named_profile
 
     def get(self, server_url: str) -> Credential:
-        """Return the credential that opens a registry, from the store or from AWS.
+        """Return the credential for a registry, from the store or from AWS.
 
         Raises NotEcr for a host that is not ECR's, WrongPartition for one that AWS does not have,
-        CredentialsNotFound for ECR Public without AWS credentials; else an EcrPyError that says
-        what is wrong and which command fixes it.
+        CredentialsNotFound for ECR Public without AWS credentials; else an EcrPyError with the
+        command that fixes it.
         """
         try:
-            request = self._request(server_url)
+            request = self._settings.request_for(server_url)
         except WrongPartition:
             raise
         except NotEcr:
@@ -136,9 +135,9 @@ class Broker:
         """Fetch a credential that is ageing, or ages within `ahead` seconds.
 
         Does nothing if another process is doing so. Raises as get, and NotKept if nothing can be
-        stored: AWS is not asked then, because each answer would be lost.
+        stored: AWS is not called then, because its answer would be lost.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         choice = self._choose(request)
         key = self._key(request.registry, choice.selection)
         with self._store.lock(key, wait=0) as lock:
@@ -153,20 +152,20 @@ class Broker:
                 fetched = self._fetch_and_store(request, choice.selection, key, lock)
                 if self._store.load(key) != fetched:
                     lock.pause(_PAUSE_IF_NOT_KEPT)
-                    raise self._not_kept("a credential was fetched, but", request)
+                    raise self._not_kept("the fetched credential", request)
         selection = self._store_selection(request, key, choice, used=False)
         if selection is not None and not self._store.has_selection(selection):
-            raise self._not_kept("the choice of a profile", request)
+            raise self._not_kept("the selected profile", request)
 
     def store_login(self, server_url: str, username: str, secret: str) -> None:
-        """Store what `docker login` gave, until the expiry that the password carries inside.
+        """Store the credential of a `docker login`, until the expiry inside its password.
 
-        Raises NotEcr, and BadInput for a username that ECR does not know.
+        Raises NotEcr, and BadInput if the username is not ECR's.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         if username != USERNAME:
             raise BadInput(
-                f"ECR knows the user {USERNAME} alone, not {username!r}",
+                f"ECR accepts only the user {USERNAME}, not {username!r}",
                 hint=f"run `docker login --username {USERNAME} --password-stdin {request.host}`",
                 registry=request.host,
             )
@@ -176,7 +175,7 @@ class Broker:
         expires = expiry_inside(secret)
         now = self._clock()
         if expires is None or expires <= now:
-            log.info("%s: the password of docker login carries no expiry; not kept", request.host)
+            log.info("%s: the password of docker login has no expiry; not kept", request.host)
             return
         self._store.save(key, Credential.from_login(username, secret, now=now, expires=expires))
         self._store_login_selection(request, key)
@@ -186,15 +185,15 @@ class Broker:
 
         Raises NotEcr, and EcrPyError if it cannot be removed.
         """
-        request = self._request(server_url)
+        request = self._settings.request_for(server_url)
         keys = self._store.forget(request.host) | {_login_key(request.host)}
         with suppress(EcrPyError):
             keys.add(self._key(request.registry, self._choose(request).selection))
-        stored = {key: found for key in keys if (found := self._store.load(key))}
+        stored = {key: credential for key in keys if (credential := self._store.load(key))}
         for key in keys:
             self._store.discard(key)
-        if any(self._store.load(key) == found for key, found in stored.items()):
-            raise EcrPyError("what is cached cannot be removed", registry=request.host)
+        if any(self._store.load(key) == credential for key, credential in stored.items()):
+            raise EcrPyError("the cached credential cannot be removed", registry=request.host)
         return bool(stored)
 
     def usernames(self) -> dict[str, str]:
@@ -205,24 +204,19 @@ class Broker:
         }
 
     def stored_credentials(self) -> Iterator[tuple[StoredSelection, Credential]]:
-        """Yield the selections that hold here, each with its credential, if that is usable."""
+        """Yield the selections of this environment that have a usable credential, with it."""
         for selection in self._store.selections():
             if selection.key and (credential := self._load_usable(selection.key)):
                 yield selection, credential
 
     def stored_credential(self, server_url: str, selection: Selection) -> Credential | None:
-        """Return what would be answered for a registry without asking AWS. Raises NotEcr."""
-        request = self._request(server_url)
+        """Return the credential that a `get` would answer from the store. Raises NotEcr."""
+        request = self._settings.request_for(server_url)
         if credential := self._load_usable(_login_key(request.host)):
             return credential
         if not _session_is_there(selection):
             return None
         return self._load_usable(self._key(request.registry, selection))
-
-    def _request(self, server_url: str) -> RegistryRequest:
-        """Raises NotEcr, and BadServerURL."""
-        host = host_of(server_url)
-        return RegistryRequest(host, self._settings.registry_for(host))
 
     # A credential by `docker login`
 
@@ -238,8 +232,8 @@ class Broker:
     def _of_identity(self, request: RegistryRequest) -> Credential:
         choice = self._choose(request)
         key = self._key(request.registry, choice.selection)
-        # What a named profile fetched is stored only if the rules lead to the same credential:
-        # `logout` and `cache` find what is stored by its selections.
+        # A named profile's credential is stored only if the rules lead to the same one: `logout`
+        # and `cache` find credentials by their selections.
         to_store = self._by_rules(request, key) if self._named_profile else choice
         credential = self._usable_or_valid(
             request, choice.selection, key, should_store=to_store is not None
@@ -249,7 +243,7 @@ class Broker:
         return credential
 
     def _by_rules(self, request: RegistryRequest, key: str) -> Choice | None:
-        """Return what the rules select, if it leads to the credential with this key."""
+        """Return the choice by the rules, if it leads to the credential with this key."""
         with suppress(EcrPyError):
             choice = self._choose(request, profile="")
             if self._key(request.registry, choice.selection) == key:
@@ -259,9 +253,9 @@ class Broker:
     def _usable_or_valid(
         self, request: RegistryRequest, selection: Selection, key: str, *, should_store: bool
     ) -> Credential:
-        """Return the identity's credential for the region: the store's, or one that is fetched.
+        """Return the identity's credential for the region, stored or fetched.
 
-        If AWS fails, a token in the last minutes of its life will do: registries still take it.
+        If AWS fails, a token in its last minutes is answered: registries still take it.
         """
         try:
             return self._stored_or_fetched(request, selection, key, should_store=should_store)
@@ -282,7 +276,7 @@ class Broker:
         wait = _LONGEST_FETCH + self._settings.login_timeout
         with self._store.lock(key, wait=wait) as lock:
             if lock is None:
-                raise Unreachable("another process has been asking AWS for too long")
+                raise Unreachable("timed out waiting for another process that is calling AWS")
             if credential := self._load_for_session(key, selection):
                 return credential
             if lock.recent_failure(_RETRY_PAUSE) and (
@@ -290,7 +284,7 @@ class Broker:
             ):
                 return credential
             failure = lock.previous_failure()
-            # A process that failed because it needed the user may have had none; we may have one.
+            # The other process may have failed for lack of a user, who may be there for this one.
             if failure and not (isinstance(failure, _USER_NEEDED) and self._user_is_there()):
                 raise failure
             return self._fetch_and_store(request, selection, key, lock, should_store=should_store)
@@ -318,7 +312,7 @@ class Broker:
         return credential
 
     def _load_for_session(self, key: str, selection: Selection) -> Credential | None:
-        """As _load_usable. After a logout, what came from the session is removed."""
+        """As _load_usable. After a logout, remove the credential that came from the session."""
         if not _session_is_there(selection):
             self._store.discard(key)
             return None
@@ -329,14 +323,14 @@ class Broker:
         return credential if credential and credential.usable(self._clock()) else None
 
     def _load_valid(self, key: str, selection: Selection) -> Credential | None:
-        """Return what is stored if a registry still takes it, although it should be renewed."""
+        """Return the stored credential if a registry still takes it, even if it is spent."""
         if not _session_is_there(selection):
             return None
         credential = self._store.load(key)
         return credential if credential and credential.valid(self._clock()) else None
 
     def _key(self, registry: Registry, selection: Selection) -> str:
-        """Return the name of an identity's credential, which opens its registries in a region."""
+        """Return the key of an identity's credential for its registries in a region."""
         place = "public" if registry.public else registry.region
         endpoints = sorted(
             f"{name}={value}"
@@ -345,7 +339,7 @@ class Broker:
         )
         identity = selection.identity
         who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
-        return _digest(json.dumps([*who, place, registry.partition, *endpoints]))
+        return key_of(json.dumps([*who, place, registry.partition, *endpoints]))
 
     # Selections, by which the next `get` is a hit
 
@@ -356,7 +350,7 @@ class Broker:
         return self._store_details(request, key, choice.conditions, profile, rule, used=used)
 
     def _store_login_selection(self, request: RegistryRequest, key: str) -> None:
-        # If the settings change, another store may have to be asked.
+        # If the settings change, the credential may be in another store.
         self._store_details(request, key, self._settings_stamp(), "", "login")
 
     def _store_details(
@@ -370,7 +364,7 @@ class Broker:
         used: bool = True,
     ) -> StoredSelection | None:
         if any(_depends_on_folder(self._environ.get(name, "")) for name in _FILES):
-            return None  # in another folder it would be another file
+            return None  # a relative path names another file in another folder
         registry = request.registry
         details = {
             "account": registry.account,
@@ -382,16 +376,16 @@ class Broker:
         return self._store_if_safe(selection, used=used)
 
     def _store_not_found(self, host: str) -> None:
-        """Make the next `get` for another registry a hit, since `credsStore` asks about each."""
+        """Make the next `get` for a host that is not ECR's a hit: `credsStore` sends them all."""
         if not self._settings.fallback:
             self._store_if_safe(StoredSelection(host, "", self._settings_stamp(), {}))
 
     def _store_if_safe(
         self, selection: StoredSelection, *, used: bool = True
     ) -> StoredSelection | None:
-        """Store it, unless the variables that it depends on may hold a secret. None if not stored.
+        """Store a selection unless a variable of its context may hold a secret.
 
-        They are written to disk in clear, whatever the store is.
+        The context is written to disk in clear, whatever the store is. Returns None if not stored.
         """
         names = map(os.fsdecode, record.CONTEXT)
         values = [self._environ[name] for name in names if name in self._environ]
@@ -410,7 +404,7 @@ class Broker:
 
 
 def expiry_inside(password: str) -> int | None:
-    """Return when an ECR password says that it expires, in seconds since the epoch, or None."""
+    """Return the expiry inside an ECR password, in seconds since the epoch, or None."""
     try:
         inside = json.loads(b64decode(password, validate=True))
         return int(inside["expiration"])
@@ -419,18 +413,14 @@ def expiry_inside(password: str) -> int | None:
 
 
 def _session_is_there(selection: Selection) -> bool:
-    """Whether the session has not been logged out, which ends what came from it."""
+    """Whether the session's token file exists. A logout removes it, and ends its credentials."""
     sso = selection.identity.sso
     return sso is None or os.path.exists(paths.sso_cache_folder() / sso.token_file)
 
 
 def _login_key(host: str) -> str:
-    return f"login-{_digest(host)}"
+    return f"login-{key_of(host)}"
 
 
 def _depends_on_folder(path: str) -> bool:
     return bool(path) and not path.startswith("~/") and not os.path.isabs(path)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

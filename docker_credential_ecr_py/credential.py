@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-# The one user that ECR knows.
+# The one username that ECR accepts.
 USERNAME = "AWS"
 LONGEST_LIFE = 12 * 3600
 SPENT_BEFORE_END = 5 * 60
@@ -24,10 +24,10 @@ class Credential:
 
     @classmethod
     def from_aws(cls, username: str, secret: str, *, now: float, expires: float) -> "Credential":
-        """A credential that AWS handed out just now.
+        """Return a credential that AWS has just issued.
 
-        Trusted for half its life, since registries are known to refuse tokens earlier than they
-        say (kubernetes issue 69141); and its life is at most twelve hours, so a local clock that
+        It is fresh for half its life, since registries are known to refuse tokens before they
+        expire (kubernetes issue 69141). Its life is at most twelve hours, so a local clock that
         is late does not prolong it.
         """
         issued = int(now)
@@ -38,16 +38,16 @@ class Credential:
 
     @classmethod
     def from_login(cls, username: str, secret: str, *, now: float, expires: int) -> "Credential":
-        """A password that came in by `docker login`: it cannot be renewed, so it does not age."""
+        """Return a credential of `docker login`. It cannot be renewed, so it does not age."""
         expires = min(expires, int(now) + LONGEST_LIFE)
         return cls(username, secret, int(now), expires, expires, expires)
 
     def usable(self, now: float) -> bool:
-        """Neither spent nor from the future, as it is when the clock was set back."""
+        """Whether it is neither spent nor issued in the future (the clock was set back)."""
         return self.issued <= now < self.spent_at
 
     def valid(self, now: float) -> bool:
-        """Whether registries still take it, even if it is spent. Not one from the future."""
+        """Whether registries still take it, even if it is spent. Not if issued in the future."""
         return self.issued <= now < min(self.expires, self.issued + LONGEST_LIFE)
 
     def ageing(self, now: float) -> bool:

@@ -1,7 +1,7 @@
-"""Calls in threads: with a time limit, or many of them some at a time.
+"""Makes calls in threads: one with a time limit, or many in parallel.
 
-A thread may be left behind, because neither a name lookup, nor a credential_process, nor a keyring
-can be stopped. So these are not an executor's threads: the process waits for those when it ends.
+A thread may be left behind, because a name lookup, a credential_process or a keyring cannot be
+stopped. So these are not an executor's threads, for which the process would wait when it ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ def call_parallel(
 ) -> list[_R]:
     """Call `work` for each item, eight at a time. Return the results in the items' order.
 
-    `counter` is told how many have come so far. Raises what `work` raises.
+    `counter` is called with how many are done. Raises as `work`.
     """
     waiting: SimpleQueue[tuple[Future[_R], Callable[[], _R]]] = SimpleQueue()
     calls: list[Future[_R]] = []

@@ -1,4 +1,4 @@
-"""The environment of this process: as the user set it, and as the libraries that we use get it."""
+"""The environment of this process: as the user set it, and as libraries get it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ _given: Mapping[str, str] | None = None
 
 @contextmanager
 def prepared_for_libraries() -> Iterator[None]:
-    """Prepare os.environ for botocore and keyring; a decorator for what a program runs first.
+    """Prepare os.environ for botocore and keyring; a decorator for a process's main function.
 
-    PATH loses its empty and relative folders, because both run programs by name. Variables of
-    AWS's that are empty are removed: botocore takes them as set, the rules of selection do not.
-    It has to be done before there are threads: they read os.environ.
+    PATH loses its empty and relative folders, because both run programs by name. Empty AWS_*
+    variables are removed: botocore takes them as set, the rules of selection do not. It must be
+    done before there are threads, which read os.environ.
     """
     global _given
     _given = dict(os.environ)
@@ -32,6 +32,6 @@ def prepared_for_libraries() -> Iterator[None]:
 def as_given() -> Mapping[str, str]:
     """Return the environment as the user set it.
 
-    The fingerprint that a selection is kept under is made of that, because a hit knows no other.
+    The context of a selection is made of that, because a hit knows no other environment.
     """
     return os.environ if _given is None else _given

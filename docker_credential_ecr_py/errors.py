@@ -1,4 +1,4 @@
-"""What can go wrong, in a person's words. An error's text is one line and holds no secret."""
+"""Every error that a user sees. An error's text is one line and holds no secret."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,15 +10,15 @@ from docker_credential_ecr_py.redact import redact
 NOT_FOUND = "credentials not found in native keychain"
 NO_SERVER_URL = "no credentials server URL"
 NO_USERNAME = "no credentials username"
-# What mends it where no profile is there yet.
+# The hint if there is no profile yet.
 LOG_IN_FIRST = "run `ecr-py login --start-url URL --sso-region REGION`"
 _MOST_NAMED = 5
 
 
 class EcrPyError(Exception):
-    """What happened, to which registry and profile, and the one command that mends it.
+    """What happened, to which registry and profile, and `hint`: the command that fixes it.
 
-    `aside` is for the terminal of the person alone, and not part of the text: another program
+    `aside` is shown on the user's terminal only, and is not part of the text: another program
     wrote it, and it may hold a secret.
     """
 
@@ -39,7 +39,7 @@ class EcrPyError(Exception):
         self.profile = profile
 
     def add_context(self, *, registry: str, profile: str = "") -> None:
-        """Fills in what the place that raised it could not know."""
+        """Set the registry and profile, unless they are set already."""
         self.registry = self.registry or registry
         self.profile = self.profile or profile
 
@@ -51,7 +51,7 @@ class EcrPyError(Exception):
         return one_line(f"ecr-py: {self.what}{where}{hint}")
 
     def to_dict(self) -> dict[str, str]:
-        """What another process needs to raise it again, by `error_from_dict`."""
+        """Return what another process needs to raise it again, by `error_from_dict`."""
         return {"kind": type(self).__name__, "what": self.what, "hint": self.hint}
 
 
@@ -67,33 +67,33 @@ class ProtocolError(EcrPyError):
 
 
 class CredentialsNotFound(ProtocolError):
-    """Not ours, or nobody to ask: the client goes on without credentials."""
+    """There are no credentials for a registry: the client goes on without."""
 
-    def __init__(self, what: str = NOT_FOUND, **about: str) -> None:
-        super().__init__(what, **about)
+    def __init__(self, what: str = NOT_FOUND, **context: str) -> None:
+        super().__init__(what, **context)
 
 
 class BadServerURL(EcrPyError):
-    """What the client named is not a server URL."""
+    """A text is not a server URL."""
 
 
 class NotEcr(EcrPyError):
-    """The host is a registry of somebody else's."""
+    """The host is not a registry of ECR's."""
 
 
 class WrongPartition(NotEcr):
     """The host looks like ECR's, but its region and its domain are of different partitions.
 
-    It is a NotEcr because it names no registry. But no other helper may answer for it either.
+    It is a NotEcr because it names no registry. But the fallback must not answer for it either.
     """
 
 
 class BadInput(EcrPyError):
-    """What came on standard input or the command line is not the protocol."""
+    """Standard input or the command line is not what the protocol or a command takes."""
 
 
 class SettingsError(EcrPyError):
-    """config.toml is not as it should be."""
+    """config.toml cannot be read, or is not valid."""
 
 
 class AwsConfigError(EcrPyError):
@@ -101,31 +101,31 @@ class AwsConfigError(EcrPyError):
 
 
 class DockerConfigError(EcrPyError):
-    """Docker's config cannot be read, or is not what docker would take."""
+    """Docker's config cannot be read, or docker would not accept it."""
 
 
 class NoProfile(EcrPyError):
-    """Nothing says whose credentials open this registry."""
+    """No rule leads to an identity for this registry."""
 
 
 class LoginNeeded(EcrPyError):
-    """The SSO session is absent or has ended; a person must log in."""
+    """The SSO session is absent or has ended; the user must log in."""
 
 
 class MfaCodeNeeded(EcrPyError):
-    """A role wants the code of an MFA device, and nobody may be asked for it."""
+    """A role needs the code of an MFA device, and the user cannot be asked for it."""
 
 
 class LoginRefused(EcrPyError):
-    """Somebody said no to a login: the person, or the portal."""
+    """The user or the portal refused a login."""
 
 
 class LoginExpired(EcrPyError):
-    """Nobody allowed a login in time."""
+    """A login was not allowed in time."""
 
 
 class AccessDenied(EcrPyError):
-    """AWS knows who asks, and refuses."""
+    """AWS knows the identity, and refuses."""
 
 
 class InvalidKeys(EcrPyError):
@@ -133,7 +133,7 @@ class InvalidKeys(EcrPyError):
 
 
 class ClockSkew(EcrPyError):
-    """The clock of this machine is too far from AWS's."""
+    """This machine's clock is too far from AWS's."""
 
 
 class NotThere(EcrPyError):
@@ -145,11 +145,11 @@ class AlreadyThere(EcrPyError):
 
 
 class Throttled(EcrPyError):
-    """Too many calls; AWS asks to wait."""
+    """AWS refuses a call because there were too many."""
 
 
 class Unreachable(EcrPyError):
-    """The network, a proxy, TLS or a time limit stood between us and AWS."""
+    """AWS cannot be reached: the network, a proxy, TLS or a time limit."""
 
 
 class NotKept(EcrPyError):
@@ -157,15 +157,15 @@ class NotKept(EcrPyError):
 
 
 class BadAnswer(EcrPyError):
-    """AWS, or what stands in for it, answered with something that is no credential."""
+    """AWS, or a server in its place, gave an answer that cannot be used."""
 
 
 class CannotInstall(EcrPyError):
-    """There is nobody here to run a service, or a file is in the way."""
+    """No service manager runs here, or a file of the same name is not ours."""
 
 
 class CannotRun(EcrPyError):
-    """Another daemon runs, or there is no place for its socket, or no longer."""
+    """The daemon cannot run: another one does, or its socket cannot be made or is gone."""
 
 
 class NoKey(EcrPyError):
@@ -173,44 +173,44 @@ class NoKey(EcrPyError):
 
 
 class KeyringUnavailable(EcrPyError):
-    """No keyring, a locked one, one that refuses or does not answer."""
+    """There is no keyring, or it is locked, refuses or does not answer."""
 
 
 class KeyringTimeout(KeyringUnavailable):
-    """It hangs, or waits for a person who is not there."""
+    """The keyring hangs, or waits for a user who is not there."""
 
 
 class UnwritableSsoCache(EcrPyError):
-    """A login cannot be kept."""
+    """The folder of SSO tokens cannot be written, so a login would be lost."""
 
 
 class UnknownRegistration(EcrPyError):
-    """The portal does not know us any more, whatever our registration's expiry says."""
+    """The portal no longer accepts our registration, although it has not expired."""
 
 
 class RefreshRefused(EcrPyError):
-    """The refresh token is not good any more: a person must log in."""
+    """The portal no longer accepts the refresh token: the user must log in."""
 
 
 class Unsealable(EcrPyError):
-    """What is there was sealed under a key that the keyring no longer has, or was damaged."""
+    """A sealed file does not open: the keyring no longer has its key, or it is damaged."""
 
 
 class FallbackFailed(EcrPyError):
-    """The other helper is not there, or did not answer."""
+    """The fallback helper is missing, or did not answer."""
 
 
 class Usage(ProtocolError):
-    """Not one of the protocol's actions."""
+    """The arguments are not one of the protocol's actions."""
 
 
 class NoCredentialsInProfile(AwsConfigError):
-    """A profile that leaves the credentials to somebody else: a region, say, and no more."""
+    """A profile has no keys for credentials: only a region, say."""
 
 
 def login_needed(name: str) -> LoginNeeded:
     """Return the error for a session that is missing or has ended. `name` is what logs in to it."""
-    return LoginNeeded("the SSO session has ended or never began", hint=login_command(name))
+    return LoginNeeded("not logged in, or the session has expired", hint=login_command(name))
 
 
 def login_refused(name: str, what: str) -> LoginRefused:
@@ -224,19 +224,19 @@ def login_command(name: str) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; nearest: a, b`, for the end of a sentence, or nothing where none is near."""
+    """Return `; nearest: a, b` for the end of a sentence, or "" if none is near."""
     near = difflib.get_close_matches(name, list(names), 3)
     return f"; nearest: {', '.join(near)}" if near else ""
 
 
 def some(names: Sequence[str]) -> str:
-    """`a, b, c, d, e and 2 more`: the first few of what may be many."""
+    """Return the first few of many names: `a, b, c, d, e and 2 more`."""
     shown = ", ".join(names[:_MOST_NAMED])
     return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
 
 
 def error_from_dict(note: Mapping[str, str]) -> EcrPyError:
-    """The error that another process made a dict of."""
+    """Return the error that another process turned into a dict by `to_dict`."""
     kind = globals().get(note.get("kind", ""), EcrPyError)
     known = isinstance(kind, type) and issubclass(kind, EcrPyError)
     return (kind if known else EcrPyError)(note.get("what", ""), hint=note.get("hint", ""))

@@ -1,6 +1,6 @@
-"""Folders that are held open, so that what was checked is what is used.
+"""Folders that are held open, so that the file that was checked is the file that is used.
 
-Between a look at a path and its use, another user who may write to one of its folders can put a
+Between the check of a path and its use, another user who may write to one of its folders can put a
 link there. So a path is opened one component at a time, a file is made, read, replaced and removed
 in a folder that is open, and links that another user may have planted are not followed.
 """
@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Windows cannot open a folder: there its path stands for it.
+# Windows cannot open a folder: there its path is used instead.
 _BY_DESCRIPTOR = {os.open, os.stat, os.mkdir, os.unlink, os.rename} <= os.supports_dir_fd
 _CLOSED_BY_EXEC = getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | _CLOSED_BY_EXEC
 _ONLY_A_FOLDER = getattr(os, "O_DIRECTORY", 0) | _NO_LINK
-# Opens what may be entered, though it may not be listed (/home with mode 0711, say).
+# Opens a folder that may be entered, even if it may not be listed (/home with mode 0711, say).
 _TO_ENTER: int = getattr(os, "O_PATH", getattr(os, "O_SEARCH", os.O_RDONLY))
 _MOST_LINKS = 40
 
 
 class Folder:
-    """An open folder. Names are of what is in it; no method follows a link. All raise OSError."""
+    """An open folder. Names are of files in it; no method follows a link. All raise OSError."""
 
     def __init__(self, path: str, descriptor: int | None) -> None:
         self.path = path
@@ -42,10 +42,7 @@ class Folder:
             return os.listdir(descriptor)
 
     def make(self, name: str) -> None:
-        """Make a folder for its owner alone, if there is none; as root, for the owner of this one.
-
-        A folder that root makes in another user's folder is of use to that user alone.
-        """
+        """Make a folder with mode 0700, if there is none; as root, for the owner of this one."""
         try:
             os.mkdir(self._at(name), 0o700, dir_fd=self.descriptor)
         except FileExistsError:
@@ -54,8 +51,8 @@ class Folder:
             return
         made = self.open(name, os.O_RDONLY | _ONLY_A_FOLDER)
         try:
-            # Its owner may have put another folder of root's in its place, but nothing is lost
-            # with one that is empty.
+            # The owner may have put another folder of root's in its place, but to give away an
+            # empty one does no harm.
             if os.fstat(made).st_uid == os.geteuid() and not os.listdir(made):
                 os.fchown(made, *owner)
         finally:
@@ -96,22 +93,22 @@ class Folder:
         return os.stat(self.path if self.descriptor is None else self.descriptor)
 
     def is_ours(self) -> bool:
-        # On Windows the rights of the user's profile folder stand guard, not mode and owner.
+        # On Windows the access rights of the user's profile folder protect it, not mode and owner.
         return os.name != "posix" or self.facts().st_uid == os.geteuid()
 
     def is_private(self) -> bool:
-        """Whether it is ours, and nobody else may enter it."""
+        """Whether it is ours, and no other user may enter it."""
         return os.name != "posix" or (self.is_ours() and not self.facts().st_mode & 0o077)
 
     def owner_if_not_root(self) -> tuple[int, int] | None:
-        """The user and group that the folder belongs to, if we are root and it is not root's."""
+        """Return the folder's user and group, if we are root and it is not root's."""
         if not _is_root():
             return None
-        found = self.facts()
-        return None if found.st_uid == 0 else (found.st_uid, found.st_gid)
+        facts = self.facts()
+        return None if facts.st_uid == 0 else (facts.st_uid, facts.st_gid)
 
     def close_to_others(self) -> None:
-        """Take from others every right to it."""
+        """Take away every right of other users."""
         if self.descriptor is None:
             return
         with self._readable() as descriptor:
@@ -134,7 +131,7 @@ class Folder:
 
 @contextmanager
 def open_folder(path: str | Path, *, make: bool = False) -> Iterator[Folder]:
-    """Open the folder at `path`; with `make`, it and those above it are made if they are missing.
+    """Open the folder at `path`; with `make`, make it and its parents if they are missing.
 
     Raises OSError, also for a link on the way that another user may have planted.
     """
@@ -144,40 +141,40 @@ def open_folder(path: str | Path, *, make: bool = False) -> Iterator[Folder]:
 
 @contextmanager
 def open_place(file: str | Path, *, make: bool = False) -> Iterator[tuple[Folder, str]]:
-    """Open the folder that `file` is in, and yield its name there; as open_folder.
+    """Open the folder that `file` is in, as open_folder; yield it and the file's name in it.
 
-    If `file` is a link, that is the place it leads to.
+    If `file` is a link, they are those of its target.
     """
     with _opened(os.fspath(file), make=make, to_file=True) as place:
         yield place
 
 
 def close_file_to_others(path: Path) -> None:
-    """Take from others every right to a file of ours. Raises OSError, also if it is not ours."""
+    """Take away every right of other users to a file. Raises OSError, also if it is not ours."""
     with open_folder(path.parent) as folder:
         file = folder.open(path.name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it is not a file of yours")
-        os.fchmod(file, stat.S_IMODE(found.st_mode) & 0o700)
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it does not belong to you")
+        os.fchmod(file, stat.S_IMODE(facts.st_mode) & 0o700)
     finally:
         os.close(file)
 
 
 def close_folder_to_others(path: Path) -> None:
-    """The same for a folder."""
+    """As close_file_to_others, for a folder."""
     with open_folder(path.parent) as above, above.enter(path.name) as folder:
         if not folder.is_ours():
-            raise PermissionError(errno.EPERM, "it is not a folder of yours")
+            raise PermissionError(errno.EPERM, "it is not a folder that belongs to you")
         folder.close_to_others()
 
 
 def other_owner(path: str | Path) -> int | None:
-    """The user who decides what lies at `path`, if we are root and that is another user.
+    """Return the user who controls what is at `path`, if we are root and it is another user.
 
-    The owner of the outermost folder above it that is not root's. What root keeps in such a place
-    is in that user's way, and under that user's control.
+    That is the owner of the outermost folder in the path that is not root's. Root's files there
+    would be in that user's way, and under that user's control.
     """
     if not _is_root():
         return None
@@ -194,7 +191,7 @@ def other_owner(path: str | Path) -> int | None:
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number if it has none."""
+    """Return the name of a user, or the number if it has none."""
     with suppress(ImportError, KeyError):
         import pwd
 
@@ -219,14 +216,14 @@ def _opened(path: str, *, make: bool, to_file: bool) -> Iterator[tuple[Folder, s
 
 
 class _Walk:
-    """Goes from folder to folder along a path, and holds the one that it has reached."""
+    """Walks along a path, folder by folder, and holds the one that it has reached open."""
 
     def __init__(self, path: str, *, make: bool, to_file: bool) -> None:
         self._make = make
         self._to_file = to_file
         self._trusted = _trusted_owners()
         self._links = 0
-        self._parts: list[str] = []  # what is still to go, the next one last
+        self._parts: list[str] = []  # the rest of the path, the next part last
         self._folder = -1
         self._path = ""
         self._begin_at("/" if path.startswith("/") else ".")
@@ -278,10 +275,10 @@ class _Walk:
         self._hold(folder, path)
 
     def _link(self, name: str) -> str | None:
-        """Where a link leads to, or None for what is no link.
+        """Return the target of a link, or None if it is not a link.
 
-        Raises PermissionError for a link that another user may have planted: one of another
-        user's. For root also one in another user's folder, who can move a link of root's there.
+        Raises PermissionError for a link that another user may have planted: one that belongs to
+        another user or, for root, is in another user's folder, who can move a link of root's there.
         """
         try:
             owner, target = _read_link(self._folder, name)
@@ -290,23 +287,23 @@ class _Walk:
         owners = {owner, os.fstat(self._folder).st_uid} if _is_root() else {owner}
         if target is not None and not owners <= self._trusted:
             path = os.path.join(self._path, name)
-            why = f"{path} is a link that another user may have put there"
+            why = f"{path} is a link that another user may have created"
             raise PermissionError(errno.EPERM, why, path)
         return target
 
 
 def _read_link(folder: int, name: str) -> tuple[int, str | None]:
-    """The owner of what has this name, and where it leads to if it is a link. Raises OSError."""
+    """Return the owner of a file, and its target if it is a link. Raises OSError."""
     if not hasattr(os, "O_PATH"):
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        is_link = stat.S_ISLNK(found.st_mode)
-        return found.st_uid, os.readlink(name, dir_fd=folder) if is_link else None
-    # The link that is looked at is the link that is read.
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        is_link = stat.S_ISLNK(facts.st_mode)
+        return facts.st_uid, os.readlink(name, dir_fd=folder) if is_link else None
+    # Opened first, so that the link that is checked is the link that is read.
     descriptor = os.open(name, os.O_PATH | _NO_LINK, dir_fd=folder)
     try:
-        found = os.fstat(descriptor)
-        is_link = stat.S_ISLNK(found.st_mode)
-        return found.st_uid, os.readlink("", dir_fd=descriptor) if is_link else None
+        facts = os.fstat(descriptor)
+        is_link = stat.S_ISLNK(facts.st_mode)
+        return facts.st_uid, os.readlink("", dir_fd=descriptor) if is_link else None
     finally:
         os.close(descriptor)
 
@@ -316,5 +313,5 @@ def _is_root() -> bool:
 
 
 def _trusted_owners() -> set[int]:
-    """Us and root: in a user namespace without root, the owner of `/` is as good."""
+    """Return this user, root, and the owner of `/`: in a user namespace, root may be another ID."""
     return {os.geteuid(), os.stat("/").st_uid, 0} if os.name == "posix" else set()

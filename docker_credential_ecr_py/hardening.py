@@ -1,4 +1,4 @@
-"""What a process that holds secrets does for them. docs/security.md says what that is worth."""
+"""Protects the memory of a process that holds secrets. docs/security.md has the limits of that."""
 
 import ctypes
 import sys
@@ -8,9 +8,9 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def forbid_dumps() -> None:
-    """Leave no core dump, and let no other process of the same user trace this one or read it.
+    """Disable core dumps, and tracing by other processes of the same user.
 
-    Programs that this process starts are not affected on Linux. Elsewhere they inherit a limit on
+    On Linux, programs that this process starts are not affected. Elsewhere they inherit a limit on
     the size of core dumps, which they may raise.
     """
     if sys.platform == "linux" and _is_undumpable_now():
@@ -24,7 +24,7 @@ def forbid_dumps() -> None:
 
 
 def forbid_dumps_of_children() -> None:
-    """As forbid_dumps, for all that this process starts as well: none of it may leave a dump."""
+    """As forbid_dumps, and disable core dumps of every program that this process starts."""
     forbid_dumps()
     if sys.platform != "win32":
         import resource
@@ -34,7 +34,7 @@ def forbid_dumps_of_children() -> None:
 
 
 def give_back_memory() -> None:
-    """Returns to the system what the C library keeps of memory that was freed, if it can."""
+    """Return freed memory from the C library to the system, if possible."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)

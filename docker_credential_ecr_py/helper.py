@@ -1,8 +1,8 @@
 """What docker-credential-ecr-py runs: answers a cached hit, else hands over to protocol.py.
 
 The launcher (packaging/docker-credential-ecr-py) starts a bare interpreter, without `site`. A hit
-stays in it, imports nothing but store/record.py, and leaves without tidying up. All else first
-makes the environment complete. It must never write to standard error on a hit.
+stays in it, imports nothing but store/record.py, and ends without the interpreter's clean-up. All
+else first completes the environment. On a hit it must never write to standard error.
 """
 
 import sys
@@ -24,7 +24,7 @@ _MOST_FILES = 4096
 
 
 def main() -> None:
-    """Serves one call, and ends the process with its exit code."""
+    """Serve one call, and end the process with its exit code."""
     try:
         _main()
     except KeyboardInterrupt:
@@ -35,7 +35,7 @@ def _main() -> "NoReturn":
     arguments = sys.argv[1:]
     given = None
     if arguments[:1] == ["renew"]:
-        system.closerange(3, _MOST_FILES)  # whatever the client let us inherit is not ours to hold
+        system.closerange(3, _MOST_FILES)  # do not hold files open that the client passed on
     if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
         given = arguments[1].encode(errors="surrogateescape") if arguments[1:] else _read_input()
         if given is not None:
@@ -50,7 +50,7 @@ def _main() -> "NoReturn":
 
 
 def _read_input() -> bytes | None:
-    """Standard input to its end, or None where a person would have to type it."""
+    """Return all of standard input, or None if it is a terminal."""
     try:
         if system.isatty(0):
             return None
@@ -65,7 +65,7 @@ def _read_input() -> bytes | None:
 
 
 def _answer_hit(server_url: bytes) -> None:
-    """Answers and ends the process if the store alone can; else returns."""
+    """Answer and end the process if it is a hit; else return."""
     environ = system.environ
     if environ.get(b"AWS_ECR_DISABLE_CACHE"):
         return
@@ -82,9 +82,9 @@ def _answer_hit(server_url: bytes) -> None:
 
 
 def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:
-    """Likewise where the daemon can. It says what it does not renew by itself."""
+    """Answer and end the process if it is a hit for the daemon; else return."""
     path, host = record.socket_path(environ), record.plain_host(server_url)
-    # The module that asks is not loaded for nothing.
+    # Without a socket, do not load the client.
     if not path or not host or record.stamp(path) == record.ABSENT:
         return
     from docker_credential_ecr_py.store import daemon_client
@@ -100,20 +100,20 @@ def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> 
 
 
 def _end(answer: bytes, code: int) -> "NoReturn":
-    """Leaves at once: the interpreter has nothing to tidy up, and a thread may still hang."""
+    """Write the answer and end the process at once, without waiting for threads that hang."""
     try:
         while answer:
             answer = answer[system.write(1, answer) :]
     except OSError:
-        code = 1  # whoever asked has gone
+        code = 1  # the client has gone
     system._exit(code)
 
 
 def _renew_in_background(root: bytes, hit: record.Hit) -> None:
-    """Starts one process that fetches anew, in a session of its own and with none of our pipes.
+    """Start one process that renews the credential, detached from this one.
 
-    Whoever renews touches the lock file: for a minute nobody else starts, whether or not it
-    succeeds.
+    The lock file is touched first: for a minute no other process starts a renewal, whether or not
+    this one succeeds.
     """
     lock = record.lock_path(root, hit.key)
     try:
@@ -125,7 +125,7 @@ def _renew_in_background(root: bytes, hit: record.Hit) -> None:
         system.close(system.open(lock, flags, 0o600))
         system.utime(lock)
     except OSError:
-        return  # it still is good for hours
+        return  # the credential is usable for hours
     _start_renewal(hit.host)
 
 
@@ -142,7 +142,7 @@ def _start_renewal(host: bytes) -> None:
             setsid=True,
         )
     except (OSError, NotImplementedError):
-        return  # it still is good for hours
+        return  # the credential is usable for hours
 
 
 def _last_change(path: bytes) -> float:
@@ -153,10 +153,10 @@ def _last_change(path: bytes) -> float:
 
 
 def _complete_environment() -> None:
-    """Does what was left undone for speed: finds the packages we depend on.
+    """Do what a hit skips for speed: make the installed packages importable.
 
-    And sees that 0, 1 and 2 are taken, lest a file of ours become somebody's standard output.
-    What fills the gap cannot be written to, so that a lost answer still is a failure.
+    And open descriptors 0, 1 and 2 if they are closed, or a file opened later would become standard
+    output. They are opened for reading alone, so that an answer that is lost is still a failure.
     """
     for number in (0, 1, 2):
         try:

@@ -14,14 +14,14 @@ from docker_credential_ecr_py.sso.user import User
 from docker_credential_ecr_py.store.store import Store
 
 _T = TypeVar("_T")
-# Asks AWS something for a registry as an identity, with the code of an MFA device or "".
+# A call to AWS for a registry as an identity, with the code of an MFA device or "".
 Ask = Callable[[Registry, Selection, str], _T]
 
 
 class IdentityCall:
-    """Sees to what a call needs that AWS cannot answer without: a session, an MFA code.
+    """Calls AWS, and first makes sure of what the call needs: a live session, an MFA code.
 
-    It does not choose the identity (see selection.py) and keeps no answer (see broker.py).
+    It does not choose the identity (see selection.py) and stores no answer (see broker.py).
     `sessions` makes the sessions; its argument says whether the user may be asked to log in.
     `limit` is how long the user has to type an MFA code, in seconds.
     """
@@ -35,14 +35,14 @@ class IdentityCall:
         self._limit = limit
 
     def __call__(self, registry: Registry, selection: Selection, ask: Ask[_T]) -> _T:
-        """Return what `ask` returns. It is called again if the session or a code was missing.
+        """Return the result of `ask`, which is called again if the session or a code was missing.
 
-        Raises what `ask` raises, and as Sessions.ensure.
+        Raises as `ask`, and as Sessions.ensure.
         """
         try:
             return self._with_session(registry, selection, ask)
         except EcrPyError as error:
-            # For the user's terminal alone: it may be neither in the answer nor in the log.
+            # For the user's terminal alone: not for the answer, nor for the log.
             if error.aside and self._user.is_there:
                 PlainScreen().say(error.aside)
             raise
@@ -67,10 +67,10 @@ class IdentityCall:
         except MfaCodeNeeded:
             if registry.public:
                 raise
-        # A code is good once: other processes that need the role wait for what this one gets.
+        # A code works once: other processes that need the role wait for this one's credentials.
         identity = selection.identity
-        name = _lock_name(identity.name, identity.hidden)
-        with self._store.lock(name, wait=2 * self._limit) as lock:
+        name = key_of(f"{identity.name} {identity.hidden}".strip())
+        with self._store.lock(f"mfa-{name}", wait=2 * self._limit) as lock:
             if lock is not None and lock.waited_since is not None:
                 with suppress(MfaCodeNeeded):
                     return ask(registry, selection, "")
@@ -78,6 +78,9 @@ class IdentityCall:
             return ask(registry, selection, code)
 
 
-def _lock_name(name: str, hidden: str) -> str:
-    text = f"{name} {hidden}".strip()
-    return f"mfa-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]}"
+def key_of(text: str) -> str:
+    """Return a name for a record or a lock that differs for each text, and does not show it.
+
+    It is not in store/, because the daemon loads that, and hashlib would bring OpenSSL.
+    """
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

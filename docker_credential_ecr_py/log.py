@@ -1,6 +1,6 @@
-"""The log file: one printable line an event, every secret cut out, never in anybody's way.
+"""The log file: one printable line an event, without secrets. An error in it is ignored.
 
-A cached hit never comes here.
+A hit does not log.
 """
 
 import errno
@@ -32,19 +32,19 @@ class _OneRedactedLine(logging.Formatter):
         return one_line(redact(super().format(record)))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
-        """The exceptions, the first one first, each with the lines of code that it came through.
+        """Return a chain of exceptions, the first one first, each with its traceback.
 
-        Their text only if it is ours or the operating system's: others quote what they were
-        given, such as the address of a proxy, or what a credential_process printed.
+        With their text only if it is ours or the operating system's: others may quote a secret,
+        from the address of a proxy, say, or the output of a credential_process.
         """
-        told: list[str] = []
+        parts: list[str] = []
         error = ei[1]
         while error is not None:
             lines = traceback.format_tb(error.__traceback__)
-            told.insert(0, "".join(["Traceback: ", *lines, _name_of(error)]))
+            parts.insert(0, "".join(["Traceback: ", *lines, _name_of(error)]))
             hidden = error.__suppress_context__
             error = error.__cause__ or (None if hidden else error.__context__)
-        return " then ".join(told)
+        return " then ".join(parts)
 
 
 def _name_of(error: BaseException) -> str:
@@ -57,7 +57,7 @@ def _name_of(error: BaseException) -> str:
 
 
 class _LogFile(logging.StreamHandler[TextIO]):
-    """Follows `path`: others rename it when it has grown, and the daemon writes for weeks."""
+    """Writes to `path`, and opens it again if another process has renamed it: see _opened."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(_opened(path))
@@ -79,12 +79,12 @@ class _LogFile(logging.StreamHandler[TextIO]):
 
 
 def start_log(path: Path | None, environ: Mapping[str, str]) -> None:
-    """Appends to `path` from now on. Where that cannot be, there is no log, and no complaint.
+    """Append to `path` from now on. If that is not possible, there is no log, and no error.
 
-    ECR_PY_LOG=debug says more; a file over 1 MiB becomes `path` with ".1" first.
+    ECR_PY_LOG=debug logs more. A file over 1 MiB is renamed first, to `path` with ".1".
     """
     log.propagate = False
-    logging.lastResort = None  # what libraries warn of is no answer to a person
+    logging.lastResort = None  # warnings of libraries are not for the user
     log.setLevel(
         logging.DEBUG if environ.get("ECR_PY_LOG", "").lower() == "debug" else logging.INFO
     )
@@ -122,10 +122,10 @@ def _opened(path: Path) -> TextIO:
 
 
 def _check_ours(file: int, path: Path) -> None:
-    """Closes a log to others. Raises OSError for what is another user's, or no regular file."""
+    """Close a log to other users. Raises OSError if it is another user's, or not a regular file."""
     if sys.platform == "win32":
         return
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, f"{path} is not a file of ours")
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, f"{path} does not belong to this user")
     os.fchmod(file, 0o600)

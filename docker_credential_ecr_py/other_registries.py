@@ -1,8 +1,8 @@
-"""Credentials for registries other than ECR: from another helper, or from sealed files of ours.
+"""Credentials for registries other than ECR: from another helper, or from our own sealed files.
 
 The setting `fallback` names the other helper, or is "keyring" for the sealed files. Those are not
 a cache: a login that is lost has to be typed again. So they are in the user's data folder, and a
-login whose key is gone is an error.
+login whose key is lost is an error.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LIMIT = 120
 # The digest of a server URL.
 _NAME = re.compile(r"[0-9a-f]{64}")
-# A FIFO that lies in the folder must not make us wait. Sealed files need no more care than that.
+# A FIFO in the folder must not make us wait. Sealed files need no other check.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -49,13 +49,13 @@ def find_helper(helper: str) -> str:
 
 
 def call_helper(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
-    """Run `docker-credential-HELPER ACTION` on `given`: its exit code and standard output.
+    """Run `docker-credential-HELPER ACTION` on `given`; return its exit code and standard output.
 
-    Its standard error is ours. Raises FallbackFailed.
+    It inherits standard error. Raises FallbackFailed.
     """
     program, name = find_helper(helper), f"docker-credential-{helper}"
     environ = dict(os.environ)
-    drop_relative_folders(environ)  # it may run others: `pass`, gpg
+    drop_relative_folders(environ)  # it may run other programs: `pass`, gpg
     try:
         done = subprocess.run(
             [program, action],
@@ -73,7 +73,7 @@ def call_helper(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
 
 
 def parse_list(code: int, listed: bytes) -> dict[str, str]:
-    """Return what an answer to `list` says: URL to username; nothing if `code` is not 0.
+    """Return an answer to `list`, as URL to username; {} if `code` is not 0.
 
     Raises FallbackFailed.
     """
@@ -81,10 +81,10 @@ def parse_list(code: int, listed: bytes) -> dict[str, str]:
         log.warning("the fallback helper failed to list: exit code %d", code)
         return {}
     try:
-        found = json.loads(listed or b"{}") or {}
-        return {str(url): str(username) for url, username in found.items()}
+        usernames = json.loads(listed or b"{}") or {}
+        return {str(url): str(username) for url, username in usernames.items()}
     except (ValueError, AttributeError):
-        raise FallbackFailed("the fallback helper answered list with no JSON object") from None
+        raise FallbackFailed("the fallback helper did not answer list with a JSON object") from None
 
 
 def to_json(values: Mapping[str, str]) -> bytes:
@@ -94,23 +94,28 @@ def to_json(values: Mapping[str, str]) -> bytes:
 
 @dataclass(frozen=True)
 class Login:
+    """A user's login at a registry."""
+
     server_url: str
     username: str
     secret: str = field(repr=False)
 
 
 class SealedLogins:
-    """One file a server URL, sealed under its name. `folder` is None where there is no home."""
+    """The logins of `fallback = "keyring"`: a sealed file for each server URL, in `folder`.
+
+    `folder` is None if there is no home.
+    """
 
     def __init__(self, folder: Path | None, seal: "Seal") -> None:
         self._folder = folder
         self._seal = seal
 
     def call(self, action: str, given: bytes) -> tuple[int, bytes]:
-        """Docker's protocol, as call_helper speaks it: exit code and standard output.
+        """Do an action of docker's protocol; return the exit code and standard output.
 
         `given` was checked before. Raises CredentialsNotFound, Unsealable, KeyringUnavailable,
-        and EcrPyError where a login cannot be kept.
+        and EcrPyError if a login cannot be stored.
         """
         match action:
             case "get":
@@ -125,9 +130,9 @@ class SealedLogins:
                     }
                 )
             case "store":
-                told = json.loads(given)
-                wanted = ("ServerURL", "Username", "Secret")
-                self._write(Login(*(str(told.get(name) or "") for name in wanted)))
+                document = json.loads(given)
+                names = ("ServerURL", "Username", "Secret")
+                self._write(Login(*(str(document.get(name) or "") for name in names)))
             case "erase":
                 self._remove(given.decode())
             case "list":
@@ -135,15 +140,15 @@ class SealedLogins:
         return 0, b""
 
     def count(self) -> int:
-        """How many there are, whether or not they open."""
+        """Return how many logins there are, whether or not they open."""
         return len(self._paths())
 
     def server_urls(self) -> list[str]:
-        """What those that open are for. Raises KeyringUnavailable."""
+        """Return the server URLs of the logins that open. Raises KeyringUnavailable."""
         return [login.server_url for login in self._all()]
 
     def reseal(self) -> int:
-        """Seal each anew, under the key that the seal has now. How many could not be opened.
+        """Seal each login again, under the present key; return how many could not be opened.
 
         Raises KeyringUnavailable, and EcrPyError if one cannot be written; that one stays.
         """
@@ -158,7 +163,7 @@ class SealedLogins:
         return lost
 
     def forget_all(self) -> None:
-        """Raises EcrPyError if one cannot be removed."""
+        """Remove every login. Raises EcrPyError if one cannot be removed."""
         for path in self._paths():
             try:
                 _unlink(path)
@@ -166,17 +171,17 @@ class SealedLogins:
                 raise EcrPyError(f"{path} cannot be removed: {error.strerror}") from None
 
     def check_may_keep(self) -> None:
-        """Raises EcrPyError if there is no place for logins that we may write to."""
+        """Raise EcrPyError if there is no folder for logins, or it is another user's."""
         if self._folder is None:
-            raise EcrPyError("there is no home folder to keep a login in")
+            raise EcrPyError("no home folder to keep a login in")
         if (owner := other_owner(self._folder)) is not None:
             raise EcrPyError(
-                f"root keeps no login in {self._folder}, a place of user {user_name(owner)}",
+                f"root keeps no login in {self._folder}, which belongs to user {user_name(owner)}",
                 hint="run `docker login` as that user",
             )
 
     def _paths(self) -> list[Path]:
-        """Of the logins; other files in the folder are not ours."""
+        """Return the paths of the logins; other files in the folder are not ours."""
         if self._folder is None:
             return []
         with suppress(OSError):
@@ -184,14 +189,14 @@ class SealedLogins:
         return []
 
     def _all(self) -> Iterator[Login]:
-        """Each login that opens."""
+        """Yield each login that opens."""
         for path in self._paths():
             with suppress(Unsealable):
                 if login := self._read(path):
                     yield login
 
     def _path(self, server_url: str) -> Path:
-        """Docker stores with a scheme and erases without, or the other way round."""
+        """Return the path of a login; the same with and without a scheme, as docker mixes both."""
         if self._folder is None:
             raise CredentialsNotFound
         name = server_url.removeprefix("https://").removesuffix("/")
@@ -236,7 +241,7 @@ class SealedLogins:
             return Login(*map(str, json.loads(text or b"")))
         except (ValueError, TypeError):
             raise Unsealable(
-                f"the login in {path} does not open: its key is gone from the keyring",
+                f"the login in {path} cannot be decrypted: its key is no longer in the keyring",
                 hint="run `docker login` for it again",
             ) from None
 
@@ -248,7 +253,7 @@ def _unlink(path: Path) -> None:
 
 
 def _content_of(path: Path) -> bytes | None:
-    """What a regular file has, or None."""
+    """Return the content of a regular file, or None."""
     try:
         file = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         with open(file, "rb") as reader:

@@ -1,10 +1,10 @@
-"""Makes text safe to show: what a terminal would obey, or a reader would not see, is spelled out.
+"""Makes text safe to show: control characters and invisible ones are spelled out.
 
-AWS, the portal, files and the environment have names and messages in which there may be terminal
-escapes, or characters that turn the direction of writing.
+Names and messages from AWS, the portal, files and the environment may hold terminal escapes, or
+characters that change the direction of writing.
 """
 
-# Blanks that `str.isprintable` does not count as printable, but that do no harm.
+# Harmless blanks that `str.isprintable` does not count as printable.
 _BLANKS = "\u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
 
 

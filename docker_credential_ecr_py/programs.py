@@ -1,7 +1,7 @@
-"""Finds the programs that we run. What it finds is never in the working folder.
+"""Finds the programs that this package runs; never in the working folder.
 
-Docker runs us in the folder of whatever project is being built, and an empty or relative entry in
-PATH would search that folder for the program that is handed a password.
+Docker runs the helper in the folder of the project that is being built, and an empty or relative
+entry in PATH would search that folder for the program that gets a password.
 """
 
 import os
@@ -28,11 +28,11 @@ def find_program(name: str, path: str | None = None) -> str | None:
 
 
 def found_by_shell(name: str, path: str | None = None) -> str | None:
-    """Return what a shell would run, relative entries of PATH included.
+    """Return the path that a shell would run, relative entries of PATH included.
 
-    Only to tell a person about it: never run the result.
+    Only to be shown to the user: never run the result.
     """
-    import shutil  # loads compressors, for which the daemon has no use
+    import shutil  # loads compressors, which the daemon does not need
 
     return shutil.which(name, path=path)
 
@@ -45,8 +45,8 @@ def path_without_relative_folders(path: str) -> str:
 def drop_relative_folders(environ: MutableMapping[str, str]) -> None:
     """Remove the empty and relative entries from an environment's PATH.
 
-    To be called on os.environ before a library may start programs by their name, as botocore does
-    for `credential_process`, and on the environment of each child that may do so.
+    Call it on os.environ before a library may start programs by name, as botocore does for
+    `credential_process`, and on the environment of each child that may do so.
     """
     if "PATH" in environ:
         environ["PATH"] = path_without_relative_folders(environ["PATH"])
@@ -61,7 +61,7 @@ def _absolute_folders(path: str) -> Iterator[str]:
 
 
 def _file_names(name: str) -> list[str]:
-    """The names that the system would try: Windows adds the extensions of PATHEXT."""
+    """Return the file names that the system tries: Windows adds the extensions of PATHEXT."""
     if sys.platform != "win32":
         return [name]
     extensions = os.environ.get("PATHEXT", ".COM;.EXE;.BAT;.CMD").split(os.pathsep)

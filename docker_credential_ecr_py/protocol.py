@@ -1,7 +1,7 @@
 """Docker's credential-helper protocol over a reader and a writer.
 
-Knows words and exit codes (docker/docker-credential-helpers, credentials/credentials.go); all
-else it asks of the app, or of the helper that the settings name for other registries.
+It knows words and exit codes (docker/docker-credential-helpers, credentials/credentials.go). The
+answers come from the app, or from the helper that the settings name for other registries.
 """
 
 import json
@@ -48,9 +48,9 @@ Log:      {log}
 
 @prepared_for_libraries()
 def main(arguments: list[str], given: bytes | None) -> int:
-    """Serves the call that this process was started for. Returns its exit code: 0 or 1.
+    """Serve the call that this process was started for. Return its exit code.
 
-    `given` is what was read from standard input so far, or None.
+    `given` is the standard input, if it has been read, or None.
     """
     log_file = paths.log_file()
     start_log(log_file, os.environ)
@@ -82,7 +82,7 @@ def _line(error: EcrPyError) -> bytes:
 
 
 def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
-    """Says it on standard output (the protocol) and, unless quiet, standard error (the person)."""
+    """Write it to standard output, for docker, and unless quiet to standard error, for the user."""
     shown_twice = os.isatty(STDOUT) and os.isatty(STDERR)
     if not quiet and not shown_twice:
         _write(STDERR, answer)
@@ -94,12 +94,16 @@ def _write(file: int, text: bytes) -> bool:
         while text:
             text = text[os.write(file, text) :]
     except OSError:
-        return False  # whoever called has gone
+        return False  # the client has gone
     return True
 
 
 class Protocol:
-    """The actions of docker's protocol. Each returns the exit code and what goes to stdout."""
+    """The actions of docker's protocol. Each returns the exit code and what goes to stdout.
+
+    It parses and prints; credentials for ECR come from the broker, and those for other registries
+    from the fallback. It writes no errors: `main` does.
+    """
 
     def __init__(self, app: App, reader: BinaryIO, given: bytes | None = None) -> None:
         self._app = app
@@ -107,7 +111,7 @@ class Protocol:
         self._given = given
 
     def call(self, arguments: list[str]) -> tuple[int, bytes]:
-        """One call, by its arguments. Raises EcrPyError."""
+        """Serve one call, by its arguments. Raises EcrPyError."""
         match arguments:
             case ["get"]:
                 return self.get(self._url())
@@ -162,7 +166,7 @@ class Protocol:
         except NotEcr:
             if not self._app.settings.fallback:
                 raise BadInput(
-                    f"{host_of(url)} is no ECR registry, and no other helper is set for it",
+                    f"{host_of(url)} is not an ECR registry, and no fallback helper is set",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None
@@ -182,18 +186,18 @@ class Protocol:
         return 0, b""
 
     def list(self) -> tuple[int, bytes]:
-        found: dict[str, str] = {}
+        others: dict[str, str] = {}
         if self._app.settings.fallback:
-            found = other_registries.parse_list(*self._elsewhere("list", b""))
-        return 0, other_registries.to_json(found | self._app.broker.usernames())
+            others = other_registries.parse_list(*self._elsewhere("list", b""))
+        return 0, other_registries.to_json(others | self._app.broker.usernames())
 
     def _is_to_be_ignored(self, url: str) -> bool:
-        """As awslabs' helper has it, for ECR's registries: others' logins are nobody else's."""
+        """Whether to ignore a store or erase, as awslabs' helper does; for ECR's hosts alone."""
         ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
         return ignored and self._app.settings.is_ecr(host_of(url))
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
-        """What the settings name for registries that are not ECR's answers."""
+        """Return the fallback's answer. Raises CredentialsNotFound if none is set."""
         match self._app.settings.fallback:
             case "":
                 raise CredentialsNotFound
@@ -212,7 +216,7 @@ class Protocol:
             raise BadInput("the server URL is not UTF-8 text") from None
 
     def _input(self, what: str, *, until_newline: bool = False) -> bytes:
-        """All of standard input; at a terminal it says first what it waits for."""
+        """Return all of standard input; at a terminal, say first what to type."""
         if self._given is not None:
             return self._given
         if self._reader.isatty():
@@ -226,7 +230,7 @@ class Protocol:
 
 
 def _text(argument: str) -> str:
-    """An argument, which need not be UTF-8. Raises BadInput."""
+    """Return an argument. Raises BadInput if it is not UTF-8."""
     try:
         argument.encode()
     except UnicodeEncodeError:

@@ -1,11 +1,11 @@
-"""Cuts secrets out of text that people or files get to see. The only place that does."""
+"""Cuts secrets out of text before it is shown or written. No other module does."""
 
 import re
 
 _CUT = "[secret]"
 
-# A name that says its value is secret, then the value: INI, JSON, a query string, a header. A
-# value in quotes goes to the quote that ends it; in JSON within JSON there is a backslash before.
+# The name of a secret, then its value: INI, JSON, a query string, a header. A value in quotes ends
+# at the next quote; in JSON within JSON each has a backslash before it.
 _NAMED = re.compile(
     r"""(?ix)
     ( \b (?: \w*secret\w* | \w*passw(?:or)?d | \w*token | \w*authorization | [\w-]*api[_-]?key
@@ -15,9 +15,9 @@ _NAMED = re.compile(
       | (?: (?:basic|bearer) \s+ )? (?! \[secret\] ) [^\s"']{6,} )
     """
 )
-# AWS's tokens are hundreds of characters of base64, whatever they are called. So may a path be
-# long, or the name of a role, but words do not change between lower case, upper case and digits
-# at every other character.
+# AWS's tokens are hundreds of characters of base64, with any name. A path or the name of a role may
+# be as long, but words do not change between lower case, upper case and digits at every other
+# character.
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
 _CHANGE = re.compile(r"(?<=[a-z])[^a-z]|(?<=[A-Z])[^A-Z]|(?<=[0-9])[^0-9]")
 _CHANGES_OF_WORDS = 0.4
@@ -26,15 +26,15 @@ _SECRET_KEY = re.compile(
     r"(?<![\w+/=.:-])(?=[a-z0-9+/]*[A-Z])(?=[A-Z0-9+/]*[a-z])(?=[A-Za-z+/]*[0-9])"
     r"[A-Za-z0-9+/]{40}(?![\w+/=-]|\.\w)"
 )
-# What a URL carries before the host: https://user:password@proxy.
+# The part of a URL before the host: https://user:password@proxy.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s/:]*:\S*|[^\s/@:]+)(?=@)")
-# The query string of a URL. Its values may be secrets whatever their names are.
+# The query string of a URL. Its values may be secrets with any name.
 _QUERY = re.compile(r"(?<=://)(?P<place>[^\s?\"'<>]+\?)(?P<query>[^\s\"'<>#]+)")
 _PLAIN_NAMES = ("account_id", "role_name", "region")
 
 
 def redact(text: str) -> str:
-    """`text` without what looks like a token, a password or a secret key."""
+    """Return `text` without parts that look like a token, a password or a secret key."""
     text = _USERINFO.sub(_CUT, text)
     text = _NAMED.sub(r"\1" + _CUT, text)
     text = _QUERY.sub(_cut_values, text)

@@ -1,6 +1,6 @@
-"""Reference: a repository or an image as people write it, taken apart and checked by ECR's rules.
+"""Parses the name of a repository or an image, and checks it by ECR's rules.
 
-Knows names only; asks nobody. The rules: ECR's API reference, CreateRepository and PutImage.
+Works offline. The rules are in ECR's API reference, CreateRepository and PutImage.
 """
 
 import re
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from docker_credential_ecr_py.errors import BadInput, BadServerURL
 from docker_credential_ecr_py.registry import host_of, is_registry
 
-# As docker, podman and skopeo write a place: people copy it from there.
+# The schemes that docker, podman and skopeo show, from where users copy a name.
 _SCHEME = re.compile(r"(?:https|docker|oci)://", re.IGNORECASE)
 _PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
@@ -21,9 +21,9 @@ _LONGEST = 4096
 
 @dataclass(frozen=True)
 class Reference:
-    """`HOST/REPOSITORY:TAG@DIGEST`, of which only the repository must be there.
+    """`HOST/REPOSITORY:TAG@DIGEST`; only the repository is required.
 
-    `host` is in lower case and need not be ECR's own: it may be an alias of the settings.
+    `host` is in lower case, and may be an alias of the settings rather than ECR's own.
     """
 
     repository: str
@@ -33,18 +33,18 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """The reference that somebody wrote. Raises BadInput for a name that ECR refuses.
+        """Parse a reference. Raises BadInput for a name that ECR refuses.
 
-        As docker has it, what stands before the first slash is a host if a dot or colon is in it.
+        As with docker, the part before the first slash is a host if it has a dot or a colon.
         """
         if len(text) > _LONGEST:
-            raise BadInput(f"a reference of {len(text)} characters is none")
+            raise BadInput(f"a reference of {len(text)} characters is too long")
         place = _SCHEME.sub("", text, count=1)
         host, rest = _host_and_rest(place)
         rest, at, digest = rest.partition("@")
         repository, colon, tag = rest.partition(":")
         if host and not repository:
-            raise BadInput(f"{text!a} names a registry and no repository")
+            raise BadInput(f"{text!a} names a registry but no repository")
         check_repository(repository)
         if colon:
             check_tag(tag)
@@ -53,7 +53,7 @@ class Reference:
         return cls(repository, host, tag, digest)
 
     def without_image(self) -> "Reference":
-        """Itself, where it is a repository. Raises BadInput where it names an image in it."""
+        """Return it if it names a repository alone. Raises BadInput if it names an image."""
         if self.tag or self.digest:
             image = f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@…"
             raise BadInput(f"{image} is an image; the repository is {self.repository}")
@@ -73,35 +73,35 @@ def _host_and_rest(place: str) -> tuple[str, str]:
 
 
 def check_repository(name: str) -> None:
-    """Raises BadInput, with the reason, for a name that ECR refuses."""
+    """Raise BadInput, with the reason, for a name that ECR refuses."""
     if not name:
         raise BadInput("the name of a repository is empty: is a variable unset?")
     if _REPOSITORY.fullmatch(name) and len(name) in _REPOSITORY_LENGTH:
         return
     reason = (
-        "it has 2 to 256 characters: a-z, 0-9, and singly between them . _ - and /"
+        "use 2 to 256 characters: a-z, 0-9, and single . _ - or / between them"
         if name == name.lower()
         else "it is in lower case"
     )
-    raise BadInput(f"ECR takes no repository called {_shortened(name)}: {reason}")
+    raise BadInput(f"ECR does not accept the repository name {_shortened(name)}: {reason}")
 
 
 def check_tag(tag: str) -> None:
-    """Raises BadInput for a tag that ECR refuses."""
+    """Raise BadInput for a tag that ECR refuses."""
     if not tag:
         raise BadInput("a tag is empty: is a variable unset?")
     if not _TAG.fullmatch(tag):
         raise BadInput(
-            f"ECR takes no tag {_shortened(tag)}: it has up to 128 letters, digits, . _ and -, "
-            "and begins with none of . and -"
+            f"ECR does not accept the tag {_shortened(tag)}: use up to 128 letters, digits, "
+            ". _ and -, and begin with a letter, a digit or _"
         )
 
 
 def check_digest(digest: str) -> None:
-    """Raises BadInput for what is no digest."""
+    """Raise BadInput if a text is not a digest."""
     if not _DIGEST.fullmatch(digest):
         raise BadInput(
-            f"{_shortened(digest)} is no digest: sha256: and 64 hexadecimal digits, "
+            f"{_shortened(digest)} is not a digest: sha256: and 64 hexadecimal digits, "
             "as `ecr-py image ls --digests` shows them"
         )
 

@@ -1,4 +1,4 @@
-"""Registry: a server URL, parsed and checked. Knows names only; asks nobody."""
+"""Parses and checks a server URL. Works offline: it checks the name only."""
 
 import re
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, WrongPartition
 from docker_credential_ecr_py.redact import redact
 
-# What a partition's registries end in. A test holds this against botocore's partitions.
-# "on." marks the dual-stack names; of a partition's, the first one is the usual.
+# The suffix of a partition's registries. A test compares this with botocore's partitions.
+# "on." marks the dual-stack names; the first of a partition is the usual one.
 SUFFIXES = {
     "amazonaws.com": "aws",
     "on.aws": "aws",
@@ -19,7 +19,7 @@ SUFFIXES = {
     "cloud.adc-e.uk": "aws-iso-e",
     "csp.hci.ic.gov": "aws-iso-f",
 }
-# What the regions of each partition look like; the first that fits wins. A test compares this with
+# The regions of each partition; the first pattern that fits wins. A test compares this with
 # botocore's partitions too. A region of "aws" may be newer than this list.
 _REGIONS = {
     "aws-cn": r"cn-[a-z]+-[0-9]{1,2}",
@@ -52,10 +52,7 @@ _URL = re.compile(
 
 @dataclass(frozen=True)
 class Registry:
-    """One ECR registry.
-
-    `account` is twelve digits, or "" for ECR Public, which belongs to nobody.
-    """
+    """One ECR registry. `account` is twelve digits, or "" for ECR Public."""
 
     host: str
     account: str
@@ -70,31 +67,31 @@ class Registry:
 
     @classmethod
     def parse(cls, server_url: str) -> "Registry":
-        """The registry that a client named: a host, or a URL with scheme, port and path.
+        """Return the registry of a server URL: a host, or a URL with scheme, port and path.
 
-        Raises BadServerURL where this is no URL, NotEcr where it is another's.
+        Raises BadServerURL if it is not a URL, NotEcr if the host is not ECR's.
         """
         return cls.of_host(host_of(server_url))
 
     @classmethod
     def of_account(cls, account: str, region: str) -> "Registry":
-        """The registry of an account in a region, by its usual host.
+        """Return the registry of an account in a region, with its usual host.
 
         Raises BadInput if the account is not twelve digits, or no partition has such a region.
         """
         if not (len(account) == 12 and account.isascii() and account.isdigit()):
-            raise BadInput(f"an account is twelve digits, and not {account[:80]!r}")
+            raise BadInput(f"an account has twelve digits: {account[:80]!r}")
         partition = partition_of(region)
         if not partition:
-            raise BadInput(f"a region is like eu-west-1, and not {region[:80]!r}")
+            raise BadInput(f"not a region (such as eu-west-1): {region[:80]!r}")
         return cls.of_host(f"{account}.dkr.ecr.{region}.{_suffixes_of(partition)[0]}")
 
     @classmethod
     def of_host(cls, host: str) -> "Registry":
-        """The registry of a host that `host_of` returned.
+        """Return the registry of a host that `host_of` returned.
 
-        Raises NotEcr; WrongPartition if the name is one of ECR's, but its region and what it ends
-        in are of different partitions. The token of one partition must not go to another.
+        Raises NotEcr; WrongPartition if the name is one of ECR's, but its region and its suffix
+        are of different partitions. The token of one partition must not go to another.
         """
         if host in PUBLIC_HOSTS:
             return cls(host, "", PUBLIC_REGION, "aws", dual_stack=host != PUBLIC_HOSTS[0])
@@ -108,7 +105,7 @@ class Registry:
         if suffix not in _suffixes_of(partition):
             usual = cls.of_account(account, region).host
             raise WrongPartition(
-                f"{host} is not a registry: {suffix} has no region {region}",
+                f"{host} is not a registry: there is no region {region} in {suffix}",
                 hint=f"the registry of account {account} in {region} is {usual}",
             )
         return cls(
@@ -123,14 +120,14 @@ class Registry:
 
 @dataclass(frozen=True)
 class RegistryRequest:
-    """A registry as the client named it (`host`), and the one that this leads to."""
+    """The `host` that the client named, and its registry: another one if it is an alias."""
 
     host: str
     registry: Registry
 
 
 def partition_of(region: str) -> str:
-    """The AWS partition of a region, or "" if no partition has regions of such a name."""
+    """Return the AWS partition of a region, or "" if no partition has regions like it."""
     names = (name for name, pattern in _REGIONS.items() if re.fullmatch(pattern, region))
     return next(names, "")
 
@@ -149,9 +146,10 @@ def is_registry(server_url: str) -> bool:
 
 
 def host_of(server_url: str) -> str:
-    """The host in a server URL: lower case, without port and final dot. Raises BadServerURL.
+    """Return the host in a server URL: lower case, without port and final dot.
 
-    Docker names registries by bare host; older clients and people add a scheme and a path.
+    Docker names registries by host alone; older clients and users add a scheme and a path. Raises
+    BadServerURL.
     """
     if len(server_url) > LONGEST_URL:
         raise BadServerURL(f"the server URL is longer than {LONGEST_URL} characters")

@@ -1,4 +1,4 @@
-"""Everything that is sealed under the one key, for those who change or remove the key."""
+"""Everything that is sealed under the one key, for `ecr-py key`, which changes or removes it."""
 
 import os
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Counts:
 
 
 class Sealed:
-    """What is sealed in this home."""
+    """The sealed files of this home: logins and credentials."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         root = paths.cache_folder()
@@ -42,9 +42,9 @@ class Sealed:
         return Counts(self.logins.count(), len(names))
 
     def change_key(self) -> Counts:
-        """Seal everything under a new key. Counts what was sealed anew.
+        """Seal everything under a new key; return the counts.
 
-        If it fails, everything still opens, and the next change goes on where this one ended.
+        If it fails, everything still opens, and the next change continues it.
         Raises EcrPyError.
         """
         self.logins.check_may_keep()
@@ -60,7 +60,7 @@ class Sealed:
         return Counts(before.logins - lost, credentials, lost)
 
     def remove_key(self) -> bool:
-        """Remove the key and everything sealed under it. Whether there was one.
+        """Remove the key and everything sealed under it. Return whether there was a key.
 
         Raises EcrPyError.
         """

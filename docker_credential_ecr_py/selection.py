@@ -1,10 +1,10 @@
-"""Which identity answers for a registry, and the reasons. Pure: values in, a value out.
+"""Chooses the identity that answers for a registry, and says why. Pure: values in, a value out.
 
 The first rule that fits wins:
 
 0. the command line names a profile;
 1. the settings name a profile for the registry;
-2. the environment says who asks;
+2. the environment names an identity;
 3. a profile in the AWS config is for the registry's account;
 4. the default profile, or this EC2 instance.
 
@@ -29,7 +29,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.registry import REGION_PATTERN, Registry
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
-# What the AWS CLI asks for where [sso-session] names no sso_registration_scopes.
+# As the AWS CLI does if [sso-session] has no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(REGION_PATTERN)
@@ -39,9 +39,10 @@ _LONGEST_CHAIN = 20
 
 @dataclass(frozen=True)
 class SsoSession:
-    """A login at IAM Identity Center. `name` is "" where the profile carries it (legacy).
+    """A session at IAM Identity Center, as the AWS config describes it.
 
-    `profile` is the one that leads to it. Only a session with `scopes` can be refreshed.
+    `name` is that of its [sso-session] section, or "" if a profile describes it itself (legacy);
+    `profile` leads to it. Only a session with `scopes` can be refreshed.
     """
 
     start_url: str
@@ -56,13 +57,13 @@ class SsoSession:
 
     @property
     def login_name(self) -> str:
-        """What `ecr-py login` takes for it."""
+        """The argument of `ecr-py login` for this session."""
         return self.name or self.profile
 
     @property
     def token_file(self) -> str:
         """The name of the token file, as AWS CLI and botocore choose it (SSOTokenLoader)."""
-        from hashlib import sha1  # brings OpenSSL, for which the daemon has no use
+        from hashlib import sha1  # loads OpenSSL, which the daemon does not need
 
         key = (self.name or self.start_url).encode()
         return sha1(key, usedforsecurity=False).hexdigest() + ".json"
@@ -70,11 +71,11 @@ class SsoSession:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks AWS. Equal where AWS would hand out tokens for the same principal.
+    """Whom AWS sees. Two are equal if AWS would issue tokens for the same principal.
 
     `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container" or
-    "instance"; `name` tells it from others of its kind and holds no secret. What may hold one, and
-    tells it from others too, is `hidden`: it is never shown.
+    "instance"; `name` identifies it among those of its kind, and holds no secret. `hidden` is the
+    part of it that may hold one: it is compared too, and never shown.
     """
 
     kind: str
@@ -86,7 +87,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Step:
-    """One rule that was looked at: what it saw, and whether it won."""
+    """One rule that was tried: what it saw, and whether it won."""
 
     rule: str
     saw: str
@@ -95,7 +96,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Selection:
-    """The identity that answers. `profile` is "" where it comes from no profile."""
+    """The identity that answers for a registry, and the rules that led to it.
+
+    `profile` is "" if the identity comes from no profile.
+    """
 
     identity: Identity
     profile: str
@@ -137,12 +141,12 @@ def select(
     on_ec2: bool,
     profile: str = "",
 ) -> Selection:
-    """Who answers for `registry`, which the client called `host`.
+    """Return the selection for `registry`, which the client called `host`.
 
-    `profile` is what the command line names, or "".
+    `profile` is the one that the command line names, or "".
 
-    Raises NoProfile where no rule fits, AwsConfigError where the one that does names a profile
-    that is absent or incomplete.
+    Raises NoProfile if no rule fits, and AwsConfigError if the one that does names a profile that
+    is absent or incomplete.
     """
     question = _Question(registry, host, settings, aws, environ, on_ec2, profile)
     rules: list[tuple[str, Callable[[_Question], _Found | str]]] = [
@@ -162,7 +166,7 @@ def select(
             steps += (Step(name, found.saw, won=True),)
             return Selection(found.identity, found.profile, steps)
         steps += (Step(name, found),)
-    raise _nobody(question)
+    raise _no_profile(question)
 
 
 def _by_command_line(question: _Question) -> _Found | str:
@@ -173,7 +177,7 @@ def _by_command_line(question: _Question) -> _Found | str:
 def _by_settings(question: _Question) -> _Found | str:
     glob, profile = question.settings.profile_for(question.host, question.registry.host)
     if not profile:
-        return "no [registries] entry fits"
+        return "no [registries] entry matches"
     where = f'[registries."{glob}"] in {question.settings.source}'
     return _Found(question.identity(profile, where), profile, f'"{glob}" names profile {profile}')
 
@@ -233,7 +237,7 @@ def _by_default(question: _Question) -> _Found | str:
             pass
     if question.on_ec2:
         return _Found(Identity("instance", ""), "", "the role of this EC2 instance")
-    return "no default profile with credentials, and this is no EC2 instance"
+    return "no default profile with credentials, and this is not an EC2 instance"
 
 
 def identity_of(
@@ -244,17 +248,17 @@ def identity_of(
     named_by: str = "",
     above: tuple[str, ...] = (),
 ) -> Identity:
-    """Who a profile is, by botocore's order of providers. Raises AwsConfigError.
+    """Return a profile's identity, by botocore's order of providers. Raises AwsConfigError.
 
-    `named_by` is what named it, for a profile that does not exist; `above` the profiles whose
-    source it is.
+    `named_by` says where the profile is named, for the error if it does not exist; `above` are
+    the profiles that have it as their source, directly or not.
     """
     values = aws.profiles.get(name)
     if values is None:
         near = nearest(name, aws.profiles)
-        there = f"there are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
+        there = f"profiles are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
         raise AwsConfigError(
-            f"{named_by} names profile {name}, and there is none in {aws.source}{near}",
+            f"{named_by} names profile {name}, which is not in {aws.source}{near}",
             hint="" if near else there,
         )
     if "role_arn" in values and name not in above:
@@ -271,7 +275,7 @@ def identity_of(
         return Identity("keys", values["aws_access_key_id"])
     if on_ec2:
         return Identity("instance", "")
-    raise NoCredentialsInProfile(f"profile {name} in {aws.source} says nothing about credentials")
+    raise NoCredentialsInProfile(f"profile {name} in {aws.source} has no credentials")
 
 
 def _role(
@@ -315,9 +319,9 @@ def _role(
 
 
 def _host_in(uri: str) -> str:
-    """The host in the URI of a container's credentials; all else in it may be a secret."""
-    found = _HTTP_HOST.match(uri)
-    return found[1] if found else ""
+    """Return the host in the URI of a container's credentials; the rest may be a secret."""
+    match = _HTTP_HOST.match(uri)
+    return match[1] if match else ""
 
 
 def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
@@ -326,8 +330,7 @@ def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
     if session_name:
         if session_name not in aws.sso_sessions:
             raise AwsConfigError(
-                f"profile {name} names [sso-session {session_name}], "
-                f"and there is none in {aws.source}"
+                f"profile {name} names [sso-session {session_name}], which is not in {aws.source}"
             )
         session = aws.sso_sessions[session_name]
     sso = sso_session(session_name, session, name, aws.source)
@@ -341,7 +344,7 @@ def _sso(aws: AwsConfig, name: str, values: Mapping[str, str]) -> Identity:
 def sso_session(
     name: str, values: Mapping[str, str], profile: str, source: str = "~/.aws/config"
 ) -> SsoSession:
-    """The session that a section describes: [sso-session NAME], or a legacy profile's own.
+    """Return the session that a section describes: [sso-session NAME], or a legacy profile.
 
     Raises AwsConfigError.
     """
@@ -355,7 +358,7 @@ def sso_session(
     ):
         if not pattern.fullmatch(values[key]):
             raise AwsConfigError(
-                f"{section} in {source}: {key} is like {like}, and cannot be {values[key]!r}"
+                f"{section} in {source}: {key} must be like {like}, not {values[key]!r}"
             )
     scopes = values.get("sso_registration_scopes", DEFAULT_SCOPE) if name else ""
     return SsoSession(
@@ -368,8 +371,8 @@ def sso_session(
 
 
 def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
-    """Every session that the config can log in to, each once; incomplete ones are passed over."""
-    found: dict[str, SsoSession] = {}
+    """Return every complete session of the config, each once."""
+    sessions: dict[str, SsoSession] = {}
     legacy = {name: values for name, values in aws.profiles.items() if "sso_start_url" in values}
     for name, values, profile in (
         *((name, values, "") for name, values in aws.sso_sessions.items()),
@@ -377,16 +380,16 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
     ):
         with suppress(AwsConfigError):
             session = sso_session(name, values, profile)
-            # What token_file is made from.
-            found.setdefault(session.name or session.start_url, session)
-    return list(found.values())
+            # The key is what token_file is made from.
+            sessions.setdefault(session.name or session.start_url, session)
+    return list(sessions.values())
 
 
 def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
-    return AwsConfigError(f"{section} in {source} lacks {missing}")
+    return AwsConfigError(f"{section} in {source} has no {missing}")
 
 
-def _nobody(question: _Question) -> NoProfile:
+def _no_profile(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")

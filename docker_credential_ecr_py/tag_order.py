@@ -1,7 +1,7 @@
-"""The order of tags: as versions are, and not as letters are. Pure.
+"""Sorts tags as versions rather than as text. Pure.
 
-Not by `packaging`, whose versions are Python's: it refuses most of the tags that there are, such
-as 1.27-alpine or latest.
+`packaging` does not help: it knows Python's versions, and refuses most tags, such as 1.27-alpine
+or latest.
 """
 
 import re
@@ -14,10 +14,10 @@ Key = tuple[tuple[tuple[int, int, str], ...], str]
 
 
 def version_order(tag: str) -> Key:
-    """A key to sort tags by: 1.0.2 < 1.0.10-rc.1 < 1.0.10 < 1.0.10-alpine < 1.0.10-1 < v1.1.
+    """Return a sort key for a tag: 1.0.2 < 1.0.10-rc.1 < 1.0.10 < 1.0.10-alpine < 1.0.10-1 < v1.1.
 
-    Numbers count as numbers, and are after words: `latest` is before all versions. A `v` before
-    the first does not count.
+    Digits are compared as numbers, and come after words: `latest` is before all versions. A `v`
+    before the first number is ignored.
     """
     parts = _PARTS.findall(re.sub(r"^v(?=[0-9])", "", tag.lower()))
     return (*map(_weight, parts), (_END, 0, "")), tag

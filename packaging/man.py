@@ -14,9 +14,9 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_STATUS = (
     ("0", "Done."),
-    ("1", "Failed. One line on standard error says what is wrong, and which command mends it."),
+    ("1", "Failed. One line on standard error says what is wrong, and which command fixes it."),
     ("2", "The command line cannot be understood."),
-    ("3", "A person has to log in first."),
+    ("3", "The user has to log in first."),
 )
 
 

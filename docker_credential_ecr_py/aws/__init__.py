@@ -1,1 +1,1 @@
-"""Sessions of botocore, and what is asked of AWS's services with them."""
+"""Sessions of botocore, and the calls to AWS's services."""

@@ -1,6 +1,6 @@
-"""Whether this machine is on EC2, told without asking the instance metadata.
+"""Whether this machine is on EC2, decided without a call to the instance metadata.
 
-Off EC2 a look at 169.254.169.254 can hang for many seconds, so nobody looks.
+Outside EC2 a connection to 169.254.169.254 can hang for many seconds.
 """
 
 import sys
@@ -15,10 +15,10 @@ _SIGNS = (
 
 
 def on_ec2(environ: Mapping[str, str], *, root: Path = Path("/")) -> bool:
-    """Whether the instance metadata may be asked.
+    """Whether the instance metadata may be called.
 
-    An endpoint in the environment says that there is one, AWS_EC2_METADATA_DISABLED that it is
-    off limits. Windows shows no sign without a subprocess, so there the variable must say so.
+    An endpoint in the environment means that there is one, AWS_EC2_METADATA_DISABLED that it must
+    not be called. Windows would need a subprocess to tell, so there the variable has to be set.
     """
     if environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         return False

@@ -1,6 +1,6 @@
-"""GetAuthorizationToken: asks AWS for a registry's credential, as the identity that was selected.
+"""Gets a registry's credential from AWS (GetAuthorizationToken), as the selected identity.
 
-The only way to the network on a `get`. Whatever botocore raises leaves here as one of our errors.
+Errors of botocore are translated into those of errors.py.
 """
 
 import base64
@@ -47,12 +47,12 @@ from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
 
-# Seconds for everything together, whatever still hangs then.
+# Seconds for all calls of a fetch together.
 OVERALL = 30
 _T = TypeVar("_T")
 
 _CONTAINER_AND_INSTANCE = ("container-role", "ec2-credentials-file", "boto-config", "iam-role")
-# The one provider of botocore's chain that is this identity, where it comes from no profile.
+# The one provider of botocore's chain for an identity of this kind that comes from no profile.
 _ONLY_PROVIDER = {
     "keys": "env",
     "web-identity": "assume-role-with-web-identity",
@@ -69,26 +69,25 @@ _LACKING_KEY = re.compile("Missing required key in response: '(AccessKeyId|Secre
 
 
 def fetch(registry: Registry, selection: Selection, mfa_code: str = "") -> Credential:
-    """A credential for `registry`, fresh from AWS. Takes OVERALL seconds at the most.
+    """Return a new credential for `registry`. It takes at most OVERALL seconds.
 
-    Raises MfaCodeNeeded where a role asks for `mfa_code` and none was given;
-    LoginNeeded, AccessDenied, InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer,
-    NoProfile or AwsConfigError.
+    Raises MfaCodeNeeded if a role needs `mfa_code` and none was given; LoginNeeded, AccessDenied,
+    InvalidKeys, ClockSkew, Throttled, Unreachable, BadAnswer, NoProfile or AwsConfigError.
     """
     return in_time(lambda: _fetch(registry, selection, mfa_code))
 
 
 def in_time(calls: Callable[[], _T]) -> _T:
-    """What calls to AWS return or raise; raises Unreachable after OVERALL seconds."""
+    """Return or raise what `calls` does; raise Unreachable after OVERALL seconds."""
     too_late = Unreachable(f"AWS gave no answer within {OVERALL} seconds")
     return call_with_deadline(OVERALL, calls, too_late)
 
 
 def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> Any:
-    """A botocore client of the registry's ECR, which has its credentials already.
+    """Return a botocore client of the registry's ECR that already has its credentials.
 
-    Any, because botocore makes the client's methods as it runs. Raises what botocore raises, and
-    as `fetch` where a code is needed.
+    Any, because botocore makes the client's methods at run time. Raises what botocore raises, and
+    as `fetch` if a code is needed.
     """
     session = _session(registry, selection)
     clock = _AwsClock()
@@ -98,11 +97,11 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
     credentials = session.get_credentials()
     if credentials is None:
         raise aws_errors.NoCredentialsError
-    # Now, and not with the first call: who catches what this raises can log in.
+    # Now, not with the first call: the caller of this function can log in and try again.
     try:
         credentials.get_frozen_credentials()
     except RuntimeError as error:
-        # botocore has no type for this: what it was given just now has expired already.
+        # botocore has no type for credentials that have expired when it gets them.
         if "expired" not in str(error):
             raise
         raise _expired_at_once(clock.ahead, selection) from error
@@ -120,7 +119,7 @@ def _service(registry: Registry) -> str:
 
 
 class _AwsClock:
-    """What AWS's clock said last: `ahead` is how many seconds it is ahead of ours, 0 if unknown."""
+    """AWS's clock by its last answer: `ahead` of ours by so many seconds, 0 if unknown."""
 
     ahead = 0.0
 
@@ -130,13 +129,13 @@ class _AwsClock:
 
 
 def _expired_at_once(ahead: float, selection: Selection) -> EcrPyError:
-    """The error for credentials that had expired when they were handed out."""
+    """Return the error for credentials that had expired when they were issued."""
     if abs(ahead) > _LARGEST_SKEW:
-        return _clock_skew(ahead, "the credentials that it handed out have expired here")
+        return _clock_skew(ahead, "the credentials that it issued have already expired here")
     return ClockSkew(
-        f"the credentials of this {selection.identity.kind} had expired, by the clock of this "
-        "machine, when they were handed out",
-        hint="see whether the clock is right",
+        f"the credentials of this {selection.identity.kind} had already expired, by the clock "
+        "of this machine, when they were issued",
+        hint="check the clock of this machine",
     )
 
 
@@ -164,7 +163,7 @@ def _fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credentia
 
 
 def decode(data: Any, *, now: float) -> Credential:
-    """The credential in `authorizationData`: ECR's list of one, or ECR Public's object.
+    """Return the credential in `authorizationData`: ECR's list of one, or ECR Public's object.
 
     `authorizationToken` is base64 of AWS:PASSWORD, `expiresAt` a datetime. Raises BadAnswer.
     """
@@ -176,21 +175,21 @@ def decode(data: Any, *, now: float) -> Credential:
         else (None, None)
     )
     if not isinstance(token, str) or not token:
-        raise BadAnswer("the answer of ECR holds no authorization token")
+        raise BadAnswer("ECR's response has no authorization token")
     try:
         username, colon, password = base64.b64decode(token, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
-        raise BadAnswer("the authorization token that ECR answered is not base64") from None
+        raise BadAnswer("the authorization token from ECR is not base64") from None
     if not colon or not password or not password.isprintable():
-        raise BadAnswer("the authorization token that ECR answered holds no password")
+        raise BadAnswer("the authorization token from ECR has no password")
     if username != USERNAME:
-        raise BadAnswer(f"the authorization token that ECR answered is not for user {USERNAME}")
+        raise BadAnswer(f"the authorization token from ECR is not for user {USERNAME}")
     if not isinstance(expires, datetime):
-        raise BadAnswer("the authorization token that ECR answered says no expiry")
+        raise BadAnswer("the authorization token from ECR has no expiry")
     if expires.timestamp() <= now:
         raise BadAnswer(
-            f"the authorization token that ECR answered expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
-            hint="see whether the clock of this machine is right",
+            f"the authorization token from ECR expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
+            hint="check the clock of this machine",
         )
     return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
 
@@ -213,7 +212,7 @@ def _session(registry: Registry, selection: Selection) -> Session:
 
 
 def _endpoint_config(registry: Registry) -> Config:
-    # botocore refuses these beside an endpoint of the user's own.
+    # botocore refuses these together with an endpoint that the user has set.
     if endpoint_override(registry, os.environ):
         return Config()
     return Config(
@@ -223,15 +222,15 @@ def _endpoint_config(registry: Registry) -> Config:
 
 
 def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:
-    """The endpoint that the environment puts in the place of ECR's, or ""."""
+    """Return the endpoint that the environment sets instead of ECR's, or ""."""
     service = "ECR_PUBLIC" if registry.public else "ECR"
     return environ.get(f"AWS_ENDPOINT_URL_{service}") or environ.get("AWS_ENDPOINT_URL") or ""
 
 
 class _RoleCache(JSONFileCache):
-    """Takes a file that is damaged for one that is not there, so that it is replaced.
+    """The AWS CLI's cache of roles. A damaged file counts as missing, so that it is replaced.
 
-    Root keeps nothing in another user's home.
+    Root stores nothing in another user's home.
     """
 
     def __init__(self, folder: str) -> None:
@@ -256,26 +255,26 @@ class _RoleCache(JSONFileCache):
 
 
 def _share_roles_with_aws_cli(session: Session, selection: Selection, mfa_code: str) -> None:
-    """Keeps a role that took an MFA code where the AWS CLI does, so that neither asks twice."""
+    """Cache a role that needs an MFA code where the AWS CLI does, so that one code serves both."""
 
     def prompt(question: str) -> str:
         if not mfa_code:
             raise MfaCodeNeeded(
-                f"a code of the MFA device {selection.identity.mfa_serial} is needed, and nobody "
-                "may be asked here",
+                f"MFA device {selection.identity.mfa_serial} requires a code, and the user cannot "
+                "be asked for it here",
                 hint=f"run `aws sts get-caller-identity --profile {quote(selection.profile)}`",
             )
         return mfa_code
 
-    # Any: the cache is the provider's public attribute, as the AWS CLI sets it; the prompter is
-    # not, but what it would ask on its own hangs where there is no terminal.
+    # Any: the cache is the provider's public attribute, as the AWS CLI sets it. The prompter is
+    # private, but botocore's own hangs if there is no terminal.
     provider: Any = session.get_component("credential_provider").get_provider("assume-role")
     provider.cache = _RoleCache(os.path.expanduser("~/.aws/cli/cache"))
     provider._prompter = prompt
 
 
 def translate(error: Exception, registry: Registry, selection: Selection) -> EcrPyError:
-    """What botocore raised, as an error for a person."""
+    """Return the error of errors.py for an exception of botocore's."""
     if isinstance(error, aws_errors.ClientError):
         return _translate_answer(error, registry, selection)
     session = selection.identity.sso
@@ -285,7 +284,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     match error:
         case aws_errors.MetadataRetrievalError():
             return Unreachable(
-                f"the container or instance credentials cannot be had: {first_line(text)}"
+                f"cannot get the container or instance credentials: {first_line(text)}"
             )
         case aws_errors.CredentialRetrievalError(kwargs={"provider": "custom-process"}):
             return _process_error(error)
@@ -309,7 +308,7 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.InfiniteLoopConfigError()
             | aws_errors.ConfigNotFound()
         ):
-            return AwsConfigError(f"botocore refuses the AWS config: {first_line(text)}")
+            return AwsConfigError(f"botocore rejects the AWS config: {first_line(text)}")
     return network_error(error)
 
 
@@ -319,19 +318,22 @@ def _is_process(selection: Selection) -> bool:
 
 
 def _process_error(error: Exception) -> EcrPyError:
-    """Why a credential_process gave no credentials.
+    """Return the error for a credential_process that gave no credentials.
 
-    What it printed may hold a secret, so that goes to the person's terminal and nowhere else.
+    Its output may hold a secret, so it goes to the user's terminal and nowhere else.
     """
     said = str(getattr(error, "kwargs", {}).get("error_msg", ""))
     run_it = "run the command of credential_process by hand to see why"
     match error:
         case OSError():
-            why, hint = f"cannot run: {error.strerror}", "see credential_process in the AWS config"
+            why, hint = (
+                f"cannot run: {error.strerror}",
+                "check credential_process in the AWS config",
+            )
         case ValueError() | AttributeError():
-            why, hint = "did not answer with a JSON object", run_it
+            why, hint = "did not print a JSON object", run_it
         case _ if lacking := _LACKING_KEY.fullmatch(said):
-            return NoProfile(f"the answer of the credential_process lacks {lacking[1]}")
+            return NoProfile(f"the output of the credential_process has no {lacking[1]}")
         case _:
             why, hint = "failed", run_it
     words = "".join(sign if sign.isprintable() else " " for sign in said)
@@ -355,8 +357,8 @@ def _translate_answer(
     ):
         account, role = selection.identity.name.split(" ")[-2:]
         return AccessDenied(
-            f"role {role} of account {account} is not assigned to you at IAM Identity Center",
-            hint="ask for it, or correct sso_role_name in the profile",
+            f"role {role} of account {account} is not assigned to you in IAM Identity Center",
+            hint="ask your administrator for it, or correct sso_role_name in the profile",
         )
     if code == "UnauthorizedException" and selection.identity.sso:
         return login_needed(selection.identity.sso.login_name)
@@ -369,11 +371,11 @@ def _translate_answer(
         action = "ecr-public:GetAuthorizationToken" if registry.public else action
         on = re.search(r" on resource: (arn:[^\s,]+)", message)
         action += f" on {on[1]}" if on else ""
-        # What comes after "because" is the part that tells one refusal from another.
+        # The part after "because" says which policy refused.
         reason = message.partition(" because ")[2]
         return AccessDenied(
             f"{_principal(message)} may not {action}{reason and f': {first_line(reason)}'}",
-            hint="" if reason else "ask who manages the account for that permission",
+            hint="" if reason else "ask the administrator of the account for that permission",
         )
     if code in (
         "UnrecognizedClientException",
@@ -386,12 +388,12 @@ def _translate_answer(
         "InvalidIdentityToken",
     ):
         what, hint = _refused_keys(selection)
-        return InvalidKeys(f"AWS does not accept {what}, or no longer ({code})", hint=hint)
+        return InvalidKeys(f"AWS rejected {what} as invalid or expired ({code})", hint=hint)
     return answer_error(error)
 
 
 def _refused_keys(selection: Selection) -> tuple[str, str]:
-    """What AWS refused, and what mends it."""
+    """Return what AWS refused, and the hint."""
     if selection.profile:
         return (
             "the keys of the profile",
@@ -399,9 +401,9 @@ def _refused_keys(selection: Selection) -> tuple[str, str]:
         )
     match selection.identity.kind:
         case "web-identity":
-            return "the web identity token", "see what AWS_WEB_IDENTITY_TOKEN_FILE names"
+            return "the web identity token", "check the file that AWS_WEB_IDENTITY_TOKEN_FILE names"
         case "keys":
-            return "the access key in AWS_ACCESS_KEY_ID", "set it anew, or unset it"
+            return "the access key in AWS_ACCESS_KEY_ID", "set it to a valid one, or unset it"
         case kind:
             return f"the credentials of this {kind}", ""
 
@@ -412,7 +414,7 @@ def _principal(message: str) -> str:
 
 
 def _skew(answer: Mapping[str, Any]) -> float:
-    """Seconds that AWS's clock is ahead of ours, by the Date of its answer; 0 if it told none."""
+    """Return the seconds that AWS's clock is ahead of ours, by the Date of an answer; else 0."""
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()

@@ -1,6 +1,6 @@
 """A registry's repositories and images: the calls to ECR behind `ecr-py repo` and `ecr-py image`.
 
-As in ecr.py, whatever botocore raises leaves here as one of our errors, and each call has a limit.
+As in ecr.py, errors of botocore are translated into those of errors.py, and each call has a limit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,17 +29,19 @@ from docker_credential_ecr_py.selection import Selection
 # The most that ECR gives in one answer, and takes in one call.
 _PAGE = 1000
 _BATCH = 100
-# What `ecr-py policy create` allows, beside the pushing.
+# The actions that `ecr-py policy create` allows, besides pushing.
 _OF_POLICY_CREATE = ("describe_repositories", "create_repository")
 _NEVER = datetime.fromtimestamp(0, UTC)
 
-# Is told how many have come so far.
+# Called with how many items have arrived so far.
 Counter = Callable[[int], object]
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Repository:
+    """A repository, as ECR describes it."""
+
     name: str
     uri: str
     arn: str
@@ -50,7 +52,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Image:
-    """`size` is in bytes, as the registry keeps it (compressed)."""
+    """An image. `size` is in bytes, as the registry stores it (compressed)."""
 
     digest: str
     tags: tuple[str, ...]
@@ -60,20 +62,20 @@ class Image:
 
 @dataclass(frozen=True)
 class Removed:
-    """Tags and digests that went, and those that did not: each with the reason."""
+    """Tags and digests that were removed, and those that were not, each with the reason."""
 
     gone: list[str]
     refused: dict[str, str]
 
 
 def _for_nobody(count: int) -> None:
-    """Where nobody wants to know how many have come."""
+    """A Counter that ignores the count."""
 
 
 def connect(registry: Registry, selection: Selection, mfa_code: str = "") -> "Repositories":
-    """The registry's repositories, as the identity that was selected.
+    """Return a private registry's repositories, as the selected identity.
 
-    A private registry: ECR Public has an API of its own. Raises as ecr.fetch.
+    ECR Public has another API. Raises as ecr.fetch.
     """
     try:
         client = in_time(lambda: client_for(registry, selection, mfa_code))
@@ -85,7 +87,10 @@ def connect(registry: Registry, selection: Selection, mfa_code: str = "") -> "Re
 
 
 class Repositories:
-    """Every method may raise AccessDenied, Throttled, Unreachable, BadAnswer and their like."""
+    """The repositories and images of a registry.
+
+    Every method may raise AccessDenied, Throttled, Unreachable, BadAnswer and others of errors.py.
+    """
 
     def __init__(self, client: Any, registry: Registry, selection: Selection) -> None:
         self._client = client
@@ -97,26 +102,26 @@ class Repositories:
         return self._registry.host
 
     def all(self, counter: Counter = _for_nobody) -> list[Repository]:
-        """Every repository, by name."""
-        found = map(_repository, self._pages("describe_repositories", "repositories", counter))
-        return sorted(found, key=lambda repository: repository.name)
+        """Return every repository, sorted by name."""
+        items = self._pages("describe_repositories", "repositories", counter)
+        return sorted(map(_repository, items), key=lambda repository: repository.name)
 
     def named(self, names: Sequence[str]) -> list[Repository]:
-        """Those of the names, in their order. Raises NotThere if one of them is not there."""
-        found = {}
+        """Return the repositories of these names, in their order. Raises NotThere."""
+        repositories = {}
         for batch in _batches(names):
             try:
                 answer = self._call("describe_repositories", "repositories", repositoryNames=batch)
             except NotThere as error:
                 raise self._without(names, error) from None
             for repository in map(_repository, answer["repositories"]):
-                found[repository.name] = repository
-        if missing := [name for name in names if name not in found]:
-            raise NotThere(f"there is no repository {some(missing)}", registry=self.host)
-        return [found[name] for name in names]
+                repositories[repository.name] = repository
+        if missing := [name for name in names if name not in repositories]:
+            raise NotThere(f"no such repository: {some(missing)}", registry=self.host)
+        return [repositories[name] for name in names]
 
     def create(self, name: str, *, immutable: bool, scan_on_push: bool) -> Repository:
-        """Raises AlreadyThere."""
+        """Create a repository. Raises AlreadyThere."""
         answer = self._call(
             "create_repository",
             "repository",
@@ -127,13 +132,13 @@ class Repositories:
         return _repository(answer["repository"])
 
     def remove(self, name: str, *, with_images: bool) -> None:
-        """Raises NotThere."""
+        """Delete a repository; without `with_images`, only an empty one. Raises NotThere."""
         self._call("delete_repository", "repository", repositoryName=name, force=with_images)
 
     def images(
         self, repository: str, counter: Counter = _for_nobody, *, tagged: bool = False
     ) -> list[Image]:
-        """Every image, or every tagged one. Raises NotThere where there is no such repository."""
+        """Return every image, or every tagged one. Raises NotThere if there is no repository."""
         status = {"filter": {"tagStatus": "TAGGED"}} if tagged else {}
         try:
             return [
@@ -148,11 +153,11 @@ class Repositories:
     def images_of(
         self, repository: str, tags: Sequence[str], digests: Sequence[str]
     ) -> list[Image]:
-        """The images of these tags and digests, each once.
+        """Return the images of these tags and digests, each once.
 
-        Raises NotThere if one of them, or the repository, is not there.
+        Raises NotThere if one of them, or the repository, does not exist.
         """
-        found = {}
+        by_digest = {}
         for batch in _batches(_image_ids(tags, digests)):
             try:
                 answer = self._call(
@@ -161,8 +166,8 @@ class Repositories:
             except NotThere:
                 raise self._lacking(repository, tags, digests) from None
             for image in map(_image, answer["imageDetails"]):
-                found[image.digest] = image
-        images = list(found.values())
+                by_digest[image.digest] = image
+        images = list(by_digest.values())
         if _missing(images, tags, digests):
             raise self._lacking(repository, tags, digests)
         return images
@@ -170,9 +175,9 @@ class Repositories:
     def remove_images(
         self, repository: str, tags: Sequence[str], digests: Sequence[str]
     ) -> Iterator[Removed]:
-        """Takes tags off their images, and removes images by digest: some at a time.
+        """Remove tags from their images, and images by digest, in batches; yield what is done.
 
-        An image goes with its last tag.
+        An image is removed with its last tag.
         """
         for batch in _batches(_image_ids(tags, digests)):
             answer = self._call(
@@ -184,24 +189,26 @@ class Repositories:
                 )
                 for failure in answer["failures"]
             }
-            asked = map(_name_in, batch)
-            yield Removed([name for name in asked if name not in refused], refused)
+            names = map(_name_in, batch)
+            yield Removed([name for name in names if name not in refused], refused)
 
     def _without(self, names: Sequence[str], error: NotThere) -> NotThere:
-        """The error for repositories of which one is not there, with the names that are near."""
+        """Return the error for a repository that does not exist, with similar names."""
         with suppress(EcrPyError):
             there = [repository.name for repository in self.all()]
             if missing := [name for name in names if name not in there]:
-                error.what = f"there is no repository {_and_nearest(missing, there)}"
+                error.what = f"no such repository: {_and_nearest(missing, there)}"
         return error
 
     def _lacking(self, repository: str, tags: Sequence[str], digests: Sequence[str]) -> EcrPyError:
-        """The error for images of which one is not there, or no repository."""
+        """Return the error for an image that does not exist, with similar tags."""
         images = self.images(repository)
         missing = _missing(images, tags, digests) or [*tags, *digests]
         near = _and_nearest(missing, [tag for image in images for tag in image.tags])
         return NotThere(
-            f"{repository} has no {near}", registry=self.host, profile=self._selection.profile
+            f"{repository} does not have {near}",
+            registry=self.host,
+            profile=self._selection.profile,
         )
 
     def _pages(
@@ -219,23 +226,23 @@ class Repositories:
                 return
             if token == before:
                 raise BadAnswer(
-                    f"ECR answered {operation} with the same page again", registry=self.host
+                    f"ECR returned the same page of {operation} twice", registry=self.host
                 )
             parameters["nextToken"] = token
 
     def _call(self, operation: str, key: str, **parameters: Any) -> dict[str, Any]:
-        """An answer that has the key: a page of somebody in between, with status 200, has not."""
+        """Return an answer that has the key: a proxy's page, with status 200, has not."""
         method = getattr(self._client, operation)
         try:
             answer: dict[str, Any] = in_time(
                 lambda: method(registryId=self._registry.account, **parameters)
             )
         except Exception as error:
-            found = self._as_ours(error, operation, parameters)
-            found.add_context(registry=self.host, profile=self._selection.profile)
-            raise found from error
+            ours = self._as_ours(error, operation, parameters)
+            ours.add_context(registry=self.host, profile=self._selection.profile)
+            raise ours from error
         if key not in answer:
-            raise BadAnswer(f"what answered {operation} was not ECR", registry=self.host)
+            raise BadAnswer(f"the server that answered {operation} is not ECR", registry=self.host)
         return answer
 
     def _as_ours(self, error: Exception, operation: str, parameters: dict[str, Any]) -> EcrPyError:
@@ -246,15 +253,15 @@ class Repositories:
             match error.response.get("Error", {}).get("Code"):
                 case "RepositoryNotFoundException":
                     names = parameters.get("repositoryNames") or [name]
-                    return NotThere(f"there is no repository {some(names)}")
+                    return NotThere(f"no such repository: {some(names)}")
                 case "ImageNotFoundException":
-                    return NotThere(f"{name} has not all of these images")
+                    return NotThere(f"{name} does not have all of these images")
                 case "RepositoryAlreadyExistsException":
-                    return AlreadyThere(f"there is a repository {name} already")
+                    return AlreadyThere(f"repository {name} already exists")
         ours = translate(error, self._registry, self._selection)
         if isinstance(ours, AccessDenied):
             policy = "create" if operation in _OF_POLICY_CREATE else "pull"
-            beside = "" if policy == "create" else ", to which that action is to be added"
+            beside = "" if policy == "create" else "; add that action to it"
             repository = f" --repository {name}" if name else ""
             command = f"ecr-py policy {policy}{repository} --registry {self.host}"
             ours.hint = f"`{command}` prints a policy{beside}"
@@ -304,9 +311,9 @@ def _and_nearest(missing: Sequence[str], there: Sequence[str]) -> str:
 
 
 def repository_names(registry: Registry, selection: Selection, *, seconds: float) -> list[str]:
-    """The first thousand repositories of a registry, for somebody who waits `seconds` for them.
+    """Return the names of the first thousand repositories of a registry.
 
-    Raises Unreachable after that, and what botocore raises.
+    Raises Unreachable after `seconds`, and what botocore raises.
     """
 
     def ask() -> list[str]:

@@ -1,4 +1,4 @@
-"""What all our calls to AWS share: a session with time limits, and network errors in our words."""
+"""What all calls to AWS share: a botocore session with time limits, and network errors."""
 
 import json
 import os
@@ -42,12 +42,15 @@ LIMITS = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
 )
 
-# What botocore and we raise for an answer of another shape than AWS's.
+# What botocore and this package raise for an answer of another shape than AWS's.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Session(botocore.session.Session):
-    """Reads a config that botocore refuses (a repeated section, a byte-order mark) as we do."""
+    """A botocore session that also reads a config with repeated sections or a byte-order mark.
+
+    botocore refuses such a config; config/aws_config.py does not.
+    """
 
     def __init__(self, profile: str | None = None) -> None:
         super().__init__(profile=profile)
@@ -65,9 +68,9 @@ class Session(botocore.session.Session):
             return config
 
     def use_tolerant_config_readers(self, profile: str) -> None:
-        """Lets those that read files for themselves read them as we do.
+        """Have botocore's credential providers read the AWS config as config/aws_config.py does.
 
-        And leaves sessions to sso/, which knows a lock and a cache that cannot be written.
+        And never refresh an SSO session: sso/ does so, under a lock.
         """
         config_file = self.get_config_variable("config_file")
         credentials_file = self.get_config_variable("credentials_file")
@@ -93,7 +96,7 @@ class Session(botocore.session.Session):
 
 
 class _LoginCache(JSONFileCache):
-    """The tokens of `aws login`. Written by root, they are still of the user whose home it is."""
+    """The tokens of `aws login`. Those that root writes belong to the owner of the home."""
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
@@ -106,12 +109,12 @@ class _LoginCache(JSONFileCache):
 
 
 def _time_before_any_refresh() -> datetime:
-    """By this clock botocore refreshes no token that lives: it would a quarter of an hour early."""
+    """Return a time by which botocore refreshes no live token: it does so 15 minutes early."""
     return datetime.now(UTC) - timedelta(minutes=15)
 
 
 class AnonymousSession(Session):
-    """For calls that no profile answers for: AWS_PROFILE may name one that is still to come."""
+    """For calls without credentials: AWS_PROFILE may name a profile that does not exist yet."""
 
     def get_scoped_config(self) -> dict[str, Any]:
         with suppress(aws_errors.ProfileNotFound):
@@ -120,22 +123,22 @@ class AnonymousSession(Session):
 
 
 def unsigned_client(service: str, region: str, config: Config | None = None) -> Any:
-    """A client that signs nothing. Any: botocore makes its methods as it runs."""
+    """Return a client that signs nothing. Any: botocore makes its methods at run time."""
     unsigned = LIMITS.merge(Config(signature_version=UNSIGNED)).merge(config or Config())
     return AnonymousSession().create_client(service, region_name=region, config=unsigned)
 
 
 def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
-    """Return the URL at which botocore asks for a service in a region.
+    """Return the URL at which botocore calls a service in a region.
 
-    Raises AwsConfigError if the environment or the AWS config names something else than a URL.
+    Raises AwsConfigError if the environment or the AWS config sets one that is not a URL.
     """
     try:
         return str(unsigned_client(service, region, config).meta.endpoint_url)
     except ValueError:
         raise AwsConfigError(
             f"the address of {service} in {region} is not valid",
-            hint="see AWS_ENDPOINT_URL and endpoint_url",
+            hint="check AWS_ENDPOINT_URL and endpoint_url",
         ) from None
     except Exception as error:
         raise network_error(error) from error
@@ -154,7 +157,7 @@ def _profile_map(path: str) -> dict[str, Any]:
 
 
 def _nested(value: str) -> str | dict[str, str]:
-    """`services` and `s3` have settings of their own below them."""
+    """Parse a value that may have settings of its own below it, as `s3` and `services` do."""
     if not value.startswith("\n"):
         return value
     parts = (line.partition("=") for line in value.splitlines() if line)
@@ -162,26 +165,26 @@ def _nested(value: str) -> str | dict[str, str]:
 
 
 def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
-    """What stood between us and `what`, or what it answered that is no answer."""
+    """Return the error for an exception that botocore raised in a call to `what`."""
     text = first_line(str(error))
     match error:
         case aws_errors.ClientError():
             return answer_error(error, what)
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
-            # Its parts are taken for one another, so the error may quote half of a password.
+            # Such an address is split in the wrong places, so the error may quote a password.
             return Unreachable(
-                f"{what} cannot be reached; the address of the proxy has characters that it cannot "
-                f"have ({type(error).__name__})",
-                hint="see HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
+                f"{what} cannot be reached: the address of the proxy has invalid characters "
+                f"({type(error).__name__})",
+                hint="check HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
             )
         case aws_errors.ProxyConnectionError():
             cause = first_line(str(error.kwargs.get("error", error)))
             return Unreachable(
-                f"the proxy did not let us through to {what}: {cause}",
-                hint="see HTTPS_PROXY and NO_PROXY",
+                f"the proxy refused the connection to {what}: {cause}",
+                hint="check HTTPS_PROXY and NO_PROXY",
             )
         case aws_errors.SSLError() if bundle := _missing_bundle():
-            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, and there is no such file")
+            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, which does not exist")
         case aws_errors.SSLError():
             return Unreachable(
                 f"the TLS certificate of {what} is not trusted here: {text}",
@@ -196,20 +199,20 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
         case aws_errors.BotoCoreError():
             return BadAnswer(f"{type(error).__name__}: {text}")
         case ValueError() if text.startswith("Invalid endpoint"):
-            return AwsConfigError(text, hint="see AWS_ENDPOINT_URL and endpoint_url")
+            return AwsConfigError(text, hint="check AWS_ENDPOINT_URL and endpoint_url")
         case OSError() if error.filename:
             return AwsConfigError(f"{error.filename} cannot be read: {error.strerror}")
-    return BadAnswer(f"{what} gave an answer that cannot be read ({type(error).__name__})")
+    return BadAnswer(f"{what} sent a response that cannot be read ({type(error).__name__})")
 
 
 def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError:
-    """An error that AWS answered, where the caller has nothing better to say."""
+    """Return the error for an error code of AWS's that the caller does not know better."""
     about = error.response.get("Error", {})
     code, message = str(about.get("Code", "")), first_line(str(about.get("Message", "")))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     again = "try again in a minute"
     if status == 429 or "Throttl" in code or code in ("TooManyRequestsException", "SlowDown"):
-        return Throttled(f"{what} asks to call less often", hint=again)
+        return Throttled(f"{what} is throttling requests", hint=again)
     if isinstance(status, int) and status >= 500:
         return Unreachable(
             f"{what} answered {error.operation_name} with {status} {message}", hint=again
@@ -230,6 +233,6 @@ def _missing_bundle() -> str:
 
 
 def first_line(text: str) -> str:
-    """Enough of somebody else's words to go on, in one line."""
+    """Return the start of another program's message, in one line of at most 300 characters."""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"

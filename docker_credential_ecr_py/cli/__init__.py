@@ -1,1 +1,1 @@
-"""ecr-py, the command a person types: a file a command group."""
+"""The command `ecr-py`: the commands are in commands/, what they share is here."""

@@ -28,7 +28,7 @@ _PLAIN = re.compile(r"[\w@%+=:,./-]+")
 
 
 def suggest(kind: str) -> "Complete":
-    """Return what completes an argument by the function `kind` of suggestions.py."""
+    """Return a callback that completes an argument with the function `kind` of suggestions.py."""
 
     def complete(
         context: click.Context, parameter: click.Parameter, incomplete: str
@@ -55,6 +55,6 @@ REPOSITORIES, SESSIONS = suggest("repositories"), suggest("sessions")
 
 
 def start_completing() -> None:
-    """Send what the process says on standard error nowhere from now on, and start the log."""
+    """Discard standard error from now on, and start the log."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     start_log(paths.log_file(), os.environ)

@@ -1,6 +1,6 @@
-"""What `ecr-py doctor` looks at: a function for each concern, from what was found to findings.
+"""The checks of `ecr-py doctor`: each is a function from a Scene to findings.
 
-They look, and change nothing. What asks the network is at the end.
+No check changes anything. The checks that use the network are at the end.
 """
 
 import os
@@ -50,7 +50,7 @@ from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
-# How it stands: as it should; not, though a pull works; a person must log in; no pull works.
+# Fine; not fine, though a pull works; the user must log in; a pull does not work.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
@@ -60,7 +60,7 @@ _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check saw; `mend` is what to do about it, or ""."""
+    """The result of a check; `hint` is what to do about it, or ""."""
 
     name: str
     state: str
@@ -70,7 +70,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that files say. `failures` are of those that could not be read, by name."""
+    """The content of all files. `failures` has the error of each that could not be read."""
 
     environ: Mapping[str, str]
     settings: Settings
@@ -81,15 +81,15 @@ class Scene:
 
 
 def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
-    needs_person = isinstance(error, LoginNeeded | MfaCodeNeeded)
-    return Finding(name, LOG_IN if needs_person else state, error.what, error.hint)
+    needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
+    return Finding(name, LOG_IN if needs_login else state, error.what, error.hint)
 
 
 # The executable and docker
 
 
 def executable(scene: Scene) -> Iterator[Finding]:
-    """Where docker would find it (Go's exec.LookPath), and whether it is the one beside us."""
+    """Check which executable docker finds (Go's exec.LookPath), and that it is this version."""
     name = "executable"
     found = found_by_shell(HELPER, scene.environ.get("PATH"))
     if found is None:
@@ -98,26 +98,26 @@ def executable(scene: Scene) -> Iterator[Finding]:
         yield Finding(name, WRONG, f"{HELPER} is not on the PATH", hint)
         return
     if not os.path.isabs(found):
-        what = f"{found} is found by a relative folder in the PATH, which docker refuses"
+        what = f"{found} is found through a relative folder in the PATH, which docker refuses"
         yield Finding(name, WRONG, what, "name the folder in full")
         return
     try:
         done = subprocess.run(
             [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
         )
-        told = done.stdout.split()[-1] if done.stdout.split() else "nothing"
+        reported = done.stdout.split()[-1] if done.stdout.split() else "nothing"
     except (OSError, subprocess.TimeoutExpired) as error:
         yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
         return
-    if told != __version__:
-        what = f"{found} says {told}, and ecr-py is {__version__}"
-        yield Finding(name, WRONG, what, "put the folder of this ecr-py first in the PATH")
+    if reported != __version__:
+        what = f"{found} has version {reported}, but ecr-py has {__version__}"
+        yield Finding(name, WRONG, what, "put the folder of this ecr-py first on the PATH")
         return
-    yield Finding(name, OK, f"{found} {told}")
+    yield Finding(name, OK, f"{found} {reported}")
 
 
 def installed_in() -> Path | None:
-    """The folder that our executable is in, as its person knows it: a link of pipx, say."""
+    """Return the folder of the executable as the user knows it, for example that of a pipx link."""
     folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
     return next((folder for folder in folders if os.path.exists(folder / HELPER)), None)
 
@@ -130,19 +130,19 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     docker, configure = scene.docker, "run `ecr-py configure`"
     for host in docker.ours:
         if not scene.settings.is_ecr(host):
-            yield Finding(name, NOTE, f"asks ecr-py for {host}, which is no ECR registry")
-    asked = [row for row in scene.rows if row.in_docker]
+            yield Finding(name, NOTE, f"uses ecr-py for {host}, which is not an ECR registry")
+    configured = [row for row in scene.rows if row.in_docker]
     others = [row.host for row in scene.rows if not row.in_docker]
-    if not asked:
-        yield Finding(name, WRONG, f"{docker.source} does not ask ecr-py", configure)
+    if not configured:
+        yield Finding(name, WRONG, f"{docker.source} does not use ecr-py", configure)
     elif others:
-        yield Finding(name, NOTE, f"does not ask ecr-py for {some(others)}", configure)
+        yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
     else:
-        yield Finding(name, OK, f"{docker.source} asks ecr-py for {_registries(len(asked))}")
+        yield Finding(name, OK, f"{docker.source} uses ecr-py for {_registries(len(configured))}")
 
 
 def passwords(scene: Scene) -> Iterator[Finding]:
-    """Passwords of ECR's in docker's config: good for hours, and some clients take them first."""
+    """Check docker's config for ECR passwords: they expire, and some clients prefer them."""
     name = "auths"
     for url in stale_auths(scene.docker, scene.settings):
         what = f"{scene.docker.source} holds a password for {url}"
@@ -186,17 +186,17 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
                 incomplete += 1
                 yield failed(name, error, NOTE)
     if not profiles:
-        yield Finding(name, NOTE, f"there is none at {scene.aws.source}")
+        yield Finding(name, NOTE, f"{scene.aws.source} does not exist or has no profiles")
     elif not incomplete:
         yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:
-    """Whether somebody answers for each."""
+    """Check that credentials can be found for each registry."""
     name = "registries"
     if not scene.rows and not scene.failures:
         hint = LOG_IN_FIRST
-        yield Finding(name, WRONG, "nothing names one", hint)
+        yield Finding(name, WRONG, "none found", hint)
         return
     answered = [row for row in scene.rows if row.wrong is None]
     for row in scene.rows:
@@ -204,7 +204,8 @@ def registries(scene: Scene) -> Iterator[Finding]:
             found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
             yield Finding(name, found.state, f"{row.host}: {found.words}", found.hint)
     if answered and len(answered) == len(scene.rows):
-        yield Finding(name, OK, f"somebody answers for {_registries(len(answered))}")
+        every = f"{'all ' if len(answered) > 1 else ''}{_registries(len(answered))}"
+        yield Finding(name, OK, f"credentials found for {every}")
 
 
 def sessions(scene: Scene) -> Iterator[Finding]:
@@ -214,18 +215,23 @@ def sessions(scene: Scene) -> Iterator[Finding]:
         if session.state != ENDED and _wants_login(sso):
             stops = any(row.kept is None and row.in_docker for row in rows)
             state = LOG_IN if stops else NOTE
-            yield Finding("session", state, f"the portal has ended {sso.title}", login)
+            yield Finding("session", state, f"the portal has ended the session {sso.title}", login)
         elif session.state != ENDED:
             left = lasting(session.expires - time.time())
-            words = "renewed by itself" if session.renews else f"{left} left"
+            words = "renews automatically" if session.renews else f"{left} left"
             yield Finding("session", OK, f"{sso.title}: {words}")
         else:
             stops = any(row.needs_login and row.in_docker for row in rows)
-            yield Finding("session", LOG_IN if stops else NOTE, f"{sso.title} has ended", login)
+            yield Finding(
+                "session", LOG_IN if stops else NOTE, f"the session {sso.title} has expired", login
+            )
 
 
 def _wants_login(session: SsoSession) -> bool:
-    """Whether the portal does, asked as the next pull would; not where it cannot be asked."""
+    """Return whether the portal wants a login, as the next pull would see it.
+
+    False if the portal cannot be reached.
+    """
     from docker_credential_ecr_py.sso.portal import accepts
 
     sessions = App(may_log_in=False).sessions()
@@ -240,7 +246,7 @@ def _wants_login(session: SsoSession) -> bool:
     except LoginNeeded:
         return True
     except EcrPyError:
-        pass  # of which the endpoints say more
+        pass  # the check of the endpoints reports it
     return False
 
 
@@ -273,13 +279,13 @@ def folders(scene: Scene) -> Iterator[Finding]:
     for file in open_files():
         name = "backup" if file.suffix == ".bak" else "SSO cache"
         hint = f"run `chmod 600 {quote(str(file))}`"
-        yield Finding(name, NOTE, f"{file} is open to others", hint)
+        yield Finding(name, NOTE, f"{file} is readable by other users", hint)
 
 
 def open_files() -> list[Path]:
-    """Files of ours that others may read: tokens of sessions, and copies that hold passwords.
+    """Return the user's token files and backups that other users may read.
 
-    No links: what they lead to is none of our business.
+    Links are left out: we do not check what they lead to.
     """
     found: list[Path] = []
     with suppress(OSError):
@@ -290,7 +296,7 @@ def open_files() -> list[Path]:
 
 
 def open_folders() -> list[Path]:
-    """Those of ours that others may enter."""
+    """Return our folders that other users may enter."""
     log = paths.log_file()
     own = [folder for folder in (paths.cache_folder(), log and log.parent) if folder]
     return [folder for folder in own if _is_open(folder, stat.S_ISDIR)]
@@ -299,7 +305,7 @@ def open_folders() -> list[Path]:
 def _no_folder(name: str) -> Finding:
     if why := paths.why_root_keeps_nothing():
         return Finding(name, NOTE, why, "run it as that user")
-    return Finding(name, NOTE, "there is no home to keep it in")
+    return Finding(name, NOTE, "there is no home folder to keep it in")
 
 
 def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
@@ -315,7 +321,7 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
         there = next(above for above in folder.parents if os.path.isdir(above))
         if problem := problem_of(there):
             return Finding(name, WRONG, *advice(problem, there))
-        return Finding(name, OK, f"{folder}, which will be made")
+        return Finding(name, OK, f"{folder} (created when needed)")
     except OSError as error:
         return Finding(name, WRONG, f"{folder}: {error.strerror}")
     if not stat.S_ISDIR(found.st_mode):
@@ -323,12 +329,14 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     if problem := problem_of(folder):
         return Finding(name, WRONG, *advice(problem, folder))
     if private and _is_open(folder, stat.S_ISDIR):
-        return Finding(name, NOTE, f"{folder} is open to others", "run `ecr-py doctor --fix`")
+        return Finding(
+            name, NOTE, f"{folder} is readable by other users", "run `ecr-py doctor --fix`"
+        )
     return Finding(name, OK, str(folder))
 
 
 def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Whether others have rights to a file or a folder of ours. A link is neither."""
+    """Return whether other users have rights to our file or folder. A link is neither."""
     if os.name != "posix":
         return False
     try:
@@ -339,7 +347,7 @@ def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 
 def keyring(scene: Scene) -> Iterator[Finding]:
-    """Where something is to be sealed. It may ask the person to unlock it."""
+    """Check the keyring, if the settings use it. It may ask the user to unlock it."""
     if KEYRING not in (scene.settings.store, scene.settings.fallback):
         return
     from docker_credential_ecr_py.store.seal import Seal
@@ -358,12 +366,12 @@ def _unfinished_change() -> Iterator[Finding]:
 
     with suppress(EcrPyError):
         if is_unfinished():
-            what = "a change of the sealing key was cut off; everything opens still"
+            what = "a change of the sealing key was interrupted; everything can still be read"
             yield Finding("keyring", NOTE, what, "run `ecr-py key rotate`")
 
 
 def leftovers(scene: Scene) -> Iterator[Finding]:
-    """Credentials that another store left, for all to read who get the disk."""
+    """Check for credentials that another store left on disk."""
     root, store = paths.cache_folder(), scene.settings.store
     if root is None or store == "file" or "settings" in scene.failures:
         return
@@ -380,16 +388,16 @@ def daemon(scene: Scene) -> Iterator[Finding]:
     found = find_daemon(scene.environ)
     if found is None:
         if scene.settings.store == "memory":
-            what = 'none runs, and store = "memory" keeps nothing without it'
+            what = 'not running, and store = "memory" keeps nothing without it'
             yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
     elif found.status is None:
         yield Finding("daemon", NOTE, found.problem, RESTART)
     elif found.status["version"] != __version__:
-        what = f"is {found.status['version']}, and ecr-py {__version__}"
+        what = f"has version {found.status['version']}, but ecr-py has {__version__}"
         yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
     else:
         yield Finding("daemon", OK, daemon_line(found))
-        # What it tried in vain, and tries again.
+        # Renewals that failed, and that it will try again.
         for what in sorted({failure["what"] for failure in found.status["failures"]}):
             yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
 
@@ -398,7 +406,7 @@ def daemon(scene: Scene) -> Iterator[Finding]:
 
 
 def network(scene: Scene) -> Iterator[Finding]:
-    """The endpoints of the regions in use, through the proxy in force; and AWS's clock."""
+    """Check the endpoints of the regions in use, through the proxy, and AWS's clock."""
     endpoints = list(dict.fromkeys(_endpoints(scene)))
     urls = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
     for endpoint in endpoints:
@@ -410,11 +418,11 @@ def network(scene: Scene) -> Iterator[Finding]:
     by = f", through {', '.join(proxies)}" if proxies else ""
     for url, one in found.items():
         if not isinstance(one, ProbeResult):
-            hint = "see HTTPS_PROXY and NO_PROXY" if proxies else "see whether you are online"
+            hint = "check HTTPS_PROXY and NO_PROXY" if proxies else "check your network connection"
             yield Finding("endpoints", WRONG, one.what, hint)
         elif one.status == 407:
-            what = f"the proxy wants to know who asks for {url}"
-            yield Finding("endpoints", WRONG, what, "put user and password into HTTPS_PROXY")
+            what = f"the proxy requires a user and password for {url}"
+            yield Finding("endpoints", WRONG, what, "add them to HTTPS_PROXY")
     if answered and len(answered) == len(endpoints):
         yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
     dates = [one.date for one in answered.values() if one.date is not None]
@@ -423,24 +431,24 @@ def network(scene: Scene) -> Iterator[Finding]:
 
 
 def clock(skew: float) -> Finding:
-    """`skew` is how many seconds we are ahead of AWS."""
+    """Check the clock; `skew` is how many seconds it is ahead of AWS's."""
     how = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
     if abs(skew) > _LARGEST_SKEW:
-        return Finding("clock", WRONG, f"{how}: AWS refuses what we sign", "set the clock")
+        return Finding("clock", WRONG, f"{how}: AWS rejects signed requests", "set the clock")
     if abs(skew) > _NOTICEABLE_SKEW:
         return Finding("clock", NOTE, how, "set the clock")
-    return Finding("clock", OK, "as AWS's")
+    return Finding("clock", OK, "in sync with AWS")
 
 
 def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
-    """Return where AWS is asked, as botocore says it, or why that is not an address."""
+    """Yield the URL of each endpoint, from botocore, or the error if it is not valid."""
     chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
     if not chosen:
         return
     from docker_credential_ecr_py.aws.ecr import ecr_endpoint
     from docker_credential_ecr_py.aws.session import endpoint_of
 
-    # Each once: it takes botocore a tenth of a second.
+    # Each only once: it takes botocore a tenth of a second.
     finders: dict[tuple[object, ...], Callable[[], str]] = {}
     for one, selection in chosen:
         place = (one.public, one.region, one.fips, one.dual_stack)
@@ -456,7 +464,7 @@ def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
 
 
 def deep(scene: Scene) -> Iterator[Finding]:
-    """A real GetAuthorizationToken for each identity and region, kept nowhere."""
+    """Check with a real GetAuthorizationToken for each identity and region; store nothing."""
     rows = {
         (row.selection.identity, row.registry.region, row.registry.public): row
         for row in scene.rows
@@ -473,7 +481,7 @@ def deep(scene: Scene) -> Iterator[Finding]:
             found = failed("token", error)
             state = found.state if row.in_docker else NOTE
             return Finding("token", state, f"{row.host}: {found.words}", found.hint)
-        return Finding("token", OK, f"AWS gives one for {row.host}")
+        return Finding("token", OK, f"AWS issued one for {row.host}")
 
     with counting("tokens") as counter:
         found = call_parallel(ask, rows.values(), counter)

@@ -1,4 +1,4 @@
-"""What the command ecr-py runs first: makes the process safe, then imports all else.
+"""The entry point of `ecr-py`: makes the process safe before it imports the rest.
 
 Installers write the first lines of ecr-py themselves, so it cannot start Python in isolated mode
 as the helper does. This module imports only what the interpreter has loaded by now.
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Run ecr-py, and end the process with its exit code."""
+    """Run ecr-py, and exit with its code."""
     sys.path[:] = installed_only(sys.path, os.environ.get("PYTHONPATH", ""))
     from docker_credential_ecr_py.hardening import forbid_dumps
 
@@ -21,9 +21,9 @@ def main() -> None:
 
 
 def installed_only(path: list[str], python_path: str) -> list[str]:
-    """`path` without the folders that PYTHONPATH names, and without the folder of the script.
+    """Return `path` without the folders of PYTHONPATH and without the folder of the script.
 
-    A project that somebody works on may have a click.py. The folder that this package was loaded
+    A project that the user works on may have a click.py. The folder that this package was loaded
     from stays, as the last one, even if PYTHONPATH names it.
     """
     ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -1,4 +1,4 @@
-"""Sizes, ages and counts as people read them, and moments as programs do."""
+"""Format sizes, ages and counts for people, and times for programs."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ _UNITS = (
 
 
 def size(count: int) -> str:
-    """So many bytes, in thousands as docker has it: `12.3 MB`."""
+    """Format a number of bytes as docker does, in powers of 1000: `12.3 MB`."""
     value, units = float(count), ["TB", "GB", "MB", "kB", "B"]
     while value >= 999.5 and len(units) > 1:
         value /= 1000
@@ -23,7 +23,7 @@ def size(count: int) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """`11h59m`, or `5m`; days from two on."""
+    """Format a duration: `11h59m`, or `5m`; in days from two days on."""
     minutes = max(0, int(seconds // 60))
     if minutes >= 2 * 24 * 60:
         return f"{minutes // (24 * 60)}d"
@@ -32,12 +32,12 @@ def lasting(seconds: float) -> str:
 
 
 def utc(moment: float) -> str:
-    """Of a moment in seconds since the epoch: `2026-11-21T19:00:00Z`."""
+    """Format a time in seconds since the epoch: `2026-11-21T19:00:00Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """`3 days ago`: a unit is used from two of it on, so that it is never wrong by much."""
+    """Format an age: `3 days ago`. A unit is used from two of it on, to stay accurate."""
     seconds = max(0, int((now - moment).total_seconds()))
     for unit, length in _UNITS:
         if seconds >= 2 * length:
@@ -46,5 +46,5 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """`1 image`, `2,500 images`."""
+    """Format a count with its noun: `1 image`, `2,500 images`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -23,9 +23,9 @@ _REDRAW = 0.25
 
 
 class RichScreen:
-    """Says once what to do, and below it, in a line that moves, how much time is left.
+    """Show once what to do, and below it a line with the time that is left.
 
-    Only that line is drawn again, so that the address can be selected with the mouse.
+    Only that line is redrawn, so that the address can be selected with the mouse.
     """
 
     def __init__(self, console: Console) -> None:
@@ -55,7 +55,7 @@ class RichScreen:
             show("Your browser opens this page; if it does not, open it yourself:")
         else:
             show("Open this page, on any device:")
-        # Not folded here: what the terminal wraps by itself can be copied whole.
+        # Not folded here: text that the terminal itself wraps can be copied as one line.
         show(Text(prompt.address), soft_wrap=True)
         if prompt.code:
             show(self._code(prompt) if prompt.browser_opens else self._code_and_qr(prompt))
@@ -67,20 +67,20 @@ class RichScreen:
             return
         self._drawn = now
         minutes, rest = divmod(max(0, math.ceil(seconds)), 60)
-        self._spinner.update(text=f"Waiting, {minutes}:{rest:02} left. Ctrl-C gives up.")
+        self._spinner.update(text=f"Waiting, {minutes}:{rest:02} left. Ctrl-C cancels.")
         self._live.update(self._spinner, refresh=True)
 
     def close(self) -> None:
         self._live.stop()
 
     def _code(self, prompt: Prompt) -> Panel:
-        """The code, spaced out where the terminal is wide enough, to be read across a desk."""
+        """Return the code, spaced out if the terminal is wide enough."""
         spaced = " ".join(prompt.code)
         text = spaced if len(spaced) + 8 <= self._console.width else prompt.code
         return Panel(Text(text, style="bold"), padding=(1, 3), expand=False)
 
     def _code_and_qr(self, prompt: Prompt) -> RenderableType:
-        """With the QR code beside it, if all of it stays on the screen; else without."""
+        """Return the code, with the QR code beside it if both fit on the screen."""
         code, qr = self._code(prompt), _qr(prompt.address)
         rows = qr.splitlines()
         wide = self._console.measure(code).maximum + 2 + len(rows[0]) <= self._console.width

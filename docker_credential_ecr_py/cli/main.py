@@ -1,4 +1,4 @@
-"""ecr-py: the command a person types."""
+"""The command `ecr-py` itself: the group that all commands belong to."""
 
 import os
 from importlib import import_module
@@ -15,7 +15,7 @@ from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.log import start_log
 
 # Where each command is: a module here, and its name there. Nothing is imported before it is run.
-# In the order in which people need them.
+# In the order in which users need them.
 _COMMANDS = {
     "login": "login:login",
     "logout": "login:logout",
@@ -44,7 +44,7 @@ class _Commands(Group):
         with printable_output():
             return super().main(*args, **kwargs)
 
-    # Where no command runs yet, too: while it is imported, or help is shown.
+    # Errors are reported before a command runs, too: while it is imported, or help is shown.
 
     @report_errors
     def make_context(
@@ -81,10 +81,10 @@ def main() -> None:
 
     \b
     ecr-py login --start-url https://example.awsapps.com/start --sso-region eu-west-1
-                        your accounts, into ~/.aws/config; once
-    ecr-py configure    docker asks ecr-py for them; once
-    ecr-py status       what is live, and for how long
-    ecr-py doctor       what is wrong, and what mends it
-    ecr-py repo ls dev  the repositories of profile dev's account
+                        add your accounts to ~/.aws/config (once)
+    ecr-py configure    set up docker to use ecr-py (once)
+    ecr-py status       show tokens and sessions, and how long they last
+    ecr-py doctor       diagnose problems and suggest fixes
+    ecr-py repo ls dev  list the repositories of profile dev's registry
     """
     start_log(paths.log_file(), os.environ)

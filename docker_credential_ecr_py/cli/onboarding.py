@@ -23,13 +23,13 @@ _LONGEST_NAME = 64
 
 
 def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -> SsoSession:
-    """The session for a portal: the one that the config has for it, or a new one.
+    """Return the session for a portal: the one in the config, or a new one.
 
-    Raises BadInput for what is no HTTPS address, no region, or a name that is taken.
+    Raises BadInput if the URL is not https, the region does not exist, or the name is taken.
     """
     start_url = _plain(start_url)
     if not START_URL.fullmatch(start_url):
-        raise BadInput(f"{start_url!r} is not the https:// address of a portal")
+        raise BadInput(f"{start_url!r} is not a portal's https:// URL")
     check_region(region, "sso-oidc", "IAM Identity Center")
     for known in sso_sessions(aws):
         if known.name and _plain(known.start_url) == start_url and name in (None, known.name):
@@ -40,12 +40,15 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
             f"{name!r} cannot be the name of a session: {_LONGEST_NAME} letters, digits, . _ -"
         )
     if name in aws.sso_sessions:
-        raise BadInput(f"[sso-session {name}] in {aws.source} is another portal's: use --session")
+        raise BadInput(
+            f"[sso-session {name}] in {aws.source} belongs to another portal: "
+            "choose another name with --session"
+        )
     return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
 
 
 def check_region(region: str, service: str, name: str) -> None:
-    """Raises BadInput where the service has no such region."""
+    """Check that a service has a region. Raises BadInput."""
     known = regions(service)
     if region not in known:
         raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")
@@ -61,23 +64,25 @@ def onboard(
     region: str,
     dry_run: bool,
 ) -> None:
-    """Logs in, lets the person choose accounts and roles, and writes the profiles.
+    """Log in, let the user choose accounts and roles, and write the profiles.
 
     Raises EcrPyError.
     """
     check_region(region, "ecr", "ECR")
     if not (every_role or role or can_ask()):
-        raise click.UsageError("nobody can choose here: use --all, or --role NAME")
+        raise click.UsageError(
+            "not a terminal, so roles cannot be chosen here: use --all or --role NAME"
+        )
     token = sessions.alive(session) or sessions.log_in(session, method)
     offered = assignments(session, token.access_token)
     if not offered:
-        raise AccessDenied(f"{session.start_url} assigns you no account")
+        raise AccessDenied(f"no account is assigned to you at {session.start_url}")
     chosen = _choose(offered, role=role, every=every_role)
     config_file = paths.aws_config_file(os.environ)
     aws = load_aws_config(config_file, paths.aws_credentials_file(os.environ))
     added = sections(session, chosen, offered, region, aws)
     if not added:
-        click.echo(f"{config_file} has a profile for each already")
+        click.echo(f"{config_file} already has a profile for each")
         return
     if dry_run:
         click.echo(f"# would be added to {config_file}", err=True)
@@ -88,7 +93,7 @@ def onboard(
     click.echo(f"Added to {config_file}: {profiles or f'[sso-session {session.name}]'}")
     docker = load_docker_config(paths.docker_config_file(os.environ))
     if not docker.ours and docker.store != OURSELVES:
-        click.echo("Now `ecr-py configure` has docker ask for them")
+        click.echo("Next, run `ecr-py configure` to set up docker")
 
 
 def sections(
@@ -98,7 +103,7 @@ def sections(
     region: str,
     aws: AwsConfig,
 ) -> str:
-    """The sections that the config lacks, as text: [sso-session], and a [profile] for each."""
+    """Return the sections missing from the config: [sso-session], and a [profile] for each."""
     parts = []
     if session.name not in aws.sso_sessions:
         parts.append(
@@ -124,9 +129,9 @@ def sections(
 
 
 def append(file: Path, added: str) -> None:
-    """Adds to the end of the user's file, which keeps the rest, its mode and its place.
+    """Append to the user's file, and keep its content, mode and place.
 
-    What was there is left beside it, with ".bak". Raises AwsConfigError.
+    The original is kept beside it, with ".bak". Raises AwsConfigError.
     """
     try:
         before = read_if_there(file)
@@ -180,9 +185,9 @@ def _is_for(values: Mapping[str, str], session: SsoSession, assignment: Assignme
 
 
 def _profile_name(assignment: Assignment, chosen: list[Assignment], taken: set[str]) -> str:
-    """A free name: the account's; with the role if there are several, and the number if need be.
+    """Return a free name: the account's name, with the role or the account number if needed.
 
-    Never `default`, which every command uses that names no profile.
+    Never `default`, because commands without a profile use that.
     """
     name = _plain_name(assignment.account_name.lower()) or assignment.account
     role = _plain_name(assignment.role) or "role"
@@ -195,17 +200,17 @@ def _profile_name(assignment: Assignment, chosen: list[Assignment], taken: set[s
 
 
 def _plain_name(text: str) -> str:
-    """What can stand in a section's heading and on a command line as it is."""
+    """Replace everything that needs quotes in a section's heading or on a command line."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
 
 
 def _plain(start_url: str) -> str:
-    """What a browser's address line shows of a portal has a `#/` at its end, or a slash."""
+    """Remove the `#/` or slash that a browser shows at the end of a portal's URL."""
     return start_url.partition("#")[0].rstrip("/")
 
 
 def _name_of(start_url: str) -> str:
-    """`https://example.awsapps.com/start` is example's."""
+    """Return the name of a portal: "example" for `https://example.awsapps.com/start`."""
     host, _, path = start_url.removeprefix("https://").partition("/")
     if host.endswith(".awsapps.com"):
         return host.removesuffix(".awsapps.com")

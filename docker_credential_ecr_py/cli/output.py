@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 a person has to log in first.
+# Exit codes: 0 done, 1 failed, 2 usage (click's own), 3 the user has to log in first.
 FAILED, USAGE, LOGIN_NEEDED = 1, 2, 3
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
-# Why a stream takes no more: the disk that it leads to is full, say.
+# Errors of a stream that can take no more output, for example because the disk is full.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-# Where output is no terminal nobody folds it: a table is as wide as it is.
+# The width if the output is not a terminal: tables are not folded.
 _WIDE = 500
 # A column of so many characters stays whole while wider ones are folded. Where all columns are
 # narrow, the names of profiles are folded.
@@ -71,12 +71,12 @@ class Group(click.Group):
             raise click.UsageError(f"no such command: {args[0]}{near}", ctx) from error
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """What ends in one line on standard error, whatever stops it: an EcrPyError, Ctrl-C, a disk."""
+    """End a command with one line on standard error: for an EcrPyError, Ctrl-C, a full disk."""
 
     @wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -87,7 +87,7 @@ def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
             needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
             raise SystemExit(LOGIN_NEEDED if needs_login else FAILED) from None
         except (KeyboardInterrupt, click.Abort):
-            click.echo("ecr-py: given up", err=True)
+            click.echo("ecr-py: cancelled", err=True)
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:
             _discard_output()
@@ -116,9 +116,9 @@ def _check_given(context: click.Context) -> None:
 
 
 def report(line: str) -> None:
-    """Says on standard output what has been done.
+    """Print what has been done.
 
-    Where nobody reads it any more (`| head`), what is still to be done is done all the same.
+    If the reader has gone (`| head`), the command still does the rest of its work.
     """
     try:
         click.echo(line)
@@ -127,7 +127,7 @@ def report(line: str) -> None:
 
 
 def _discard_output() -> None:
-    """What is left to flush, and what is said from here on, goes nowhere."""
+    """Discard what is left to flush, and everything printed from now on."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -137,7 +137,7 @@ def show_json(value: Any) -> None:
 
 
 def _printable_json(line: str) -> str:
-    """A line of a JSON text: what cannot be printed is in a string, where JSON has escapes."""
+    """Return a line of JSON with unprintable characters escaped; they occur only in strings."""
     if line.isprintable():
         return line
     return "".join(
@@ -147,33 +147,33 @@ def _printable_json(line: str) -> str:
 
 
 def can_ask() -> bool:
-    """Whether a person sits at a terminal, to be asked on standard error."""
+    """Return whether the user can be asked: standard input and error are a terminal."""
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether it is one; None is a stream that was closed before we began (`2>&-`)."""
+    """Return whether a stream is a terminal; None is one that was closed at start (`2>&-`)."""
     return stream is not None and stream.isatty()
 
 
 def show_change(file: str, before: str, after: str) -> None:
-    """What `--dry-run` prints: a unified diff, on standard output."""
+    """Print a change as a unified diff, for `--dry-run`."""
     screen = console()
     coloured = screen.color_system is not None and not screen.no_color
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in difflib.unified_diff(
         before.splitlines(), after.splitlines(), file, f"{file} (new)", lineterm=""
     ):
-        # Not by rich, which makes blanks of tabs.
+        # Not with rich, which replaces tabs by blanks.
         shown = printable(line, keep="\t")
         styled = click.style(shown, colours.get(line[0])) if coloured else shown
         click.echo(styled, file=unfiltered(sys.stdout))
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Colour and folding for a terminal alone; rich itself heeds NO_COLOR and TERM.
+    """Return a rich console, with colour and folding on a terminal only.
 
-    No markup: what is shown has names of the user's in it, and those may have [brackets].
+    rich itself respects NO_COLOR and TERM. Markup is off, because names may have [brackets].
     """
     from rich.console import Console
 
@@ -189,7 +189,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def _printable(shown: Any) -> Any:
-    """What rich is to show, a text or a string, without what cannot be printed."""
+    """Escape unprintable characters in a string or a rich text."""
     from rich.text import Text
 
     if isinstance(shown, str):
@@ -200,7 +200,7 @@ def _printable(shown: Any) -> Any:
 
 
 def show_folded(line: str, *, indent: int) -> None:
-    """A line; on a terminal it is folded between words, under what stands at `indent`."""
+    """Print a line; on a terminal, wrap it between words and indent the rest by `indent`."""
     if is_terminal(sys.stdout):
         line = folded(line, shutil.get_terminal_size().columns, indent)
     click.echo(line)
@@ -280,7 +280,7 @@ def _width(text: str) -> int:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """Says on a terminal's standard error how many of `what` there are so far, while it lasts."""
+    """Show a running count of `what` on standard error, if that is a terminal."""
     if not is_terminal(sys.stderr):
         yield lambda count: None
         return
@@ -289,14 +289,14 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks the person, unless they said `yes` before. Ends the command (1) if they say no.
+    """Ask the user to confirm, unless `yes` is set; exit with 1 if the answer is no.
 
-    Raises UsageError where nobody is there to be asked.
+    Raises UsageError if there is no terminal to ask on.
     """
     if yes:
         return
     if not can_ask():
-        raise click.UsageError("nobody can be asked here: use --yes")
+        raise click.UsageError("not a terminal, so this cannot be confirmed here: use --yes")
     try:
         agreed = click.confirm(question, err=True)
     except click.Abort:

@@ -21,7 +21,7 @@ _MOST_NAMED = 5
 class Misowned:
     """A path that should belong to user `owner`, with everything in it.
 
-    `harms` unless all it keeps us from is to make a folder that we may never need.
+    `harms` is false if it only prevents creating a folder that we may never need.
     """
 
     path: Path
@@ -29,12 +29,12 @@ class Misowned:
     harms: bool = True
 
     def concerns(self, folder: Path) -> bool:
-        """Whether it is the folder, or above it, or in it."""
+        """Return whether it is the folder, above it, or in it."""
         return folder.is_relative_to(self.path) or self.path.is_relative_to(folder)
 
 
 def misowned(environ: Mapping[str, str]) -> list[Misowned]:
-    """Each outermost path of ours, and of the files we read, that belongs to the wrong user."""
+    """Return the outermost paths, of ours and of files we read, that belong to the wrong user."""
     if os.name != "posix":
         return []
     found: dict[Path, Misowned] = {}
@@ -48,7 +48,7 @@ def misowned(environ: Mapping[str, str]) -> list[Misowned]:
 
 
 def chown_command(wrong: list[Misowned]) -> str:
-    """What gives all of them to the user that they should belong to. `wrong` is not empty."""
+    """Return the hint that gives these paths to the right user. `wrong` is not empty."""
     sudo = "" if os.geteuid() == 0 else "sudo "
     named = " ".join(quote(str(one.path)) for one in wrong)
     return f"run `{sudo}chown -R {_chowns_name(wrong[0].owner)} {named}`"
@@ -64,13 +64,13 @@ def _users_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _right_owner(place: Path) -> int:
-    """We; if we are root, the user whose home or folder it is in."""
+    """Return our user ID; if we are root, that of the user whose home or folder it is in."""
     owner = other_owner(place)
     return os.geteuid() if owner is None else owner
 
 
 def _wrong_at(place: Path, owner: int) -> list[Misowned]:
-    """What stands between `owner` and the use of `place`."""
+    """Return what keeps `owner` from using `place`."""
     try:
         if place.lstat().st_uid == owner:
             return [Misowned(path, owner) for path in _wrong_in(place, owner)]
@@ -79,15 +79,15 @@ def _wrong_at(place: Path, owner: int) -> list[Misowned]:
         is_missing = True
     except OSError:
         is_missing = False  # it cannot be seen
-    way = [path for path in _way_to(place) if _owner_of(path) is not None]
-    wrong = [path for path in way if _owner_of(path) != owner]
-    if not wrong or (is_missing and _can_make_folder_in(way[-1], owner)):
+    chain = [path for path in _folders_to(place) if _owner_of(path) is not None]
+    wrong = [path for path in chain if _owner_of(path) != owner]
+    if not wrong or (is_missing and _can_make_folder_in(chain[-1], owner)):
         return []
     return [Misowned(wrong[0], owner, harms=not is_missing)]
 
 
 def _wrong_in(place: Path, owner: int) -> list[Path]:
-    """What is in it and belongs to another user; if that is much, the place itself."""
+    """Return what in it belongs to another user; the place itself if that is a lot."""
     wrong = {path for path in _all_in(place) if _owner_of(path) not in (owner, None)}
     outermost = sorted(path for path in wrong if not wrong & set(path.parents))
     return outermost if len(outermost) <= _MOST_NAMED else [place]
@@ -99,8 +99,8 @@ def _can_make_folder_in(folder: Path, owner: int) -> bool:
     return owner == os.geteuid() and os.access(folder, os.W_OK | os.X_OK)
 
 
-def _way_to(place: Path) -> list[Path]:
-    """The folders below the home on the way to `place`, and it; it alone if it is elsewhere."""
+def _folders_to(place: Path) -> list[Path]:
+    """Return the folders from the home to `place`, and `place`; only `place` if it is elsewhere."""
     home = paths.home()
     if not place.is_relative_to(home):
         return [place]
@@ -114,7 +114,7 @@ def _all_in(place: Path) -> Iterator[Path]:
 
 
 def _owner_of(path: Path) -> int | None:
-    """The owner of what lies there, be it a link; None if it cannot be seen."""
+    """Return the owner of a file, folder or link; None if it cannot be read."""
     try:
         return path.lstat().st_uid
     except OSError:
@@ -122,7 +122,7 @@ def _owner_of(path: Path) -> int | None:
 
 
 def _readable_by(file: Path, owner: int) -> bool:
-    """True also for a file that is not there, or that cannot be looked at."""
+    """Return whether a user can read a file; true also if it is missing or cannot be checked."""
     try:
         found = file.stat()
     except OSError:
@@ -135,7 +135,7 @@ def _we_can_read(file: Path, owner: int) -> bool:
 
 
 def _chowns_name(uid: int) -> str:
-    """A user and its group, as chown takes them."""
+    """Return a user and its group in the form that chown takes."""
     name = user_name(uid)
     if name != str(uid):
         return f"{name}:"

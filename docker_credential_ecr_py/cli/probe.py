@@ -23,14 +23,14 @@ _LIMIT = 5
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """An answer, whatever it says. `date` is the server's clock, in seconds since the epoch."""
+    """The response of a server. `date` is its clock, in seconds since the epoch."""
 
     status: int
     date: float | None
 
 
 def probe(url: str, headers: Mapping[str, str] = {}) -> ProbeResult:
-    """Asks for `url`. Raises Unreachable where nothing answered."""
+    """Send a GET to `url`. Raises Unreachable if there is no response."""
     try:
         request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - as configured
         with _opener().open(request, timeout=_LIMIT) as answer:
@@ -41,10 +41,10 @@ def probe(url: str, headers: Mapping[str, str] = {}) -> ProbeResult:
     except OSError as error:
         cause = str(getattr(error, "reason", None) or error)
     except (ValueError, InvalidURL):
-        # What Python says of it quotes parts of the proxy's address: of its password, too.
-        cause = "its address or the proxy's is not valid"
+        # Python's message quotes parts of the proxy's address, and so of its password.
+        cause = "its address or the proxy's address is not valid"
     except HTTPException:
-        cause = "what answered does not speak HTTP"
+        cause = "the server does not speak HTTP"
     raise Unreachable(f"{url} cannot be reached: {redact(cause)}")
 
 
@@ -65,7 +65,7 @@ def _outcome(url: str, call: Future[ProbeResult], seconds: float) -> ProbeResult
 
 
 def proxy_for(url: str) -> str:
-    """The proxy through which `url` is asked, without what it holds of a password, or ""."""
+    """Return the proxy for `url`, without user and password, or ""."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
@@ -77,7 +77,7 @@ def proxy_for(url: str) -> str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer; credentials go nowhere else."""
+    """Take a redirect as the response, so that credentials are not sent elsewhere."""
 
     def redirect_request(self, *arguments: object) -> None:
         return None

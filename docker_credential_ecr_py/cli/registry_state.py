@@ -23,8 +23,8 @@ ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
 class Session:
     """A login at IAM Identity Center. `expires` in seconds since the epoch, 0 without a token.
 
-    `state` is ALIVE; REFRESHES where the next pull renews it and nobody is asked; else ENDED.
-    `renews` says that it does so as long as the portal allows, whenever its token ends.
+    `state` is ALIVE; REFRESHES if the next pull refreshes it without the user; else ENDED.
+    `renews` says whether it can be refreshed when its token expires.
     """
 
     sso: SsoSession
@@ -35,7 +35,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Row:
-    """A registry, who answers for it, and what is kept. `wrong` is why nobody does."""
+    """A registry, its identity and its stored credential. `wrong` is why there is no identity."""
 
     host: str
     registry: Registry
@@ -53,7 +53,7 @@ class Row:
 
 
 def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
-    """Every registry that a profile, the settings, docker's config or the store knows.
+    """Return every registry that a profile, the settings, docker's config or the store names.
 
     Raises SettingsError.
     """
@@ -103,7 +103,7 @@ def _session(app: App, sso: SsoSession) -> Session:
 
 
 def daemon_line(found: Presence | None) -> str:
-    """What the daemon says of itself, in a few words; "" where there is none."""
+    """Return a short text on the state of the daemon; "" if none is running."""
     if found is None:
         return ""
     if found.status is None:

@@ -17,9 +17,9 @@ _KEPT = "\n\t"
 
 
 class _PrintableStream:
-    """A text stream that spells out what cannot be printed. All else is the stream's own."""
+    """A text stream that escapes unprintable characters, and otherwise behaves as `stream`."""
 
-    # Whatever the locale says: what the stream's own encoding lacks is written in this one.
+    # Used for characters that the stream's own encoding does not have.
     encoding = "utf-8"
 
     def __init__(self, stream: TextIO) -> None:
@@ -43,9 +43,9 @@ class _PrintableStream:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Standard output and standard error are printable as long as the context lasts."""
+    """Escape unprintable characters on standard output and error while the context lasts."""
     before = sys.stdout, sys.stderr
-    # A stream that was closed before we began is None.
+    # A stream that was closed at start is None.
     sys.stdout, sys.stderr = (
         cast(TextIO, stream and _PrintableStream(stream)) for stream in before
     )
@@ -56,5 +56,5 @@ def printable_output() -> Iterator[None]:
 
 
 def unfiltered(stream: TextIO) -> TextIO:
-    """The stream behind one that is printable: for what has been made printable already."""
+    """Return the stream behind a printable one, for text that is escaped already."""
     return stream.unfiltered if isinstance(stream, _PrintableStream) else stream

@@ -17,7 +17,7 @@ from docker_credential_ecr_py.cli.targets import TargetOptions, known_registries
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import accounts_of
 
-# Seconds: how long somebody who typed Tab waits, and how long names of repositories are good.
+# Seconds: how long Tab may take, and how long names of repositories are kept.
 _PATIENCE = 3
 _GOOD_FOR = 600
 
@@ -30,7 +30,7 @@ def profiles(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 
 def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
-    """By profile, and by host; an alias is a host."""
+    """Return registries by profile and by host; an alias is a host."""
     app = App()
     known = known_registries(app.settings, app.aws_config)
     found: dict[str, str] = {}
@@ -40,7 +40,7 @@ def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 
 def sessions(ctx: click.Context, incomplete: str) -> dict[str, str]:
-    """What leads to a login."""
+    """Return everything that names a session: sessions, profiles and registries."""
     aws = App().aws_config
     portals = {name: values.get("sso_start_url", "") for name, values in aws.sso_sessions.items()}
     return portals | profiles(ctx, incomplete) | registries(ctx, incomplete)
@@ -52,7 +52,7 @@ def regions(ctx: click.Context, incomplete: str) -> dict[str, str]:
 
 
 def repositories(ctx: click.Context, incomplete: str) -> dict[str, str]:
-    """Of the registry that the options name, or the only one; or HOST/NAME, where HOST is typed."""
+    """Return repositories of the registry that the options name; HOST/NAME if HOST is typed."""
     host, slash, _ = incomplete.partition("/")
     typed = f"{host}/" if slash and "." in host else ""
     options = {name: ctx.params.get(name) or "" for name in ("registry", "profile", "region")}
@@ -60,15 +60,15 @@ def repositories(ctx: click.Context, incomplete: str) -> dict[str, str]:
     name = typed.rstrip("/") or options["registry"]
     wanted = TargetOptions(name, options["profile"], options["region"])
     registry = named_registry(app, wanted).host
-    names = _kept(registry)
+    names = _load(registry)
     if names is None:
-        names = _asked(app, registry)
-        _keep(registry, names)
+        names = _fetch(app, registry)
+        _save(registry, names)
     return {typed + name: "" for name in names}
 
 
-def _asked(app: App, host: str) -> list[str]:
-    """What AWS says, where it takes no login; a process of the user's may ask for one."""
+def _fetch(app: App, host: str) -> list[str]:
+    """Ask AWS for repositories; [] if that could need a login or run the user's own process."""
     registry, selection = app.settings.registry_for(host), app.select(host)
     identity = selection.identity
     ended = identity.sso is not None and app.sessions().alive(identity.sso) is None
@@ -79,7 +79,7 @@ def _asked(app: App, host: str) -> list[str]:
     return repository_names(registry, selection, seconds=_PATIENCE)
 
 
-def _kept(host: str) -> list[str] | None:
+def _load(host: str) -> list[str] | None:
     file = _file(host)
     with suppress(OSError, ValueError):
         if file is not None and 0 <= time.time() - file.stat().st_mtime < _GOOD_FOR:
@@ -87,7 +87,7 @@ def _kept(host: str) -> list[str] | None:
     return None
 
 
-def _keep(host: str, names: list[str]) -> None:
+def _save(host: str, names: list[str]) -> None:
     file = _file(host)
     with suppress(OSError):
         if file is not None and names:
@@ -101,7 +101,7 @@ def _file(host: str) -> Path | None:
 
 
 def forget_repositories() -> None:
-    """What AWS said before is not suggested any more."""
+    """Remove the names of repositories that are kept for completion."""
     folder = paths.cache_folder()
     if folder is not None:
         shutil.rmtree(folder / "repositories", ignore_errors=True)

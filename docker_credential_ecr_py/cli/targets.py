@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Known:
-    """A registry that some profile is for. `host` is what docker calls it."""
+    """A registry that a profile is for. `host` is its name in docker."""
 
     host: str
     registry: Registry
@@ -40,7 +40,7 @@ class Known:
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """What --registry, --profile and --region say; "" for one that is not given."""
+    """The values of --registry, --profile and --region; "" for one that is not given."""
 
     registry: str = ""
     profile: str = ""
@@ -49,7 +49,7 @@ class TargetOptions:
 
 @dataclass(frozen=True)
 class Target:
-    """A registry, what its clients call it, and the profile that asks ("": the rules say)."""
+    """A registry, its host in docker, and the profile to use ("": chosen by the rules)."""
 
     registry: Registry
     host: str
@@ -59,10 +59,9 @@ class Target:
 def known_registries(
     settings: Settings, aws: AwsConfig, more_regions: Iterable[str] = ()
 ) -> list[Known]:
-    """Accounts and regions of the AWS config, and hosts of the settings; each host once.
+    """Return the registries of the AWS config and of the settings, each host once, in file order.
 
-    A profile without a region has no registry that could be named, but in `more_regions`. In the
-    order of the files.
+    A profile without a region has registries in `more_regions` only.
     """
     regions = tuple(more_regions)
     found: dict[str, Known] = {}
@@ -104,7 +103,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         return registry
     if name.isdigit() and name not in aws.profiles:
         if len(name) != 12:
-            raise BadInput(f"an account is twelve digits, and not {name[:80]!r}")
+            raise BadInput(f"an account has twelve digits: {name[:80]!r}")
         regions = {
             _region_of(values)
             for values in aws.profiles.values()
@@ -112,10 +111,10 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         }
         if not region and len(regions) != 1:
             which = f", one of {', '.join(sorted(regions))}" if regions else ""
-            raise BadInput(f"account {name}: say which --region{which}")
+            raise BadInput(f"account {name} has no single region: set --region{which}")
         return Registry.of_account(name, region or regions.pop())
     if name and options.profile and name != options.profile:
-        raise BadInput(f"{name} is a profile already; leave out --profile {options.profile}")
+        raise BadInput(f"{name} is already a profile; leave out --profile {options.profile}")
     environ = os.environ
     chosen = name or options.profile or environ.get("AWS_PROFILE")
     chosen = chosen or environ.get("AWS_DEFAULT_PROFILE")
@@ -132,7 +131,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
             f"no profile in {aws.source} names an account and a region",
             hint=LOG_IN_FIRST
             if not aws.profiles
-            else "name a registry by its host, or give a profile aws_account_id and region",
+            else "set aws_account_id and region in a profile, or name a registry by its host",
         )
     profiles = [known.profile for known in all_known if known.profile]
     raise BadInput(
@@ -146,7 +145,7 @@ def resolve_target(app: App, options: TargetOptions) -> Target:
     name, aws = options.registry, app.aws_config
     registry = named_registry(app, options)
     host = host_of(name) if _is_host(name, aws) else registry.host
-    # Of several profiles for an account, the one that was named is to be used.
+    # If several profiles are for the account, use the one that was named.
     return Target(registry, host, options.profile or (name if name in aws.profiles else ""))
 
 
@@ -159,27 +158,27 @@ def resolve_targets(app: App, options: TargetOptions, hosts: Iterable[str] = ())
     hosts = list(hosts)
     if not options.registry and "" in hosts and any(hosts):
         raise BadInput(
-            f"{next(filter(None, hosts))} stands before one name, and nothing before another",
+            f"{next(filter(None, hosts))} is given for one name, but not for another",
             hint="write HOST/NAME for each, or add --registry",
         )
     names = list(dict.fromkeys(filter(None, [*hosts, options.registry]))) or [""]
     found = [resolve_target(app, replace(options, registry=name)) for name in names]
     if len({one.registry.host for one in found}) > 1:
-        raise BadInput(f"one registry at a time, and not {' and '.join(names)}")
+        raise BadInput(f"one registry at a time, not {' and '.join(names)}")
     return next((one for one in found if one.profile), found[0])
 
 
 def open_registry(hosts: Iterable[str], options: TargetOptions) -> "Repositories":
     """Return the repositories of the one registry that `hosts` and the options name.
 
-    It is logged in to. Raises BadInput as resolve_targets, and for ECR Public; else as
+    Logs in if needed. Raises BadInput as resolve_targets, and for ECR Public; else as
     App.call_as_selected.
     """
     app = App()
     found = resolve_targets(app, options, hosts)
     if found.registry.public:
         raise BadInput(
-            "ECR Public has an API of its own, which ecr-py does not speak",
+            "ECR Public has a separate API, which ecr-py does not support",
             hint="use `aws ecr-public --region us-east-1`",
             registry=found.host,
         )
@@ -189,9 +188,9 @@ def open_registry(hosts: Iterable[str], options: TargetOptions) -> "Repositories
 
 
 def registry_and_repository(text: str) -> tuple[str, str]:
-    """What an argument that names a registry says: the repository is "" where it has none.
+    """Split an argument into registry and repository; the repository is "" if there is none.
 
-    Raises BadInput for a name that ECR refuses.
+    Raises BadInput for a name that ECR rejects.
     """
     if "/" not in text.removeprefix("https://").rstrip("/"):
         return text, ""
@@ -205,21 +204,21 @@ _OPTIONS = (
         default="",
         metavar="NAME",
         shell_complete=REGISTRIES,
-        help="Its host, a profile, an account.",
+        help="The registry: a host, profile or account.",
     ),
     click.option(
         "--profile",
         default="",
         metavar="NAME",
         shell_complete=PROFILES,
-        help="The AWS profile that asks.",
+        help="The AWS profile to use.",
     ),
     click.option(
         "--region",
         default="",
         metavar="REGION",
         shell_complete=REGIONS,
-        help="Instead of the profile's own.",
+        help="The region, instead of the profile's.",
     ),
 )
 
@@ -246,17 +245,17 @@ def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
         hint = "" if aws.profiles else LOG_IN_FIRST
         what = f"AWS_PROFILE={name}: that" if name == os.environ.get("AWS_PROFILE") else name
         raise BadInput(
-            f"{what} is no profile in {aws.source}{nearest(name, aws.profiles)}", hint=hint
+            f"{what} is not a profile in {aws.source}{nearest(name, aws.profiles)}", hint=hint
         )
     accounts = accounts_of(values)
     if len(accounts) != 1:
         raise BadInput(
-            f"profile {name} in {aws.source} does not say which account it is for: "
-            "name the registry by its host, or give the profile an aws_account_id"
+            f"profile {name} in {aws.source} has no account: "
+            "set aws_account_id, or name the registry by its host"
         )
     region = region or os.environ.get("AWS_REGION", "") or _region_of(values)
     if not region:
-        raise BadInput(f"profile {name} in {aws.source} has no region: say which --region")
+        raise BadInput(f"profile {name} in {aws.source} has no region: set --region")
     return Registry.of_account(accounts.pop(), region)
 
 

@@ -20,7 +20,7 @@ def password(credential: Credential, registry: Registry) -> str:
 
 
 def basic(credential: Credential, registry: Registry) -> str:
-    """What ECR calls the authorization token."""
+    """Return what ECR calls the authorization token."""
     return b64encode(f"{credential.username}:{credential.secret}".encode()).decode()
 
 
@@ -39,19 +39,19 @@ def as_json(credential: Credential, registry: Registry) -> str:
 
 
 def docker_config(credential: Credential, registry: Registry) -> str:
-    """A config.json with the password in it, for where no helper can run."""
+    """Return a config.json with the password in it, for use without a helper."""
     return json.dumps({"auths": {registry.host: {"auth": basic(credential, registry)}}}, indent=2)
 
 
 def netrc(credential: Credential, registry: Registry) -> str:
-    """Each word on a line of its own: curl and others read lines up to a length."""
+    """Return a netrc entry, one word pair a line, because curl limits the length of lines."""
     return (
         f"machine {registry.host}\nlogin {credential.username}\npassword {_word(credential.secret)}"
     )
 
 
 def powershell(credential: Credential, registry: Registry) -> str:
-    """An object with the properties that Get-ECRLoginCommand gives."""
+    """Return a PowerShell object with the properties that Get-ECRLoginCommand has."""
     properties = {
         "Username": credential.username,
         "Password": credential.secret,
@@ -63,7 +63,7 @@ def powershell(credential: Credential, registry: Registry) -> str:
 
 
 def check_kubernetes_names(name: str, namespace: str) -> None:
-    """Raises BadInput for what Kubernetes would refuse."""
+    """Raise BadInput for names that Kubernetes would reject."""
     if name and not _SECRET_NAME.fullmatch(name):
         raise BadInput(
             f"a Secret cannot be called {name[:80]!r}: lower-case letters, digits, - and ."
@@ -77,9 +77,9 @@ def check_kubernetes_names(name: str, namespace: str) -> None:
 def kubernetes_secret(
     credential: Credential, registry: Registry, *, name: str, namespace: str
 ) -> str:
-    """A Secret for imagePullSecrets, as `kubectl create secret docker-registry` makes it.
+    """Return a Secret for imagePullSecrets, like `kubectl create secret docker-registry`.
 
-    Without a name it is called for the registry; without a namespace kubectl chooses it.
+    The default name is that of the registry; without a namespace, kubectl chooses one.
     """
     name = name or f"ecr-{registry.account or 'public'}-{registry.region}"
     auths = {
@@ -106,11 +106,11 @@ def kubernetes_secret(
 def environment(
     credential: Credential, registry: Registry, *, tool: str, profile: str
 ) -> dict[str, str]:
-    """The variables from which one of TOOLS takes its credentials.
+    """Return the environment variables from which one of TOOLS reads its credentials.
 
-    Singularity and Apptainer take user and password. sregistry asks AWS itself, as the profile
-    that is used here; its older releases read the token in AWS_TOKEN. Raises BadInput for ECR
-    Public, which it does not know.
+    Singularity and Apptainer read user and password. sregistry calls AWS itself, with the same
+    profile; its older releases read the token in AWS_TOKEN. Raises BadInput for ECR Public, which
+    sregistry does not support.
     """
     if tool != "sregistry":
         return {
@@ -118,7 +118,7 @@ def environment(
             f"{tool.upper()}_DOCKER_PASSWORD": credential.secret,
         }
     if registry.public:
-        raise BadInput("sregistry knows the registries of accounts alone, not ECR Public")
+        raise BadInput("sregistry supports only private registries, not ECR Public")
     return {
         "SREGISTRY_CLIENT": "aws",
         "SREGISTRY_AWS_ID": registry.account,
@@ -130,7 +130,7 @@ def environment(
 
 
 def lines(variables: Mapping[str, str], *, export: bool) -> str:
-    """NAME=VALUE, as `docker run --env-file` takes it; or for a shell to evaluate."""
+    """Return NAME=VALUE lines for `docker run --env-file`; with `export`, for a shell."""
     if export:
         return "\n".join(f"export {name}={_quoted(value)}" for name, value in variables.items())
     return "\n".join(f"{name}={value}" for name, value in variables.items())
@@ -149,17 +149,17 @@ TOOLS = ("singularity", "apptainer", "sregistry")
 
 
 def _quoted(value: str) -> str:
-    """For bash, zsh and fish alike: fish has escapes in single quotes, so those stand outside."""
+    """Quote for bash, zsh and fish: fish has escapes in single quotes, so those are outside."""
     return "'" + re.sub(r"(['\\])", r"'\\\1'", value) + "'"
 
 
 def _powershell(value: str) -> str:
-    """PowerShell takes the typographic quotes for ' too."""
+    """Quote for PowerShell, which takes typographic quotes for ' too."""
     return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", value) + "'"
 
 
 def _word(value: str) -> str:
-    """ECR's passwords are plain words; any other stands in quotes, as curl reads them."""
+    """Quote a word for curl, unless it is plain, as ECR's passwords are."""
     if re.fullmatch(r"[\w+/=.-]+", value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'

@@ -1,7 +1,7 @@
-"""The AWS config and credentials files, read as botocore reads them but forgiving what it is not.
+"""Reads the AWS config and credentials files as botocore does, but accepts more.
 
-Repeated sections are merged, a byte-order mark and CRLF are passed over. Secrets stay in the
-files: of the keys, only their IDs are taken.
+Repeated sections are merged, and a byte-order mark is skipped. Secrets are not read: of the access
+keys, only their IDs are.
 """
 
 import base64
@@ -18,8 +18,8 @@ from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import AwsConfigError
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
-# Of keys made since 2019: those before begin with I or J, and say nothing of the account.
-_TELLING_KEY = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
+# Keys made since 2019. Older ones begin with I or J, and do not contain the account.
+_KEY_WITH_ACCOUNT = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
 
 Sections = dict[str, dict[str, str]]
@@ -27,10 +27,10 @@ Sections = dict[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class AwsConfig:
-    """Profiles and SSO sessions by name, each the keys that stand in its section.
+    """Profiles and SSO sessions by name, each with the keys of its section.
 
     `profiles` has the keys of both files; `shared_keys` are the access key IDs in the
-    credentials file, which outrank the config's own. `source` names the config file.
+    credentials file, which take precedence over the config's. `source` names the config file.
     """
 
     profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -39,30 +39,30 @@ class AwsConfig:
     source: str = "~/.aws/config"
 
     def for_account(self, account: str) -> list[str]:
-        """The profiles that are for an account, in the order of the files.
+        """Return the profiles for an account, in the order of the files.
 
-        Where none says that it is, those whose access key does.
+        If no profile names the account, those whose access key belongs to it.
         """
-        said, by_key = self._by_account
-        return said.get(account) or by_key.get(account, [])
+        named, by_key = self._by_account
+        return named.get(account) or by_key.get(account, [])
 
     @cached_property
     def _by_account(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        said: dict[str, list[str]] = {}
+        named: dict[str, list[str]] = {}
         by_key: dict[str, list[str]] = {}
         for name, values in self.profiles.items():
-            table = said if _said(values) else by_key
+            table = named if _named_accounts(values) else by_key
             for account in accounts_of(values):
                 table.setdefault(account, []).append(name)
-        return said, by_key
+        return named, by_key
 
 
 def accounts_of(values: Mapping[str, str]) -> set[str]:
-    """The accounts that a profile says it is for, or else that of its access key."""
-    return _said(values) or {_account_of_key(values.get("aws_access_key_id", ""))} - {""}
+    """Return the accounts that a profile names, or else the one of its access key."""
+    return _named_accounts(values) or {_account_of_key(values.get("aws_access_key_id", ""))} - {""}
 
 
-def _said(values: Mapping[str, str]) -> set[str]:
+def _named_accounts(values: Mapping[str, str]) -> set[str]:
     accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
     if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
         accounts.add(role[1])
@@ -70,21 +70,21 @@ def _said(values: Mapping[str, str]) -> set[str]:
 
 
 def _account_of_key(key_id: str) -> str:
-    """The account that an access key ID has in it, or "".
+    """Return the account that an access key ID contains, or "".
 
-    The second to the 41st bit of what follows the prefix. Not AWS's documentation but what
-    AWS's keys have been seen to be: https://awsteele.com/blog/2020/09/26/aws-access-key-format.html
-    and trufflesecurity/trufflehog#2305.
+    It is in the second to the 41st bit after the prefix. AWS does not document this; see
+    https://awsteele.com/blog/2020/09/26/aws-access-key-format.html and
+    trufflesecurity/trufflehog#2305.
     """
-    told = _TELLING_KEY.fullmatch(key_id)
-    if not told:
+    match = _KEY_WITH_ACCOUNT.fullmatch(key_id)
+    if not match:
         return ""
-    account = int.from_bytes(base64.b32decode(told[1])) >> 39 & (1 << 40) - 1
+    account = int.from_bytes(base64.b32decode(match[1])) >> 39 & (1 << 40) - 1
     return f"{account:012}" if account < 10**12 else ""
 
 
 def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
-    """What both files say; an absent file says nothing. Raises AwsConfigError."""
+    """Read both files; an absent one counts as empty. Raises AwsConfigError."""
     config = read_sections(config_file)
     credentials = read_sections(credentials_file)
     profiles: Sections = {}
@@ -105,7 +105,7 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
 
 
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
-    """An AWS INI file's sections; none where there is no file. Raises AwsConfigError."""
+    """Return the sections of an AWS INI file; none if it is absent. Raises AwsConfigError."""
     text = (read_text(path, AwsConfigError) or "").removeprefix(BYTE_ORDER_MARK)
     parser = configparser.RawConfigParser(strict=False)
     try:
@@ -126,7 +126,7 @@ def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
 
 
 def _parse_heading(section: str) -> tuple[str, str]:
-    """`[profile dev]` -> ("profile", "dev"). The profile `default` may stand alone."""
+    """Split `profile dev` into ("profile", "dev"). `default` alone is a profile too."""
     try:
         words = shlex.split(section)
     except ValueError:

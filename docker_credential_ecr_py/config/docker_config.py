@@ -1,6 +1,6 @@
-"""Docker's config.json (and podman's auth.json, which has its format): who is asked for whom.
+"""Reads docker's config.json, and podman's auth.json: which helper serves which registry.
 
-Reading only; docker_edit.py edits it. Source: docker/cli, cli/config/configfile/file.go.
+docker_edit.py edits them. Source: docker/cli, cli/config/configfile/file.go.
 """
 
 import json
@@ -13,7 +13,7 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import DockerConfigError
 
-# Our name as a helper, in docker's config.
+# The name of this helper in docker's config.
 OURSELVES = "ecr-py"
 
 
@@ -33,17 +33,17 @@ class DockerConfig:
 
     @property
     def ours(self) -> list[str]:
-        """The hosts for which docker asks us by name."""
+        """The hosts whose helper is this one, by name."""
         return [host for host, helper in self.helpers.items() if helper == OURSELVES]
 
 
 def load_docker_config(path: Path) -> DockerConfig:
-    """What the file says; an absent one says nothing. Raises DockerConfigError."""
+    """Read the file; an absent one counts as empty. Raises DockerConfigError."""
     return parse_docker_config(read_text(path, DockerConfigError) or "", path)
 
 
 def parse_docker_config(text: str, path: Path) -> DockerConfig:
-    """What the text of the file at `path` says. Raises DockerConfigError."""
+    """Parse the text of the file at `path`. Raises DockerConfigError."""
     document = parse_document(text, path)
     helpers, auths = (_table(document, key, path) for key in ("credHelpers", "auths"))
     store = "" if document.get("credsStore") is None else document["credsStore"]
@@ -61,7 +61,7 @@ def parse_docker_config(text: str, path: Path) -> DockerConfig:
 
 
 def parse_document(text: str, path: Path) -> dict[str, Any]:
-    """The JSON object in the text; an empty one in a blank one. Raises DockerConfigError."""
+    """Return the JSON object in a text; {} for a blank text. Raises DockerConfigError."""
     text = text.removeprefix(BYTE_ORDER_MARK)
     if not text.strip():
         return {}
@@ -70,7 +70,7 @@ def parse_document(text: str, path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DockerConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except RecursionError:
-        raise DockerConfigError(f"{path} is nested too deep") from None
+        raise DockerConfigError(f"{path} is nested too deeply") from None
     except ValueError as error:
         raise DockerConfigError(f"{path} is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -81,5 +81,5 @@ def parse_document(text: str, path: Path) -> dict[str, Any]:
 def _table(document: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     value = document.get(key) or {}
     if not isinstance(value, dict):
-        raise DockerConfigError(f"{path}: {key} is an object of hosts, and not {value!r:.40}")
+        raise DockerConfigError(f"{path}: {key} must be an object of hosts, not {value!r:.40}")
     return value

@@ -1,6 +1,6 @@
-"""Edits docker's config.json as text: what is not ours stays to the byte. Pure; asks nobody.
+"""Edits docker's config.json as text: everything else stays byte for byte. Pure.
 
-Every text is one that `check` took.
+Every text has passed `check` before.
 """
 
 import json
@@ -24,28 +24,28 @@ _ROOT = ""
 _BLANK = re.compile(r"[ \t\r\n]*")
 _VALUES = json.JSONDecoder()
 _TEXT_VALUE = re.compile(r'(:\s*)"(?:[^"\\]|\\.)*"')
-# What may hold a password, or the URL of a proxy that does.
+# Keys that may hold a password, or a proxy's URL with one.
 _SECRET = (AUTHS, "HttpHeaders", "proxies")
 
 Document = Mapping[str, Any]
 
 
 def check(text: str, file: Path) -> DockerConfig:
-    """What the text of a file says. Raises DockerConfigError where it cannot be edited."""
+    """Parse the text of a file. Raises DockerConfigError if it cannot be edited."""
     config = parse_docker_config(text, file)
     names = [member.name for member in _root(text)]
     for name in (HELPERS, STORE, AUTHS):
         if names.count(name) > 1:
-            raise DockerConfigError(f"{file}: {name} stands twice: remove one of them")
+            raise DockerConfigError(f"{file}: {name} appears twice: remove one of them")
     return config
 
 
 def edited(
     text: str, *, helpers: Mapping[str, str], store: str = "", drop_auths: Iterable[str] = ()
 ) -> str:
-    """`text` with an entry in credHelpers each, a credsStore, and without some auths.
+    """Return `text` with these credHelpers and credsStore, and without some auths.
 
-    Without a byte-order mark, which docker does not take.
+    And without a byte-order mark, which docker does not accept.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     if helpers:
@@ -56,10 +56,10 @@ def edited(
 
 
 def undone(text: str, before: str | None, after: str) -> str | None:
-    """`text` without what turned `before` into `after`; what has been changed since stays.
+    """Return `text` without the changes from `before` to `after`; later changes stay.
 
-    So does a store of others that configure wrote down: by now it may have logins. None where
-    there was no file and nothing is left for one.
+    So does a credsStore of another helper that configure wrote: it may hold logins by now. Returns
+    None if there was no file before and nothing is left for one.
     """
     was, made, now = (_document(document) for document in (before or "", after, text))
     for table in (_ROOT, HELPERS, AUTHS):
@@ -84,7 +84,7 @@ def undone(text: str, before: str | None, after: str) -> str | None:
 
 
 def masked(text: str) -> str:
-    """`text` for people to see: no value that may be a secret is in it."""
+    """Return `text` to be shown: values that may be secrets are hidden."""
     for member in reversed(_root(text)):
         if member.name in _SECRET:
             hidden = _TEXT_VALUE.sub(r'\1"[hidden]"', text[member.value : member.end])
@@ -94,9 +94,9 @@ def masked(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Member:
-    """A name and its value; the numbers are places in the text.
+    """A name and its value; the numbers are positions in the text.
 
-    `gap` is the blank before the name, `colon` what stands between name and value.
+    `gap` is the white space before the name, `colon` the text between name and value.
     """
 
     name: str
@@ -109,7 +109,7 @@ class _Member:
 
 @dataclass(frozen=True)
 class _Style:
-    """How a document is laid out. `newline` is "" where all of it stands on one line."""
+    """How a document is laid out. `newline` is "" if it is all on one line."""
 
     newline: str = "\n"
     indent: str = "\t"  # docker's own
@@ -120,11 +120,11 @@ class _Style:
 
     @property
     def comma(self) -> str:
-        """A comma on a line that goes on."""
+        """The comma between two members on one line."""
         return ", " if self.colon.endswith(" ") else ","
 
     def written(self, value: Any, depth: int) -> str:
-        """A value, at the end of a line that is `depth` deep."""
+        """Return a value as text, for a line that is `depth` deep."""
         if not isinstance(value, Mapping) or not value:
             return json.dumps(value)
         gap = self.gap(depth + 1)
@@ -137,23 +137,23 @@ class _Style:
 
 
 def _members(text: str, opening: int) -> tuple[list[_Member], int]:
-    """The members of the object that begins at `opening`, and where its closing brace is."""
-    found: list[_Member] = []
+    """Return the members of the object that begins at `opening`, and where it ends."""
+    members: list[_Member] = []
     at = opening
     while text[at] != "}":
         start = _after_blank(text, at + 1)
         if text[start] == "}":
-            return found, start
+            return members, start
         name, colon = _VALUES.raw_decode(text, start)
         value = _after_blank(text, text.index(":", colon) + 1)
         end = _VALUES.raw_decode(text, value)[1]
-        found.append(_Member(name, text[at + 1 : start], start, text[colon:value], value, end))
+        members.append(_Member(name, text[at + 1 : start], start, text[colon:value], value, end))
         at = _after_blank(text, end)
-    return found, at
+    return members, at
 
 
 def _root(text: str) -> list[_Member]:
-    """The members of the document; none of a blank one."""
+    """Return the members of the document; none for a blank one."""
     return [] if _is_blank(text) else _members(text, text.index("{"))[0]
 
 
@@ -163,7 +163,7 @@ def _after_blank(text: str, at: int) -> int:
 
 
 def _style(text: str) -> _Style:
-    """How the document's first member is written, else as docker writes."""
+    """Return the style of the document's first member, or docker's own."""
     members = _root(text)
     newline = "\r\n" if "\r\n" in text else "\n"
     if not members:
@@ -174,7 +174,7 @@ def _style(text: str) -> _Style:
 
 
 def _with(text: str, table: str, values: Mapping[str, Any]) -> str:
-    """`text` with the values in one of its tables: in their places, or at its end."""
+    """Return `text` with values set in one of its tables; new ones are added at the end."""
     if not values:
         return text
     if _is_blank(text):
@@ -204,7 +204,7 @@ def _with(text: str, table: str, values: Mapping[str, Any]) -> str:
 
 
 def _without(text: str, table: str, names: set[str]) -> str:
-    """`text` without some members of one of its tables."""
+    """Return `text` without some members of one of its tables."""
     opening = _opening(text, table) if names and not _is_blank(text) else None
     if opening is None:
         return text
@@ -226,11 +226,11 @@ def _without(text: str, table: str, names: set[str]) -> str:
 
 
 def _opening(text: str, table: str) -> int | None:
-    """Where the object of a table begins, or None where there is none."""
+    """Return where the object of a table begins, or None if there is none."""
     if table == _ROOT:
         return text.index("{")
-    found = {member.name: member.value for member in _root(text)}.get(table)
-    return found if found is not None and text[found] == "{" else None
+    start = {member.name: member.value for member in _root(text)}.get(table)
+    return start if start is not None and text[start] == "{" else None
 
 
 def _is_blank(text: str) -> bool:
@@ -243,5 +243,5 @@ def _document(text: str) -> Document:
 
 
 def _table(document: Document, table: str) -> Document:
-    found: Document = document if table == _ROOT else document.get(table) or {}
-    return found
+    members: Document = document if table == _ROOT else document.get(table) or {}
+    return members

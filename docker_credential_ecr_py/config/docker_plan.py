@@ -1,4 +1,7 @@
-"""What is to become of docker's config, so that docker asks us. Pure; docker_edit.py writes it."""
+"""Plans the changes to docker's config that make docker use this helper. Pure.
+
+docker_edit.py makes them.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +14,13 @@ from docker_credential_ecr_py.registry import host_of
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to become of a client's config.
+    """The changes to a client's config.
 
-    `helpers` are the hosts that get an entry of ours; `store` whether we answer for all hosts, and
-    `fallback` the helper that did so before. `pinned` is the store that docker took of itself, and
-    takes no more once its config names a helper. `stale` are auths with a password of ECR's,
-    `unread` those of other registries that docker no longer looks at; `kept` hosts that another
-    helper keeps.
+    `helpers` are the hosts that get this helper; `store` is whether it becomes the credsStore, and
+    `fallback` the credsStore before. `pinned` is the store that docker uses by default, and no
+    longer does once its config names a helper. `stale` are auths with a password of ECR's, `unread`
+    those of other registries that docker will no longer read; `kept` are hosts that stay with
+    another helper.
     """
 
     helpers: tuple[str, ...] = ()
@@ -39,10 +42,10 @@ def plan(
     only: bool = False,
     implied: str = "",
 ) -> Plan:
-    """How a client comes to ask us for `hosts`, or for every registry. Asks nobody.
+    """Return the changes that make a client use this helper for `hosts`, or every registry.
 
-    What the helper `replace` has of ECR's becomes ours: with `only`, of `hosts` alone. `implied`
-    is the store that the client takes of itself while its config names nobody.
+    ECR hosts of the helper `replace` are taken over: with `only`, just those in `hosts`. `implied`
+    is the store that the client uses by default while its config names none.
     """
     others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
     taken = [
@@ -67,7 +70,7 @@ def plan(
         if store and not config.store
         if (host := host_of_auth(url)) not in config.helpers and not settings.is_ecr(host)
     ]
-    # Nothing can be in the store that is implied, so a fallback that was set goes before it.
+    # The implied store cannot hold anything yet, so a fallback that is set takes precedence.
     before = config.store or (implied if not settings.fallback else "")
     fallback = before if store and not theirs else ""
     pinned = implied if helpers and not store else ""
@@ -77,10 +80,10 @@ def plan(
 def stale_auths(
     config: DockerConfig, settings: Settings, *, helpers: Iterable[str] = (), store: bool = False
 ) -> list[str]:
-    """The keys of auths with a password of ECR's, for hosts about which the client asks us.
+    """Return the keys of auths with an ECR password, for hosts that this helper serves.
 
-    Or will, once `helpers` have an entry of ours, or the `store` is us. Of other hosts they are no
-    leftovers: the client opens them with that password.
+    Or will serve, once it is set for `helpers` or as the `store`. For other hosts the client still
+    uses that password.
     """
     by_name = {*config.ours, *helpers}
     others = config.helpers.keys() - by_name
@@ -94,7 +97,7 @@ def stale_auths(
 
 
 def host_of_auth(url: str) -> str:
-    """The host of a key of auths, which may be a URL; "" where it is none."""
+    """Return the host of a key of auths, which may be a URL; "" if it is neither."""
     try:
         return host_of(url)
     except BadServerURL:

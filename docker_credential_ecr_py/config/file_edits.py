@@ -1,7 +1,7 @@
-"""What files were before `ecr-py configure` changed them, kept so that it can be put back.
+"""Writes the changes of `ecr-py configure`, and records what it takes to undo them.
 
-A record holds both texts, since a file may be edited after us: then only our changes are taken
-out. It may hold what docker's config does, so it lies in a file for its owner alone.
+A record holds both texts, since a file may be edited afterwards: then only our changes are undone.
+It may hold the secrets of docker's config, so only its owner can read it.
 """
 
 import hashlib
@@ -24,28 +24,28 @@ from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import open_folder, other_owner
 from docker_credential_ecr_py.store.lock import locked
 
-# Seconds that another may take: it asks nobody.
+# Seconds that another `configure` may take: it calls no server.
 _PATIENCE = 10
 
-# The text of now, of before us (None: no file) and by us; returns it without our changes.
+# Takes the text now, before our changes (None: no file) and after them; returns the text without.
 TakeBack = Callable[[str, str | None, str], str | None]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A file as it was before us (None: there was none), and as we left it."""
+    """A file as it was before our changes (None: there was none), and as we wrote it."""
 
     original: str | None
     written: str
 
     def taken_back(self, now: str, take_back: TakeBack) -> str | None:
-        """The file without us, to the byte where nobody else has edited it since."""
+        """Return the text without our changes: the original if it was not edited since."""
         return self.original if now == self.written else take_back(now, self.original, self.written)
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A file whose text is to become another; None where there is no file yet."""
+    """A change of a file's text. `now` is None if there is no file yet."""
 
     file: Path
     now: str | None
@@ -54,7 +54,7 @@ class Edit:
 
 
 def apply(edits: Iterable[Edit]) -> None:
-    """Makes every edit or none, and remembers how to put back what was before us.
+    """Make every edit or none, and record how to undo them.
 
     Raises EcrPyError.
     """
@@ -72,9 +72,9 @@ def apply(edits: Iterable[Edit]) -> None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One at a time: of two that change a file at once, one would lose what was before both.
+    """Hold the lock of `configure`: two at once could lose a file's original text.
 
-    Raises EcrPyError where another takes too long.
+    Raises EcrPyError if another process holds it for too long.
     """
     folder = _folder() if keeps_records() else None
     if folder is not None:
@@ -82,12 +82,12 @@ def alone() -> Iterator[None]:
             make_private_folder(folder)
     with locked(folder and folder / "lock", wait=_PATIENCE) as lock:
         if lock is None:
-            raise EcrPyError("another `ecr-py configure` is at work", hint="try again")
+            raise EcrPyError("another `ecr-py configure` is running", hint="try again")
         yield
 
 
 def keeps_records() -> bool:
-    """Whether an edit can be put back. Not if there is no home, nor by root in another user's."""
+    """Whether an edit can be undone. Not without a home, nor as root in another user's home."""
     folder = _folder()
     return folder is not None and other_owner(folder) is None
 
@@ -103,11 +103,11 @@ def write(file: Path, now: str | None, text: str | None) -> None:
 
 
 def recall(file: Path) -> Record | None:
-    """What was kept for a file, or None."""
+    """Return the record of a file, or None."""
     place = _place(file)
     try:
-        kept = read_if_there(place) if place else None
-        return Record(**json.loads(kept)) if kept else None
+        stored = read_if_there(place) if place else None
+        return Record(**json.loads(stored)) if stored else None
     except (OSError, ValueError, TypeError):
         return None
 
@@ -119,25 +119,25 @@ def forget(file: Path) -> None:
 
 
 def copies_of(file: Path) -> list[Path]:
-    """Where what a file was before our last edit still lies: beside it, and for `--undo`."""
+    """Return the copies of a file's text before our edits: the backup, and the undo record."""
     backup = Path(f"{os.path.realpath(file)}.bak")
     return [copy for copy in (backup, _place(file)) if copy is not None and copy.exists()]
 
 
 def hint_of_copies(file: Path) -> str:
-    """Says where removed passwords still lie, and how to delete them; "" if they lie nowhere."""
+    """Return a line on copies that still hold removed passwords, with the hint; or ""."""
     copies = [str(copy) for copy in copies_of(file)]
     if not copies:
         return ""
     return (
         f"ecr-py: copies of {file} still hold the passwords, {' and '.join(copies)}: "
-        f"`rm {' '.join(map(quote, copies))}` deletes them, and then --undo knows nothing of "
-        "this file"
+        f"`rm {' '.join(map(quote, copies))}` deletes them, and --undo then no longer works "
+        "for this file"
     )
 
 
 def _keep_again(file: Path, record: Record | None) -> None:
-    """As it was before a change that failed."""
+    """Restore the record as it was before a change that failed."""
     with suppress(EcrPyError, OSError):
         _keep(file, record) if record else forget(file)
 
@@ -156,13 +156,13 @@ def _keep(file: Path, record: Record) -> None:
         write_whole(place, json.dumps(asdict(record)).encode())
     except OSError as error:
         raise EcrPyError(
-            f"{place.parent}, where what was is kept for --undo, cannot be written: "
+            f"{place.parent}, which keeps the originals for --undo, cannot be written: "
             f"{error.strerror}"
         ) from None
 
 
 def _place(file: Path) -> Path | None:
-    """Where a file's record lies; None where there is no place for any."""
+    """Return the path of a file's record; None if there is no home."""
     name = hashlib.sha256(os.fsencode(file.absolute())).hexdigest()[:32]
     folder = _folder()
     return folder and folder / f"{name}.json"

@@ -1,4 +1,4 @@
-"""Where things lie: the operating system's own folders, by platformdirs."""
+"""The paths of every file and folder that is read or written; folders are by platformdirs."""
 
 import os
 from collections.abc import Mapping
@@ -19,36 +19,36 @@ def settings_file(environ: Mapping[str, str]) -> Path:
 
 
 def cache_folder() -> Path | None:
-    """None where there is no place for one: then nothing is kept.
+    """Return the cache folder, or None if there is no place for one: then nothing is stored.
 
-    Nor is there, for root, in another user's home: what root keeps there is in that user's way.
+    None too for root in another user's home: root's files there would be in that user's way.
     """
     folder = _cache_place()
     return None if folder is None or other_owner(folder) is not None else folder
 
 
 def why_root_keeps_nothing() -> str:
-    """That the place for the cache is another user's, in words; "" if it is not so."""
+    """Return a sentence that the cache would be in another user's folder, or "" if not so."""
     return _why_not("keeps nothing", _cache_place())
 
 
 def why_root_runs_no_daemon(environ: Mapping[str, str]) -> str:
-    """The same for the place of the daemon's socket: that user's own daemon must find it free.
+    """As why_root_keeps_nothing, for the daemon's socket, which is for that user's own daemon.
 
-    And for the home: it could keep nothing there, and its service would be that user's.
+    And for the home: the daemon could store nothing there, and its service would be that user's.
     """
     what = "runs no daemon"
     return _why_not(what, runtime_folder(environ)) or _why_not(what, home())
 
 
 def logins_folder() -> Path | None:
-    """Also for root in another user's home, who may read and remove what is there."""
+    """Return the folder of other registries' logins; in another user's home, root may read it."""
     folder = _usable(_DIRS.user_data_dir)
     return folder and folder / "logins"
 
 
 def log_file() -> Path | None:
-    """None if there is no place for one. For root in another user's home, in a folder of root's."""
+    """Return the log file, or None. For root in another user's home, it is in root's folder."""
     folder = _usable(_DIRS.user_log_dir)
     owner = None if folder is None else other_owner(folder)
     if owner is not None:
@@ -57,12 +57,12 @@ def log_file() -> Path | None:
 
 
 def state_folder() -> Path | None:
-    """What is kept until it is asked for, unlike the cache. None where there is no home."""
+    """Return the folder for files that, unlike the cache, are not disposable; None if no home."""
     return _usable(_DIRS.user_state_dir)
 
 
 def session_locks() -> Path | None:
-    """Where processes that share a session wait for each other.
+    """Return the folder of the locks by which processes share a session.
 
     For root in another user's home that is a folder of root's: two that refresh at once with one
     refresh token could end the session.
@@ -75,7 +75,7 @@ def session_locks() -> Path | None:
 
 
 def own_places(environ: Mapping[str, str]) -> list[Path]:
-    """Each folder that we keep something in, if we may. The SSO cache is the AWS CLI's too."""
+    """Return each folder that we write to. The SSO cache is shared with the AWS CLI."""
     log = _usable(_DIRS.user_log_dir)
     state = state_folder()
     places = (
@@ -90,7 +90,7 @@ def home() -> Path:
 
 
 def runtime_folder(environ: Mapping[str, str]) -> Path | None:
-    """Where the daemon's socket is, as record.runtime_folder has it."""
+    """Return the folder of the daemon's socket, as record.runtime_folder."""
     folder = record.runtime_folder(as_bytes(environ))
     return Path(os.fsdecode(folder)) if folder else None
 
@@ -104,7 +104,7 @@ def aws_credentials_file(environ: Mapping[str, str]) -> Path:
 
 
 def aws_path(name: str) -> Path:
-    """As botocore reads it (configloader.raw_config_parse): `$HOME/aws` is a file in HOME."""
+    """Expand a path as botocore does (configloader.raw_config_parse): `~` and variables."""
     return Path(os.path.expanduser(os.path.expandvars(name)))
 
 
@@ -113,7 +113,7 @@ def docker_config_file(environ: Mapping[str, str]) -> Path:
 
 
 def podman_auth_file(environ: Mapping[str, str]) -> Path:
-    """Of podman, buildah and skopeo: the one that outlasts the session of the machine.
+    """Return the auth.json of podman, buildah and skopeo that outlasts a login to the machine.
 
     Source: containers/image, docs/containers-auth.json.5.md.
     """
@@ -122,7 +122,7 @@ def podman_auth_file(environ: Mapping[str, str]) -> Path:
 
 
 def podman_login_file(environ: Mapping[str, str]) -> Path | None:
-    """Where `podman login` writes, and podman looks first: it is gone with the session."""
+    """Return the auth.json that `podman login` writes, which goes when the user logs out."""
     folder = environ.get("XDG_RUNTIME_DIR")
     named = environ.get("REGISTRY_AUTH_FILE")
     return Path(folder, "containers/auth.json") if folder and not named else None
@@ -139,22 +139,24 @@ def apptainer_config_file(environ: Mapping[str, str]) -> Path:
 
 
 def sso_cache_folder() -> Path:
-    """Shared with the AWS CLI and botocore, which both always look there."""
+    """Return the folder of SSO tokens, which the AWS CLI and botocore use too."""
     return Path(os.path.expanduser("~/.aws/sso/cache"))
 
 
 def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
-    """The environment as a bare interpreter sees it."""
+    """Return an environment as a bare interpreter has it."""
     return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
 
 
 def _why_not(what: str, place: Path | None) -> str:
     owner = None if place is None else other_owner(place)
-    return "" if owner is None else f"root {what} in {place}, a place of user {user_name(owner)}"
+    return (
+        "" if owner is None else f"root {what} in {place}, which belongs to user {user_name(owner)}"
+    )
 
 
 def _place_of_root(owner: int) -> Path:
-    """Where root has what it may not keep in the home of the user `owner`."""
+    """Return root's folder for files that it must not write in the home of the user `owner`."""
     return Path(_ROOTS_RUNTIME, "ecr-py", str(owner))
 
 
@@ -164,7 +166,7 @@ def _cache_place() -> Path | None:
 
 
 def _usable(folder: str) -> Path | None:
-    """A home that does not exist (a service account's) is not ours to make."""
+    """Return a folder, or None if it is in a home that does not exist (a service account's)."""
     home = os.path.expanduser("~")
     inside = folder.startswith(home.rstrip("/") + "/")
     return Path(folder) if os.path.isabs(folder) and (os.path.isdir(home) or not inside) else None

@@ -1,4 +1,4 @@
-"""The user's config.toml: read, checked to the last key, and made into values."""
+"""Reads the user's config.toml and checks every key."""
 
 import re
 import tomllib
@@ -12,9 +12,9 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.docker_config import OURSELVES
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
-from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
 
-# Not another helper's name: we keep those logins ourselves.
+# Not the name of a helper: the logins are sealed by this package.
 KEYRING = "keyring"
 
 CHOICES = {
@@ -24,7 +24,7 @@ CHOICES = {
     "notify": ("auto", "never"),
 }
 _DEFAULTS = (*CHOICES, "login_timeout", "fallback")
-# Seconds that a person may be given to log in.
+# Seconds that the user may have to log in.
 LOGIN_TIMEOUT = range(10, 3601)
 REGISTRY = ("profile", "alias")
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -33,10 +33,10 @@ _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 
 @dataclass(frozen=True)
 class Settings:
-    """`profiles` and `aliases` are keyed by host or glob, in the order of the file.
+    """The settings. `profiles` and `aliases` are keyed by host or glob, in the file's order.
 
     `fallback` is the name of another helper, as docker's config has it, KEYRING, or "".
-    `login_timeout` is how many seconds a person has to log in.
+    `login_timeout` is how long the user has to log in, in seconds.
     """
 
     prefer: str = "environment"
@@ -50,11 +50,16 @@ class Settings:
     source: str = "config.toml"
 
     def registry_for(self, host: str) -> Registry:
-        """The registry that a host is, or stands in front of. Raises NotEcr."""
+        """Return the registry of a host, or of the alias that it is. Raises NotEcr."""
         return Registry.of_host(self.aliases.get(host, host))
 
+    def request_for(self, server_url: str) -> RegistryRequest:
+        """Return the registry that a client names. Raises NotEcr, and BadServerURL."""
+        host = host_of(server_url)
+        return RegistryRequest(host, self.registry_for(host))
+
     def is_ecr(self, host: str) -> bool:
-        """Return whether a host is an ECR registry, or an alias of one."""
+        """Whether a host is an ECR registry, or an alias of one."""
         try:
             self.registry_for(host)
         except NotEcr:
@@ -62,9 +67,9 @@ class Settings:
         return True
 
     def profile_for(self, *hosts: str) -> tuple[str, str]:
-        """The glob that fits one of the hosts best, and its profile; ("", "") where none does.
+        """Return the glob that fits one of the hosts best, and its profile; else ("", "").
 
-        Best is the host itself, then the glob with the most characters that are no wildcards.
+        The host itself fits best, then the glob with the most characters besides wildcards.
         """
         fitting = [glob for glob in self.profiles if any(fnmatchcase(host, glob) for host in hosts)]
         if not fitting:
@@ -74,18 +79,18 @@ class Settings:
 
 
 def defaults() -> dict[str, Any]:
-    """Each key that may stand under [defaults], and what holds where it does not."""
+    """Return each key that is allowed under [defaults], with its default."""
     return {key: getattr(Settings, key) for key in _DEFAULTS}
 
 
 def load_settings(path: Path) -> Settings:
-    """The settings in a file; the defaults where there is none. Raises SettingsError."""
+    """Return the settings in a file; the defaults if it is absent. Raises SettingsError."""
     text = read_text(path, SettingsError)
     return Settings() if text is None else parse_settings(text, str(path))
 
 
 def parse_settings(text: str, name: str) -> Settings:
-    """The settings in a TOML document called `name`. Raises SettingsError."""
+    """Return the settings in a TOML document called `name`. Raises SettingsError."""
     try:
         document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError) as error:
@@ -94,7 +99,7 @@ def parse_settings(text: str, name: str) -> Settings:
 
 
 class _Reader:
-    """Checks a document, and says where a mistake stands."""
+    """Checks a document, and says in which line a mistake is."""
 
     def __init__(self, text: str, name: str) -> None:
         self.lines = text.splitlines()
@@ -115,7 +120,7 @@ class _Reader:
                 )
         fallback = values.get("fallback", "").removeprefix("docker-credential-")
         if fallback == OURSELVES:
-            raise self._wrong("fallback", "we cannot be our own fallback", "defaults")
+            raise self._wrong("fallback", "ecr-py cannot be its own fallback", "defaults")
         if fallback and not _HELPER_NAME.fullmatch(fallback):
             raise self._wrong(
                 "fallback", f"{fallback!r} is not the name of a credential helper", "defaults"
@@ -124,12 +129,12 @@ class _Reader:
         for host, table in self._table(document, "registries").items():
             glob = host.lower()
             if not _GLOB.fullmatch(glob):
-                raise self._wrong(host, f"{host!r} is not a registry's host, nor a glob for hosts")
+                raise self._wrong(host, f"{host!r} is not a registry host or a glob of hosts")
             if glob in profiles or glob in aliases:
                 raise self._wrong(host, "stands twice")
             if not isinstance(table, dict):
                 raise self._wrong(
-                    host, 'is written [registries."HOST"], with profile or alias under it'
+                    host, 'must be written [registries."HOST"], with profile or alias under it'
                 )
             self._known(table, REGISTRY, host)
             if "profile" in table:
@@ -143,7 +148,7 @@ class _Reader:
 
     def _alias(self, host: str, target: str) -> str:
         if _literal_characters(host) != len(host):
-            raise self._wrong("alias", f"{host!r} is a glob; an alias is one host", host)
+            raise self._wrong("alias", f"{host!r} is a glob; an alias must be one host", host)
         try:
             return Registry.of_host(host_of(target)).host
         except (NotEcr, BadServerURL) as error:
@@ -152,20 +157,22 @@ class _Reader:
     def _table(self, parent: dict[str, Any], key: str) -> dict[str, Any]:
         table = parent.get(key, {})
         if not isinstance(table, dict):
-            raise self._wrong(key, f"is a table, written [{key}]")
+            raise self._wrong(key, f"must be a table, written [{key}]")
         return dict(table)
 
     def _text(self, table: dict[str, Any], key: str, where: str) -> str:
         value = table[key]
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(key, f"under [{where}] takes a text in quotes", where)
+            raise self._wrong(key, f"under [{where}] must be a string in quotes", where)
         return str(value)
 
     def _seconds(self, defaults: dict[str, Any]) -> int:
         value = defaults.get("login_timeout", Settings.login_timeout)
         if type(value) is not int or value not in LOGIN_TIMEOUT:
             allowed = f"{LOGIN_TIMEOUT.start} to {LOGIN_TIMEOUT.stop - 1}"
-            raise self._wrong("login_timeout", f"takes a number of seconds, {allowed}", "defaults")
+            raise self._wrong(
+                "login_timeout", f"must be a number of seconds, {allowed}", "defaults"
+            )
         return value
 
     def _known(self, table: dict[str, Any], allowed: Iterable[str], where: str) -> None:
@@ -174,7 +181,7 @@ class _Reader:
                 belongs = "; it belongs under [defaults]" if key in _DEFAULTS else ""
                 place = f"under [{where}]" if where else "at the top"
                 raise self._wrong(
-                    key, f"is unknown {place}, where {_listed(allowed)} may stand{belongs}", where
+                    key, f"is unknown {place}; allowed: {_listed(allowed)}{belongs}", where
                 )
 
     def _wrong(self, key: str, what: str, table: str = "") -> SettingsError:
@@ -183,7 +190,7 @@ class _Reader:
         return SettingsError(f"{self.name}{at}: {key}: {what}")
 
     def _line(self, key: str, table: str) -> int:
-        """Where a key stands under a table's heading, or the heading itself; 0 if unseen."""
+        """Return the line of a key under a table's heading, or of the heading; 0 if unknown."""
         named = re.compile(rf"""\s*(\[.*)?["']?{re.escape(key)}["']?\s*(=|\.|\])""")
         inside = not table
         for number, text in enumerate(self.lines, 1):

@@ -1,4 +1,4 @@
-"""Edits config.toml as text: comments, order and layout stay. Pure; asks nobody.
+"""Edits config.toml as text: comments, order and layout stay. Pure.
 
 Every text is TOML; a byte-order mark and CRLF stay as they are.
 """
@@ -18,7 +18,7 @@ _Tables = MutableMapping[str, Any]
 
 
 def value_at(text: str, path: Sequence[str]) -> Any:
-    """What stands at a path of tables and a key, or None."""
+    """Return the value at a path of tables and a key, or None."""
     place: Any = tomlkit.parse(text.removeprefix(BYTE_ORDER_MARK)).unwrap()
     for name in path:
         place = place.get(name) if isinstance(place, dict) else None
@@ -26,7 +26,7 @@ def value_at(text: str, path: Sequence[str]) -> Any:
 
 
 def with_value(text: str, path: Sequence[str], value: Any) -> str:
-    """`text` with a value at a path; the tables on the way are made where they lack."""
+    """Return `text` with a value at a path; missing tables on the way are added."""
 
     def put(place: _Tables) -> None:
         *tables, key = path
@@ -40,7 +40,7 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
 
 
 def without_value(text: str, path: Sequence[str]) -> str:
-    """`text` without the value at a path, nor the innermost table if nothing is left in it."""
+    """Return `text` without the value at a path, nor its table if that is empty then."""
 
     def drop(place: _Tables) -> None:
         *tables, name, key = path
@@ -55,9 +55,9 @@ def without_value(text: str, path: Sequence[str]) -> str:
 
 
 def without_fallback(text: str, before: str | None, after: str) -> str | None:
-    """`text` with the fallback that it had before configure turned `before` into `after`.
+    """Return `text` with the fallback as it was before configure changed `before` to `after`.
 
-    None where there was no file and nothing is left for one.
+    None if there was no file before and nothing is left for one.
     """
     was, made = (value_at(other, FALLBACK) for other in (before or "", after))
     if was != made and value_at(text, FALLBACK) == made:
@@ -76,7 +76,7 @@ def _edited(text: str, edit: Callable[[_Tables], None]) -> str:
 
 
 def _put_last(table: _Tables, key: str, value: Any) -> None:
-    """Sets a key, behind the last one: what stands below belongs to the next table."""
+    """Set a key, after the table's last one: comments below belong to the next table."""
     below: list[Any] = []
     if isinstance(table, Table) and table and key not in table:
         body = table.value.body

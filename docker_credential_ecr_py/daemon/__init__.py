@@ -4,8 +4,8 @@ import sys
 
 
 def python_for(module: str) -> list[str]:
-    """The command that runs a module of ours in this interpreter.
+    """Return the command that runs a module of this package in this interpreter.
 
-    Neither the folder we are in nor PYTHON* variables may name another package.
+    Neither the working folder nor PYTHON* variables can lead to another package.
     """
     return [sys.executable, "-E", "-P", "-m", module]

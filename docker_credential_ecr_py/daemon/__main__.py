@@ -1,4 +1,4 @@
-"""The resident process, as `ecr-py daemon run` starts it."""
+"""The daemon's process, as `ecr-py daemon run` starts it."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ def main() -> int:
     try:
         Daemon().run()
     except EcrPyError as error:
-        log.warning("%s", error)  # `ecr-py daemon start` shows nobody what we say
+        log.warning("%s", error)  # `ecr-py daemon start` discards standard error
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

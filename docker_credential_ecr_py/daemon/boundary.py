@@ -1,10 +1,9 @@
-"""What a client of the socket may decide. docs/security.md has the table.
+"""Limits what a client of the socket may decide. docs/security.md has the table.
 
-The socket may be in the hands of a container or a sandbox that its user trusts less than
-themselves. So the environment that a client says it has (its context, as record.context has it) is
-compared with the daemon's own and goes no further: workers run in the daemon's environment, and a
-context adds at most the name of a profile that the daemon's own AWS config has. Paths are looked
-at only if they are the daemon's own.
+A client may be a container or a sandbox that the user does not fully trust. So the context that it
+sends (record.context) is only compared with the daemon's own: workers run in the daemon's
+environment, and a context adds at most the name of a profile that the daemon's own AWS config has.
+Paths are looked at only if they are the daemon's own.
 """
 
 import os
@@ -32,12 +31,14 @@ _NOT_FOR_WORKERS = {
     "AWS_SECURITY_TOKEN",
 }
 _TOKEN_FILE = re.compile(rb"[0-9a-f]{40}\.json")
-# Much more than an AWS config of thousands of profiles has.
+# Bytes. An AWS config with thousands of profiles is much smaller.
 _LARGEST_CONFIG = 4 * 1024 * 1024
 
 
 class Boundary:
-    """`environ` is the daemon's own environment; `root` is its cache folder, or None.
+    """Compares contexts and paths from clients with the daemon's own.
+
+    `environ` is the daemon's own environment; `root` is its cache folder, or None.
 
     `own_environment` is that of a worker that acts for no client: the daemon's without access keys.
     """
@@ -57,7 +58,7 @@ class Boundary:
         self._config_stamps: tuple[bytes, ...] = ()
 
     def environment(self, context: bytes) -> dict[str, str] | None:
-        """The environment of a worker that acts for a client with this context.
+        """Return the environment of a worker that acts for a client with this context.
 
         None if the context differs from the daemon's own in more than the profile, or names a
         profile that the daemon's AWS config does not have.
@@ -68,13 +69,13 @@ class Boundary:
             profile = environ[os.fsdecode(name)] = os.fsdecode(value)
             if profile and not self.has_profile(profile):
                 return None
-        # The worker keeps what it fetches under its own context: it has to be the same.
+        # The worker stores the selection under its own context, which must be the client's.
         return environ if record.context(paths.as_bytes(environ)) == context else None
 
     def differing(self, context: bytes) -> list[str]:
-        """The variables of a context for which `environment` is None, for people.
+        """Return the variables for which `environment` is None, to be shown to the user.
 
-        Names of those that decide who asks; "?" stands for any other.
+        "?" stands for a variable that is not one of record.CONTEXT.
         """
         if self.environment(context) is not None:
             return []
@@ -86,10 +87,10 @@ class Boundary:
     def renews(self, key: str, context: bytes) -> bool:
         """Whether the daemon renews the credential `key` of a selection made in a context.
 
-        Not what `docker login` gave, nor for another environment than its own.
+        Not if it came from `docker login`, or the context is another environment's.
         """
-        asked_aws = bool(key) and not key.startswith("login-")
-        return asked_aws and self.environment(context) is not None
+        came_from_aws = bool(key) and not key.startswith("login-")
+        return came_from_aws and self.environment(context) is not None
 
     def owns(self, path: bytes) -> bool:
         """Whether a path from a record is one that the daemon itself would look at."""
@@ -109,9 +110,9 @@ class Boundary:
         return bool(_profiles_in(line)) and (not profile or self.has_profile(profile))
 
     def _known_profiles(self) -> frozenset[str]:
-        """The names in the daemon's own AWS config, read again if a file has changed.
+        """Return the profiles in the daemon's own AWS config, read again if a file has changed.
 
-        It is empty if the config is unreadable.
+        An empty set if the config cannot be read.
         """
         files = (self._config_file, self._credentials_file)
         stamps = tuple(record.stamp(os.fsencode(file)) for file in files)
@@ -127,7 +128,7 @@ class Boundary:
 
 
 def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """For workers: no access keys, and no profile. Container credentials need their token."""
+    """Return an environment without access keys and profile; with the token of a container."""
     unwanted = set(_NOT_FOR_WORKERS)
     if not any(environ.get(name) for name in _CONTAINER_ADDRESS):
         unwanted.add(_CONTAINER_TOKEN)
@@ -147,9 +148,9 @@ def _profiles_in(context: bytes) -> list[bytes]:
 
 
 def _can_be_read_at_once(file: Path) -> bool:
-    """Absent, or a regular file that is no larger than a config may be."""
+    """Whether a file is absent, or a regular file of a reasonable size."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return True
-    return stat.S_ISREG(found.st_mode) and found.st_size <= _LARGEST_CONFIG
+    return stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_CONFIG

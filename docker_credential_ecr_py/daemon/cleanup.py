@@ -1,4 +1,4 @@
-"""What a daemon that has ended leaves beside its socket, and its removal."""
+"""Removes the files that a daemon leaves beside its socket when it has ended."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,15 +15,14 @@ from docker_credential_ecr_py.store.lock import locked
 def remove_traces(environ: Mapping[str, str]) -> None:
     """Remove the files of a daemon that does not run any more, and their folder if it is empty.
 
-    Leaves alone what another process uses. Where the folder is the cache's too, so is what the
-    helper keeps there.
+    Files that another process uses stay. If the folder is the cache too, so do the helper's.
     """
-    from docker_credential_ecr_py.sso.private_link import remove_abandoned  # brings an HTTP server
+    from docker_credential_ecr_py.sso.private_link import remove_abandoned  # loads an HTTP server
 
-    found = record.runtime_folder(paths.as_bytes(environ))
-    if found is None or not record.is_private_folder(found):
+    runtime = record.runtime_folder(paths.as_bytes(environ))
+    if runtime is None or not record.is_private_folder(runtime):
         return
-    folder = Path(os.fsdecode(found))
+    folder = Path(os.fsdecode(runtime))
     with locked(folder / LOCK, wait=0) as lock:
         if lock is None:
             return
@@ -32,7 +31,7 @@ def remove_traces(environ: Mapping[str, str]) -> None:
             with suppress(OSError):
                 path.unlink()
     remove_abandoned(folder)
-    if found != record.cache_root(paths.as_bytes(environ)):
+    if runtime != record.cache_root(paths.as_bytes(environ)):
         for path in _unused_locks(folder / "locks"):
             path.unlink(missing_ok=True)
         for empty in (folder / "locks", folder):
@@ -41,7 +40,7 @@ def remove_traces(environ: Mapping[str, str]) -> None:
 
 
 def _unused_locks(folder: Path) -> Iterator[Path]:
-    """The helper's, with `store = "memory"`; each is held while it is yielded."""
+    """Yield the helper's unused locks (with `store = "memory"`), each while it is held."""
     with suppress(OSError):
         for path in list(folder.iterdir()):
             with locked(path, wait=0) as lock:

@@ -35,12 +35,16 @@ from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import open_lock
 
 _NO_STAMPS: tuple[bytes, ...] = ()
-# The stores whose credentials are in our memory.
+# The stores whose credentials the daemon has in memory.
 _IN_MEMORY = ("memory", "keyring")
 
 
 class Daemon:
-    """`environ` is the daemon's own; a selection brings the part that decides who asks."""
+    """Runs the daemon's one thread: an event loop over the socket, the workers and the scheduler.
+
+    It decides neither what is due (scheduler.py) nor what a client may do (boundary.py), and calls
+    AWS only through workers. `environ` is the daemon's own environment.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
@@ -77,12 +81,12 @@ class Daemon:
         )
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, or until nobody can ask any more. Raises CannotRun."""
+        """Serve until SIGTERM or SIGINT. Raises CannotRun, also if clients cannot reach it."""
         forbid_dumps_of_children()
         _allow_many_files()
         socket_path = record.socket_path(paths.as_bytes(self._environ))
         if socket_path is None:
-            raise CannotRun("there is no folder for the daemon's socket: set XDG_RUNTIME_DIR")
+            raise CannotRun("no folder for the daemon's socket: set XDG_RUNTIME_DIR")
         if why := paths.why_root_runs_no_daemon(self._environ):
             raise CannotRun(why, hint="run it as that user")
         with _only_one(Path(os.fsdecode(socket_path)).parent):
@@ -99,8 +103,8 @@ class Daemon:
             try:
                 while not self._ending:
                     if time.monotonic() >= self._next_look and record.stamp(socket_path) != ours:
-                        # Its folder was removed, or another daemon is in our place.
-                        raise CannotRun(f"nobody reaches {os.fsdecode(socket_path)} any more")
+                        # The folder was removed, or another daemon listens at this path.
+                        raise CannotRun(f"{os.fsdecode(socket_path)} was removed or replaced")
                     self._turn()
             finally:
                 systemd.notify(self._environ, "STOPPING=1")
@@ -112,7 +116,7 @@ class Daemon:
                 log.info("daemon ended")
 
     def _turn(self) -> None:
-        """Does what is due, waits for what happens next, and lets each deal with it."""
+        """Do what is due, wait for the next events, and call their handlers."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look()
@@ -124,17 +128,17 @@ class Daemon:
             try:
                 key.data(events)
             except Exception:
-                # Nor may what comes of one client or worker keep it from the others.
+                # An error with one client or worker must not affect the others.
                 log.exception("unexpected")
 
     def _look(self) -> float:
-        """Files, records and sessions, and what is to be done. Seconds until the next look."""
+        """Look at files, records and sessions; start what is due. Return seconds to the next."""
         try:
             self._look_at_files()
             self._records.drop_old(time.time())
             return self._scheduler.turn()
         except Exception:
-            # A file that nobody has thought of must not keep the daemon from running.
+            # Unexpected content of a file must not end the daemon.
             log.exception("unexpected")
             return LONGEST_SLEEP
 
@@ -144,7 +148,7 @@ class Daemon:
             return self._answer(request, body)
         except Exception as error:
             # A bad request must not end more than its own connection.
-            log.info("a request that cannot be served: %s", type(error).__name__)
+            log.info("cannot serve a request: %s", type(error).__name__)
             log.debug("where from", exc_info=True)
             return b""
 
@@ -153,7 +157,7 @@ class Daemon:
         match verb:
             case b"get" | b"hit":
                 server_url, _, here = rest.partition(b" ")
-                return self._records.hit(server_url, _unhex(here), client_renews=verb == b"get")
+                return self._records.hit(server_url, _unhex(here), can_renew=verb == b"get")
             case b"read":
                 return self._records.record(rest)
             case b"write":
@@ -173,7 +177,7 @@ class Daemon:
         return b""
 
     def _keeps_records(self) -> bool:
-        """Whether the settings have us keep what clients write; they may have changed just now."""
+        """Whether the settings let clients store records here; read again if they changed."""
         if self._settings.store not in _IN_MEMORY:
             self._look_at_files()
         return self._settings.store in _IN_MEMORY
@@ -188,7 +192,7 @@ class Daemon:
         }
 
     def _look_at_files(self) -> None:
-        """Settings and docker's config, read again where one has changed."""
+        """Read the settings and docker's config again if one of the files has changed."""
         stamps = tuple(record.stamp(os.fsencode(file)) for file in self._watched)
         if stamps == self._stamps and not self._reload:
             return
@@ -197,7 +201,7 @@ class Daemon:
         with _logged():
             self._settings = load_settings(paths.settings_file(self._environ))
         store = self._settings.store
-        # What is given to us for store = "memory" may come before we know of it.
+        # A client may store records for store = "memory" before the daemon has read the change.
         if store not in (before, "memory"):
             self._records.clear()
         if store == "keyring" and (began or before != store):
@@ -208,7 +212,7 @@ class Daemon:
         self._named = {host for host in hosts if store != "none" and self._is_private_ecr(host)}
 
     def _is_private_ecr(self, host: str) -> bool:
-        """Return whether a credential is needed for a host. The host may be a glob."""
+        """Whether a host needs a credential. A glob does not count as one."""
         settings = self._settings
         return settings.is_ecr(host) and not settings.registry_for(host).public
 
@@ -230,7 +234,7 @@ class Daemon:
         minutes = max(0, round((ending.expires - time.time()) / 60))
         when = f"ends in {minutes} minutes" if minutes else "has ended"
         title = f"Your AWS session {when}"
-        pipe = notify(ending.environ, title, f"{command} renews it.", "Log in")
+        pipe = notify(ending.environ, title, f"Run {command} to renew it.", "Log in")
         if pipe is not None:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
@@ -251,7 +255,7 @@ class Daemon:
         self._wake_scheduler()
 
     def _heed_signals(self) -> None:
-        """SIGTERM and SIGINT end us, SIGHUP reads settings again; select wakes up for them."""
+        """Let SIGTERM and SIGINT end the loop, and SIGHUP read the settings; each wakes select."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
@@ -276,7 +280,7 @@ class Daemon:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """A file of the person's that is not as it should be: what it said before holds on."""
+    """Log an error in one of the user's files; the values read before stay in force."""
     try:
         yield
     except EcrPyError as error:
@@ -285,11 +289,11 @@ def _logged() -> Iterator[None]:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Holds the lock of this user's daemon. Raises CannotRun where another has it."""
+    """Hold the lock of this user's daemon. Raises CannotRun if another daemon has it."""
     try:
         make_private_folder(folder)
         if not record.is_private_folder(os.fsencode(folder)):
-            raise CannotRun(f"{folder} is not a folder of yours alone: mend or remove it")
+            raise CannotRun(f"{folder} is not a folder that only you can use: correct or remove it")
         file = _opened_lock(folder / LOCK)
     except OSError as error:
         raise CannotRun(f"{folder} cannot be used: {error.strerror}") from None
@@ -306,12 +310,14 @@ def _opened_lock(path: Path) -> int:
         file = open_lock(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # `uninstall` may have removed it between the two: then it locks nobody out.
+            # `uninstall` may have removed the file before the lock: then it excludes no process.
             if os.path.samestat(os.fstat(file), path.lstat()):
                 return file
         except BlockingIOError:
             os.close(file)
-            raise CannotRun("a daemon runs already", hint="see `ecr-py daemon status`") from None
+            raise CannotRun(
+                "a daemon is already running", hint="run `ecr-py daemon status`"
+            ) from None
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -321,7 +327,7 @@ def _opened_lock(path: Path) -> int:
 
 
 def _bound(path: bytes) -> socket.socket:
-    """A socket of our own at `path`, which only we may enter. We hold the lock: an old one goes."""
+    """Bind a socket at `path` for this user alone. We hold the lock: remove an old one."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
@@ -329,7 +335,7 @@ def _bound(path: bytes) -> socket.socket:
             os.unlink(path)
         listener.bind(path)
     except OSError as error:
-        raise CannotRun(f"{os.fsdecode(path)} cannot be made: {error}") from None
+        raise CannotRun(f"{os.fsdecode(path)} cannot be created: {error}") from None
     finally:
         os.umask(before)
     return listener
@@ -346,5 +352,5 @@ def _allow_many_files() -> None:
 
 
 def _unhex(text: bytes) -> bytes:
-    """Raises ValueError."""
+    """Decode hexadecimal. Raises ValueError."""
     return bytes.fromhex(text.decode("ascii"))

@@ -1,12 +1,11 @@
 """Finds this user's daemon, also one that is stopped or hangs, and ends it.
 
-A daemon holds a POSIX lock on a file beside its socket. The kernel says which process that is, so
-a PID is never one that was left in a file and belongs to another process by now.
+A daemon holds a POSIX lock on a file beside its socket. The kernel reports which process that is,
+so the PID can never be an old one that belongs to another process by now.
 """
 
 import os
 import signal
-import socket
 import struct
 import sys
 import time
@@ -25,7 +24,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = "daemon.lock"
-# What a person does about a daemon that does not answer.
+# The hint for a daemon that does not answer.
 RESTART = "run `ecr-py daemon stop`, then `ecr-py daemon start`"
 # Seconds that a daemon may take to answer, to end after SIGTERM, and to be gone after SIGKILL.
 ANSWER, END, KILLED = 5.0, 10.0, 10.0
@@ -37,9 +36,9 @@ _FLOCK = ("qqihh", 3, 2) if sys.platform == "darwin" else ("hhqqi4x", 0, 4)
 
 @dataclass(frozen=True)
 class Presence:
-    """A daemon that runs. `pid` is 0 if it is not a process that we can see: a container's, say.
+    """A daemon that runs. `pid` is 0 if it is in another PID namespace: a container's, say.
 
-    `status` is what it says of itself; None if it does not answer.
+    `status` is its answer to `status`; None if it does not answer.
     """
 
     pid: int
@@ -48,7 +47,7 @@ class Presence:
 
     @property
     def problem(self) -> str:
-        """Say why it is of no use, or nothing if it answers."""
+        """Why it cannot be used; "" if it answers."""
         if self.status is not None:
             return ""
         why = "is stopped (SIGSTOP) and does not answer" if self.is_stopped else "does not answer"
@@ -64,8 +63,8 @@ def find_daemon(
 ) -> Presence | None:
     """Return the daemon that this environment leads to, or None if none runs.
 
-    It has `limit` seconds to answer. If systemd listens in its place, asking starts it: it has
-    `start_limit` seconds then.
+    It has `limit` seconds to answer. If systemd listens for it, the request starts it: then it has
+    `start_limit` seconds.
     """
     pid = lock_holder(environ)
     if pid and is_stopped(pid):
@@ -93,7 +92,7 @@ def daemon_pid(environ: Mapping[str, str]) -> int | None:
 def end_daemon(environ: Mapping[str, str]) -> bool:
     """End it by SIGTERM or, if that is not enough, by SIGKILL. Returns False if none runs.
 
-    Raises EcrPyError if it does not end, or is not a process that we can see.
+    Raises EcrPyError if it does not end, or is in another PID namespace.
     """
     pid = daemon_pid(environ)
     if pid is None:
@@ -136,7 +135,7 @@ def hold_lock(file: int) -> None:
     """
     if sys.platform == "win32":
         return
-    with suppress(OSError):  # a file system without such locks: then a silent daemon is not found
+    with suppress(OSError):  # without such locks, a daemon that hangs is not found
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -151,15 +150,15 @@ def is_stopped(pid: int) -> bool:
 
 def _holder(file: int) -> int | None:
     """Ask the kernel which process holds a lock on a file. Raises OSError."""
-    if sys.platform == "win32" or sys.maxsize < 2**32:  # where the struct is another
+    if sys.platform == "win32" or sys.maxsize < 2**32:  # 32-bit systems have another struct
         return None
     form, type_at, pid_at = _FLOCK
     fields = [0] * 5
     fields[type_at] = fcntl.F_WRLCK
-    told = struct.unpack(form, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(form, *fields)))
-    if told[type_at] == fcntl.F_UNLCK:
+    lock = struct.unpack(form, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(form, *fields)))
+    if lock[type_at] == fcntl.F_UNLCK:
         return None
-    return max(0, int(told[pid_at]))
+    return max(0, int(lock[pid_at]))
 
 
 def _listener(environ: Mapping[str, str]) -> int:
@@ -173,9 +172,7 @@ def _listener(environ: Mapping[str, str]) -> int:
     if connection is None:
         return 0
     try:
-        # struct ucred: pid, uid, gid
-        told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(told[:4], sys.byteorder)
+        return daemon_client.peer_pid(connection)
     except OSError:
         return 0
     finally:
@@ -188,7 +185,7 @@ def _send(pid: int, number: int, environ: Mapping[str, str]) -> bool:
     try:
         if daemon_pid(environ) != pid:
             return False
-        for one in (number, signal.SIGCONT):  # what is stopped does not see the first alone
+        for one in (number, signal.SIGCONT):  # a stopped process gets SIGTERM once it continues
             if process is not None:
                 signal.pidfd_send_signal(process, one)
             else:
@@ -204,7 +201,7 @@ def _send(pid: int, number: int, environ: Mapping[str, str]) -> bool:
 
 
 def _handle(pid: int) -> int | None:
-    """Open a process, so that another which gets its PID later is not meant. None if impossible."""
+    """Open a process, so that no signal goes to another with its PID. None if impossible."""
     if sys.platform != "linux":
         return None
     try:

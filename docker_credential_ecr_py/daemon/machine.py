@@ -1,4 +1,4 @@
-"""What tells this machine from others, and the network that it is in from the one before."""
+"""Tells this machine from others, and its network from the one before."""
 
 import os
 import socket
@@ -14,9 +14,9 @@ _FIELDS_V6 = 10
 
 
 def machine_salt() -> bytes:
-    """Return bytes that are the same at each start here, and others for another machine or user.
+    """Return bytes that are always the same here, but differ by machine and user.
 
-    Machines that were copied share a machine ID, and often differ by name.
+    The name counts too, since copied machines may share a machine ID.
     """
     parts = [socket.gethostname().encode(errors="replace")]
     with suppress(OSError):
@@ -27,9 +27,9 @@ def machine_salt() -> bytes:
 
 
 def network_stamp(processes: Path = Path("/proc")) -> bytes:
-    """Return what changes when a network, a VPN or Wi-Fi comes or goes, as far as a look can tell.
+    """Return bytes that usually change when a network, a VPN or Wi-Fi comes or goes.
 
-    On Linux the default routes; everywhere the file that names the resolvers.
+    They are made of the default routes (on Linux) and of the stamp of resolv.conf.
     """
     parts = [record.stamp(_RESOLVER)]
     with suppress(OSError):

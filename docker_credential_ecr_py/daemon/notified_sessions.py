@@ -1,7 +1,7 @@
-"""Which ends of sessions a person was told of, so that a daemon that starts again does not repeat.
+"""Which ends of sessions the user was notified of, so that a restarted daemon does not repeat it.
 
-It is in the runtime folder, which goes when the person logs out of the machine: after that they
-may be told again.
+The file is in the runtime folder, which goes when the user logs out of the machine: after that the
+notification may come again.
 """
 
 import json
@@ -16,9 +16,9 @@ TOLD = "told.json"
 
 
 class NotifiedSessions:
-    """`file` holds token files, each with the end that was told, in seconds since the epoch.
+    """The token files whose end was shown, each with that end, in seconds since the epoch.
 
-    If it cannot be read or written, what was told is known until the daemon ends.
+    They are stored in `file`, or if it cannot be read or written, in memory alone.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -29,7 +29,7 @@ class NotifiedSessions:
         return self._known().get(os.fsdecode(token_file)) == expires
 
     def add(self, token_file: bytes, expires: float) -> None:
-        """Note an end, and forget those of token files that are gone."""
+        """Note an end, and drop those of token files that are gone."""
         known = self._known()
         known[os.fsdecode(token_file)] = expires
         for name in [name for name in known if not os.path.exists(name)]:
@@ -44,6 +44,6 @@ class NotifiedSessions:
         if self._ends is None:
             self._ends = {}
             with suppress(OSError, ValueError, TypeError, AttributeError):
-                kept = json.loads((self._file and read_if_there(self._file)) or b"{}")
-                self._ends = {str(name): float(end) for name, end in kept.items()}
+                ends = json.loads((self._file and read_if_there(self._file)) or b"{}")
+                self._ends = {str(name): float(end) for name, end in ends.items()}
         return self._ends

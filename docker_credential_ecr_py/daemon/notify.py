@@ -1,7 +1,7 @@
-"""Tells a person on their desktop, by the desktop's own command; where there is none, nobody.
+"""Shows a notification on the user's desktop, by the desktop's own command, if there is one.
 
-`notify-send` (libnotify) is what Linux desktops have, `osascript` what macOS has. A library would
-bring D-Bus into a process that has to stay small.
+That is `notify-send` (libnotify) on Linux, and `osascript` on macOS. A library would load D-Bus
+into a process that has to stay small.
 """
 
 import os
@@ -16,15 +16,15 @@ from docker_credential_ecr_py.programs import drop_relative_folders, find_progra
 # What notify-send prints when the button is clicked.
 CLICKED = b"login"
 _SHOWN_MS = "60000"
-# It knows buttons since libnotify 0.8; an older one refuses, and shows it without.
+# libnotify has buttons since 0.8; with an older one, show the notification without.
 _IF_NEED_BE_WITHOUT = 'send=$1 button=$2; shift 2; "$send" "$button" "$@" || exec "$send" "$@"'
 
 
 def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> int | None:
-    """Shows it, and does not wait.
+    """Show a notification, and do not wait.
 
-    Returns a pipe that says CLICKED if the button is clicked, and ends with the notification; None
-    where there is no button, or nobody to show it to.
+    Returns a pipe that gets CLICKED if the button is clicked, and ends with the notification; None
+    if there is no button, or no desktop.
     """
     title, text = printable(title), printable(text)
     if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""When an outage is over: another network is there, or somebody was answered at the same place."""
+"""Decides when an outage is over: the network changed, or the same service has answered a call."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Outage:
-    """Where a job got no answer, and in which network. Without places it may be anywhere."""
+    """The services that did not answer a job, and its network. No places: they are unknown."""
 
     places: frozenset[str]
     network: bytes
@@ -14,7 +14,7 @@ class Outage:
 
 @dataclass
 class Outages:
-    """Knows when each place last answered, in seconds since the epoch."""
+    """The time at which each service last answered, in seconds since the epoch."""
 
     _answered: dict[str, float] = field(default_factory=dict)
 
@@ -23,9 +23,9 @@ class Outages:
             self._answered[place] = max(at, self._answered.get(place, 0.0))
 
     def is_over(self, outage: Outage, began: float, now: float, network: bytes) -> bool:
-        """Whether there is reason to try again since it `began`."""
+        """Whether there has been a reason to try again since it `began`."""
         if network != outage.network:
             return True
         answers = (self._answered.get(place, 0.0) for place in outage.places or self._answered)
-        # Records know whole seconds. What is in the future is from before the clock was set back.
+        # Times in records are whole seconds. One in the future is from before the clock was set.
         return any(began < answered + 1 and answered <= now for answered in answers)

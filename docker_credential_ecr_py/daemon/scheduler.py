@@ -1,8 +1,8 @@
-"""What is to be done when, so that nobody waits: renewals, refreshes, and who has to be told.
+"""Decides what the daemon does when, so that no pull waits: renewals, refreshes, notifications.
 
-Looks at the records and token files at each turn and starts what is due; a turn comes at least
+It looks at the records and token files at each turn and starts what is due; a turn comes at least
 once a minute, so a machine that slept, a clock that was set and files that changed are all the
-same case. It asks nobody itself: workers do.
+same case.
 """
 
 import os
@@ -30,19 +30,19 @@ from docker_credential_ecr_py.store.store import StoredSelection
 # Seconds.
 LONGEST_SLEEP = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
-# Nothing tells that a network beyond the next router works again.
+# No event says that a network beyond the next router works again.
 _LONGEST_PAUSE_OF_OUTAGE = 600.0
-# More than it takes from the first to the longest: 2**1024 is no float any more.
+# More than from the first pause to the longest; a limit, because 2**1024 is too large for a float.
 _DOUBLINGS = 10
 # Renewals are spread over the last twentieth of the fresh half of a token's life.
 _SPREAD = 1 / 20
-# A little before sso/sessions.py would, and before botocore does.
+# Seconds. sso/sessions.py refreshes a little earlier if a `get` comes, botocore a little later.
 _REFRESH_BEFORE_END = 15.5 * 60
 _TELL_BEFORE_END = 15 * 60
 _ENDED_LATELY = 86400
-# Registries kept alive, those that were used last: each costs a process now and then.
+# Registries that are kept fresh, those used last: each costs a process now and then.
 MOST_REGISTRIES = 500
-# What a selection's details say, for people, and how long that may be.
+# The details of a selection that `status` shows, and how long each may be.
 _DETAILS = ("account", "region", "profile", "rule")
 _LONGEST_DETAIL = 128
 
@@ -52,7 +52,7 @@ Tell = Callable[["Ending"], None]
 
 @dataclass(frozen=True)
 class Ending:
-    """A session that a person must renew. `expires` in seconds since the epoch.
+    """A session that needs a login by the user. `expires` is in seconds since the epoch.
 
     `profile` is one of the AWS config, or "". `environ` is that of a worker that logs in.
     """
@@ -65,9 +65,9 @@ class Ending:
 
 @dataclass
 class Failure:
-    """Why a job failed, how often in turn, and when it is tried again.
+    """Why a job failed, how many times in a row, and when it is tried again.
 
-    `outage` says where, if nothing answered there.
+    `outage` is set if AWS could not be reached. `files` are stamps of what the job depends on.
     """
 
     what: str
@@ -78,15 +78,15 @@ class Failure:
     outage: Outage | None = None
 
     def pauses(self, now: float, files: bytes) -> bool:
-        """Still to wait; not where a file has changed since, nor where the clock was set."""
+        """Whether to wait still; not if a file has changed since, or the clock was set back."""
         return self.at <= now < self.again and files == self.files
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A selection, under which name its record is kept, who asked, and when it was last used.
+    """A selection, the name of its record, its context, and when it was last used.
 
-    `environ` is that of a worker for it, None if it is not the daemon's to renew; `files` are the
+    `environ` is that of a worker for it, None if the daemon does not renew it; `files` are the
     paths that it depends on and their stamps, None if one of them is not the daemon's own.
     """
 
@@ -107,12 +107,14 @@ class _Known:
 
     @property
     def details(self) -> dict[str, str]:
-        """Text from a client or a file: only what is expected, and only if it can be shown."""
-        told = self.selection.details
+        """The known details that can be shown: they come from a client or a file."""
+        details = self.selection.details
         return {
-            name: told[name]
+            name: details[name]
             for name in _DETAILS
-            if name in told and len(told[name]) <= _LONGEST_DETAIL and told[name].isprintable()
+            if name in details
+            and len(details[name]) <= _LONGEST_DETAIL
+            and details[name].isprintable()
         }
 
     @property
@@ -121,14 +123,19 @@ class _Known:
 
     @property
     def token_file(self) -> bytes | None:
-        """That of the SSO session which the credential comes from."""
+        """The token file of the SSO session that the credential comes from, or None."""
         conditions = (self.files or {}).items()
         return next((path for path, stamp in conditions if stamp == record.PRESENT), None)
 
 
 @dataclass
 class Scheduler:
-    """`named` are the hosts that settings and docker's config name; `watched` their files."""
+    """Starts renewals, refreshes and notifications when they are due, and retries failures.
+
+    It does not call AWS: `start` starts a worker that does. Nor does it wait: `turn` returns how
+    long to sleep. `named` returns the hosts that the settings and docker's config name; `watched`
+    are the user's files whose change ends the pause after a failure.
+    """
 
     records: Records
     start: Start
@@ -148,7 +155,7 @@ class Scheduler:
     _to_unseal: bool = False
 
     def turn(self) -> float:
-        """Starts what is due. Seconds until the next turn."""
+        """Start what is due. Return the seconds until the next turn."""
         now = self.clock()
         known = self._known(now)
         self._seen.clear()
@@ -160,11 +167,11 @@ class Scheduler:
         return max(0.0, min(due) - now)
 
     def unseal(self) -> None:
-        """The keyring's credentials are to come into memory."""
+        """Have a worker open the sealed credentials and give them to the daemon."""
         self._to_unseal = True
 
     def status(self) -> dict[str, Any]:
-        """For people: each registry and session that is kept alive, and what failed."""
+        """Return the registries and sessions that are kept alive, and the failures, as JSON."""
         now = self.clock()
         known = self._known(now)
         registries = []
@@ -201,9 +208,9 @@ class Scheduler:
         }
 
     def _known(self, now: float) -> list[_Known]:
-        """The selections that are worth keeping alive."""
+        """Return the selections that are kept alive: named ones, then those used last."""
         named = set(self.named())
-        found: list[_Known] = []
+        known: list[_Known] = []
         seen = self.records.selections()
         hosts = {name: os.fsdecode(name.partition(b"/")[2].partition(b"~")[0]) for name in seen}
 
@@ -211,7 +218,7 @@ class Scheduler:
             return hosts[name] in named, seen[name]
 
         for name in sorted(seen, key=worth, reverse=True):
-            if len(found) == MOST_REGISTRIES:
+            if len(known) == MOST_REGISTRIES:
                 break
             used = seen[name]
             if now - used > UNUSED and hosts[name] not in named:
@@ -219,10 +226,10 @@ class Scheduler:
             fields = self.records.selection(name)
             selection = selection_of(fields) if fields else None
             if fields and selection:
-                found.append(
+                known.append(
                     self._as_known(os.fsdecode(name), selection, fields[record.SELECTED_FOR], used)
                 )
-        return found
+        return known
 
     def _as_known(
         self, name: str, selection: StoredSelection, context: bytes, used: float
@@ -240,7 +247,7 @@ class Scheduler:
             if one.files is not None and self.records.holds(one.conditions):
                 holding[one.key] = one
             else:
-                # Chosen by files that have changed since, or by others: chosen anew.
+                # The files that it depends on have changed, or are not ours: select again.
                 yield self._do(f"renew {one.name}", now, now, one)
         for key, one in holding.items():
             times = self.records.times(one.key.encode(), SEALED)
@@ -263,9 +270,10 @@ class Scheduler:
             if token.refreshable(now):
                 yield self._do(job, token.expires - _REFRESH_BEFORE_END, now, one)
             if not token.refreshable(now) or job in self._failures:
-                yield self._tell_of(path, token, one, now)
+                yield self._notify(path, token, one, now)
 
-    def _tell_of(self, path: bytes, token: Token, one: _Known, now: float) -> float:
+    def _notify(self, path: bytes, token: Token, one: _Known, now: float) -> float:
+        """Show once that a session ends, when that is due. Return when to look again."""
         when = token.expires - _TELL_BEFORE_END
         if self.told.knows(path, token.expires) or now > token.expires + _ENDED_LATELY:
             return now + LONGEST_SLEEP
@@ -276,14 +284,14 @@ class Scheduler:
         return now + LONGEST_SLEEP
 
     def _profile(self, one: _Known) -> str:
-        """The profile that a selection names, or "" if the daemon's AWS config has none such."""
+        """Return the selection's profile, or "" if it is not in the daemon's AWS config."""
         profile = one.details.get("profile", "")
         return profile if self.boundary.has_profile(profile) else ""
 
     def _do(
         self, job: str, when: float, now: float, one: "_Known | None", ahead: float = 0.0
     ) -> float:
-        """Starts a job that is due. When it is to be looked at again."""
+        """Start a job if it is due and does not run. Return when to look again."""
         if job in self._busy:
             self._seen.add(job)
             return now + LONGEST_SLEEP
@@ -295,7 +303,7 @@ class Scheduler:
         if failure is not None and failure.pauses(now, files):
             return failure.again
         done = self._done.get(job, 0.0)
-        if done <= now < done + _FIRST_PAUSE:  # another process was at it, say
+        if done <= now < done + _FIRST_PAUSE:  # another process may have been doing it
             return done + _FIRST_PAUSE
         self._busy.add(job)
         what, _, _ = job.partition(" ")
@@ -312,6 +320,7 @@ class Scheduler:
         return now + LONGEST_SLEEP
 
     def _ended(self, job: str, files: bytes, places: frozenset[str], report: Report) -> None:
+        """Note the result of a job; after a failure, set the pause before the next try."""
         self._busy.discard(job)
         now = self.clock()
         error = _error_in(report)
@@ -335,28 +344,28 @@ class Scheduler:
         log.warning("%s failed (%d): %s", job, tries, error)
 
     def _end_outages(self, known: list[_Known], now: float) -> None:
-        """Try again at once what waits for a network or an endpoint that answers by now."""
+        """End the pauses of jobs whose network or endpoint answers again."""
         waiting = [failure for failure in self._failures.values() if failure.outage]
         if not waiting:
             return
         for one in known:
             times = self.records.times(one.key.encode(), SEALED) if self._renews(one) else None
-            if times is not None:  # fetched by a worker, or by somebody's get
+            if times is not None:  # fetched by a worker, or by a `get`
                 self._outages.note_success(_places("renew", one), times.issued)
         network = self.network()
         for failure in waiting:
             if failure.outage and self._outages.is_over(failure.outage, failure.at, now, network):
-                # If it is too early (no name is resolved yet, say), the pauses begin anew.
+                # It may be too early (DNS does not work yet, say): then the pauses start again.
                 failure.tries, failure.again, failure.outage = 0, now, None
 
     def _forget_old(self, now: float) -> None:
-        """Keeps the failures of what is due still."""
+        """Drop the failures of jobs that are no longer due."""
         failures, done = self._failures.items(), self._done.items()
         self._failures = {job: failure for job, failure in failures if job in self._seen}
         self._done = {job: at for job, at in done if now - at < _FIRST_PAUSE}
 
     def _files(self, one: "_Known | None") -> bytes:
-        """Stamps of what a failed job may have failed by."""
+        """Return stamps of the files that may have made a job fail."""
         of_one = (one.files or ()) if one is not None else ()
         return b" ".join(record.stamp(path) for path in [*self.watched, *of_one])
 
@@ -367,14 +376,15 @@ class Scheduler:
         return self.boundary.renews(one.key, one.context)
 
     def _lacks_token(self, one: _Known) -> bool:
-        """Whoever logged out wants no more tokens, and nobody can fetch any."""
+        """Whether the user has logged out: no credential can be fetched then."""
         path = one.token_file
         return path is not None and record.stamp(path) == record.ABSENT
 
     def _share(self, name: str) -> float:
-        """A part of 1 for each name: what is spread must not be random anew at each look.
+        """Return a number from 0 to 1, always the same for a name on this machine.
 
-        Another on each machine, or else those of a company would all ask at the same moment.
+        It spreads renewals; on each machine differently, or a company's would all call AWS at
+        the same moment.
         """
         return zlib.crc32(self.salt + name.encode(errors="surrogateescape")) / 2**32
 
@@ -384,18 +394,18 @@ class Scheduler:
 
 
 def _token(path: bytes) -> Token | None:
-    """Without waiting for one that is being written: the next look is soon enough."""
+    """Read a token file without retries: if it is being written, the next turn reads it."""
     return read_token(Path(os.fsdecode(path)), retries=0)
 
 
 def _places(what: str, one: _Known | None) -> frozenset[str]:
-    """Where a job asks: ECR of a region, and the SSO portal of one. Empty if that is unknown."""
-    found = set()
+    """Return the services that a job calls: a region's ECR and SSO portal. Empty if unknown."""
+    places = set()
     if one is not None and what == "renew" and (region := one.selection.details.get("region")):
-        found.add(f"ecr {region}")
+        places.add(f"ecr {region}")
     if one is not None and one.token_file and (token := _token(one.token_file)):
-        found.add(f"sso {token.region}")
-    return frozenset(found)
+        places.add(f"sso {token.region}")
+    return frozenset(places)
 
 
 def _error_in(report: Report) -> EcrPyError | None:

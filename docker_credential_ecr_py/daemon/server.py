@@ -1,6 +1,6 @@
 """The socket: takes one request per connection, within limits of size and time.
 
-It knows lines and bytes, not what they mean. One thread, one selector: a request takes tens of
+It handles lines and bytes, not their meaning. One thread, one selector: a request takes tens of
 microseconds, so more threads would gain nothing.
 """
 
@@ -8,7 +8,6 @@ import errno
 import os
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from docker_credential_ecr_py.store import daemon_client, record
 # Seconds that a client may take to send its request and to read the answer.
 PATIENCE = 5.0
 MOST_CONNECTIONS = 800
-# Bytes of requests that are not complete and of answers that are not read yet, of all clients.
+# Bytes of incomplete requests and of unread answers, of all clients together.
 MOST_HELD = 8 * 1024 * 1024
 _CHUNK = 65536
 _LONGEST_LINE = 16 * 1024
@@ -39,7 +38,7 @@ class Connection:
 
     @property
     def held(self) -> int:
-        """Bytes that the daemon keeps for it."""
+        """Bytes that the daemon holds for this client."""
         return len(self._read) + len(self._unsent)
 
     def receive(self) -> None:
@@ -74,7 +73,7 @@ class Connection:
             while self._unsent:
                 self._unsent = self._unsent[self.wire.send(self._unsent) :]
         except BlockingIOError:
-            # Not for reading: the end of its input must not cut the answer.
+            # Not for reading: a client that has closed its side must still get the whole answer.
             self._server.watch(self, selectors.EVENT_WRITE)
             return
         except OSError:
@@ -87,7 +86,10 @@ class Connection:
 
 
 class Server:
-    """`serve` gets a request and what follows its line, and returns the answer."""
+    """Accepts clients and limits how many there are, how long they take and how much is held.
+
+    `serve` gets a request line and the bytes after it, and returns the answer.
+    """
 
     def __init__(
         self,
@@ -150,7 +152,7 @@ class Server:
                 return
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._connections:
-                    # The client still waits: select would return at once, again and again.
+                    # The client is still in the queue: without a pause select would spin.
                     time.sleep(_PAUSE)
                     return
                 self._close_oldest()
@@ -183,18 +185,16 @@ class Server:
 
 
 def is_reached_at(path: bytes) -> bool:
-    """Return whether a client that connects to `path` reaches this process.
+    """Whether a client that connects to `path` reaches this process, as the kernel says.
 
-    The kernel says which process listens there. If that stays open, it counts as reached.
+    True too if the kernel cannot say, because the queue is full.
     """
     with socket.socket(socket.AF_UNIX) as wire:
         wire.setblocking(False)
         try:
             wire.connect(os.fsdecode(path))
-            # struct ucred: pid, uid, gid
-            told = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            return daemon_client.peer_pid(wire) == os.getpid()
         except BlockingIOError:  # its queue is full, so other clients reach it
             return True
         except OSError:
             return False
-    return int.from_bytes(told[:4], sys.byteorder) == os.getpid()

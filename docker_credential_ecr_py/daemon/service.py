@@ -1,4 +1,4 @@
-"""Has the system run the daemon: systemd's user manager on Linux, launchd on macOS.
+"""Installs the daemon as a service of systemd's user manager on Linux, or of launchd on macOS.
 
 The templates are in units/. Files of the same name that are not ours are left alone.
 """
@@ -22,8 +22,8 @@ _UNITS = Path(__file__).parent / "units"
 _OURS = "Written by `ecr-py daemon install`"
 # Seconds.
 _LIMIT = 30
-# What leads to AWS from here, and where things are (on PATH what credential_process names), which a
-# service does not inherit from a shell.
+# Variables that decide how AWS is reached and where files and programs are (PATH, for
+# credential_process), which a service does not inherit from a shell.
 _PASSED_ON = (
     "PATH",
     "HTTPS_PROXY",
@@ -36,7 +36,7 @@ _PASSED_ON = (
     "REQUESTS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
-    # The daemon renews what was asked for in its own environment alone: see daemon/boundary.py.
+    # The daemon renews only selections of its own environment: see daemon/boundary.py.
     "AWS_EC2_METADATA_DISABLED",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
@@ -56,10 +56,11 @@ _PASSED_ON = (
 
 @dataclass(frozen=True)
 class Service:
-    """`files` are paths and what goes there; the commands are run after, or before they go.
+    """The files of a service, and the manager's commands.
 
-    `to_make_way` ends what an earlier installation runs; it may fail, for there may be none.
-    `links` are what enabling it adds; `folders` go at the end if they are empty.
+    `files` are paths and their content. `to_make_way` ends the service of an earlier installation;
+    it may fail, for there may be none. `links` are added by enabling it; `folders` are removed at
+    the end if they are empty.
     """
 
     manager: str
@@ -77,10 +78,10 @@ class Service:
         return all(file.exists() for file in self.files)
 
     def write(self) -> None:
-        """Raises CannotInstall."""
+        """Write the files. Raises CannotInstall."""
         for file in self.files:
             if os.path.lexists(file) and not _is_ours(file):
-                raise CannotInstall(f"{file} is not ours: move it away first")
+                raise CannotInstall(f"{file} was not written by ecr-py: move it away first")
         try:
             for file, text in self.files.items():
                 make_private_folder(file.parent)
@@ -94,11 +95,11 @@ class Service:
             _run(self.to_make_way)
 
     def enable(self) -> None:
-        """Runs it, now and at each login. Raises CannotInstall."""
+        """Start it, now and at each login. Raises CannotInstall."""
         _run(self.to_start)
 
     def disable(self) -> None:
-        """End it, now and at each login, while its files are there. Raises CannotInstall."""
+        """End it, and start it no more at logins; before `remove`. Raises CannotInstall."""
         if any(map(_is_ours, self.files)):
             _run(self.to_end)
 
@@ -130,11 +131,11 @@ class Service:
 
 
 def service(program: str, environ: Mapping[str, str], platform: str = sys.platform) -> Service:
-    """How this system runs the daemon. Raises CannotInstall where it has no way.
+    """Return the service for this system. Raises CannotInstall if it has no service manager.
 
-    Or where a value cannot be written into the files of a service.
+    Or if a value cannot be written into the files of a service.
     """
-    # launchd knows no runtime folder; the helper asks where the shell says.
+    # launchd sets no runtime folder; the helper uses the shell's.
     names = (*_PASSED_ON, "XDG_RUNTIME_DIR") if platform == "darwin" else _PASSED_ON
     passed = {name: environ[name] for name in names if environ.get(name)}
     _check_values({"the path of ecr-py": program, **passed})
@@ -142,20 +143,20 @@ def service(program: str, environ: Mapping[str, str], platform: str = sys.platfo
         return _launchd(program, passed)
     if platform == "linux":
         return _systemd(program, passed, environ)
-    raise CannotInstall("the daemon runs on Linux and macOS")
+    raise CannotInstall("the daemon runs only on Linux and macOS")
 
 
 def installed_service(environ: Mapping[str, str], platform: str = sys.platform) -> Service:
-    """As service(), to start, stop or remove it: whatever else this environment holds."""
+    """As service(), to start, stop or remove it; no other variable of the environment counts."""
     places = {name: environ[name] for name in ("XDG_CONFIG_HOME",) if name in environ}
     return service("ecr-py", places, platform)
 
 
 def _check_values(values: Mapping[str, str]) -> None:
-    """Raise CannotInstall for a value that would become more than a value in a unit or a plist.
+    """Raise CannotInstall for a value that would be more than a value in a unit or a plist.
 
-    A line break would begin another line of the unit. What else is refused is not XML, or not
-    UTF-8, so the system would refuse the file or leave out the line.
+    A line break would begin another line of the unit. Other characters are not valid in XML or
+    UTF-8, so the system would refuse the file or skip the line.
     """
     for name, value in values.items():
         wrong = next(filter(_is_refused, value), None)
@@ -163,20 +164,20 @@ def _check_values(values: Mapping[str, str]) -> None:
             is_byte = unicodedata.category(wrong) == "Cs"
             what = "a byte that is not UTF-8" if is_byte else f"the character U+{ord(wrong):04X}"
             raise CannotInstall(
-                f"{name} holds {what}, which the file of a service cannot hold",
-                hint="change it, and install again",
+                f"{name} contains {what}, which is not allowed in a service file",
+                hint="change it, and run the command again",
             )
 
 
 def _is_refused(character: str) -> bool:
-    """Control characters, bytes that are not UTF-8, and what Unicode never assigns."""
+    """Whether it is a control character, a byte that is not UTF-8, or never assigned."""
     number = ord(character)
     unassigned = 0xFDD0 <= number <= 0xFDEF or number & 0xFFFE == 0xFFFE
     return unassigned or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether `daemon install` wrote it."""
+    """Whether `ecr-py daemon install` wrote a file."""
     try:
         return _OURS.encode() in (read_if_there(file) or b"")
     except OSError:
@@ -184,13 +185,13 @@ def _is_ours(file: Path) -> bool:
 
 
 def check_systemd() -> None:
-    """Raises CannotInstall where no user manager answers."""
+    """Raise CannotInstall if no user manager answers."""
     try:
         _run((("systemctl", "--user", "show-environment"),))
     except CannotInstall as error:
         raise CannotInstall(
-            f"systemd runs no services for you here ({error.what})",
-            hint="run `ecr-py daemon start`, from ~/.profile to have it always",
+            f"systemd does not run user services here ({error.what})",
+            hint="run `ecr-py daemon start` (in ~/.profile, to start it at each login)",
         ) from None
 
 
@@ -219,7 +220,7 @@ def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]
         ),
         to_stop=((*systemctl, "stop", *units),),
         to_end=((*systemctl, "disable", "--now", *units),),
-        # A unit that failed is listed until that is reset; one that did not cannot be.
+        # A unit that failed is listed until that is reset; for one that did not, reset fails.
         after_removal=((*systemctl, "daemon-reload"), (*systemctl, "reset-failed", *units)),
         links=links,
         folders=(*(link.parent for link in links), folder, folder.parent),
@@ -236,7 +237,7 @@ def _launchd(program: str, passed: Mapping[str, str]) -> Service:
     return Service(
         "launchd",
         {file: _template("ecr-py.plist", escape(program), lines)},
-        # What is loaded already cannot be bootstrapped.
+        # A service that is loaded already cannot be bootstrapped.
         to_make_way=(("launchctl", "bootout", f"{user}/ecr-py"),),
         to_start=(
             ("launchctl", "bootstrap", user, str(file)),
@@ -264,7 +265,7 @@ def _program(path: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As systemd.service(5) quotes, where % stands for something too."""
+    """Quote as systemd.service(5), where % is special too."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{plain}"'
 
@@ -273,7 +274,7 @@ def _run(commands: tuple[tuple[str, ...], ...]) -> None:
     for command in commands:
         program = find_program(command[0])
         if program is None:
-            raise CannotInstall(f"there is no {command[0]}")
+            raise CannotInstall(f"{command[0]} is not installed")
         try:
             done = subprocess.run(
                 [program, *command[1:]],

@@ -1,4 +1,4 @@
-"""What the daemon says of itself, for whoever shows it."""
+"""Asks the daemon for its status."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from docker_credential_ecr_py.store import daemon_client, record
 def ask_status(
     environ: Mapping[str, str], *, limit: float = daemon_client.LIMIT
 ) -> dict[str, Any] | None:
-    """As Daemon's status; None where none runs that we could ask, or answers within `limit`."""
+    """Return the daemon's status; None if no daemon answers within `limit` seconds."""
     path = record.socket_path(paths.as_bytes(environ))
     answer = daemon_client.ask(path, b"status", limit=limit) if path else None
     try:

@@ -1,7 +1,7 @@
-"""What systemd gives a service and wants to hear from it.
+"""The protocol between systemd and a service: passed sockets, notifications and the watchdog.
 
-Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). No more is needed than some
-variables and a datagram, so nothing is loaded for it.
+Source: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3). It is some variables and a datagram,
+so it needs no library.
 """
 
 import os
@@ -23,7 +23,7 @@ _CGROUP = Path("/proc/self/cgroup")
 
 
 def passed_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return the sockets that systemd opened for this process, which it listens at."""
+    """Return the listening sockets that systemd opened for this process."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(environ.get("LISTEN_FDS", "0"))
@@ -41,7 +41,7 @@ def notify(environ: Mapping[str, str], state: str) -> None:
 
 
 class Watchdog:
-    """Tells systemd that we live, twice in each WatchdogSec; it ends us if it does not hear it."""
+    """Tells systemd that the daemon is alive, twice in each WatchdogSec, or systemd ends it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -49,7 +49,7 @@ class Watchdog:
         self._next = 0.0
 
     def feed(self) -> float | None:
-        """Tell it, if it is time to. Returns the seconds until the next time; None: never."""
+        """Notify systemd if it is time to. Return the seconds until the next; None: never."""
         if self._interval is None:
             return None
         now = time.monotonic()
@@ -60,11 +60,11 @@ class Watchdog:
 
 
 def browser_outside(environ: Mapping[str, str]) -> str:
-    """Return the value of BROWSER that has the user manager open a page; "" outside the service.
+    """Return a value of BROWSER by which the user manager opens a page; "" outside the service.
 
     A browser that is started in the service is under its restrictions, which keep a browser's own
-    sandbox from working, and it is killed when the service ends. What the manager starts instead
-    also knows the person's display.
+    sandbox from working, and it is killed when the service ends. A browser that the manager starts
+    also gets the user's display.
     """
     try:
         is_inside = f"/{SERVICE}\n" in _CGROUP.read_text()
@@ -81,7 +81,7 @@ def browser_outside(environ: Mapping[str, str]) -> str:
     # The usual description holds the command with the address, and the journal would have it.
     manager.append("--description=Opens a page to log in")
     command = " ".join(map(quote, [*manager, "--", sys.executable, "-I", "-m", "webbrowser"]))
-    # webbrowser splits its list of browsers there.
+    # webbrowser would split the command at it.
     return "" if os.pathsep in command else f"{command} %s"
 
 

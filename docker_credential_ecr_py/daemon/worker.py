@@ -2,11 +2,11 @@
 
     {"do": "renew", "host": HOST, "ahead": SECONDS}    a credential, before it ages
     {"do": "refresh", "host": HOST}                    the session behind it
-    {"do": "unseal"}                                   gives the daemon what the keyring sealed
+    {"do": "unseal"}                                   the sealed credentials, for the daemon
     {"do": "log in", "host": HOST, "limit": SECONDS}   from a notification: in the browser here
 
-The result is {"result": null}, or {"result": ERROR} as EcrPyError.to_dict has it. It never holds a
-secret: what a worker fetches is in the files that it wrote, or in the daemon's memory.
+The result is {"result": null}, or {"result": ERROR} with an ERROR by EcrPyError.to_dict. It never
+holds a secret: a worker puts what it fetches into files, or into the daemon's memory.
 """
 
 import json
@@ -48,7 +48,7 @@ def main() -> None:
         report({"result": EcrPyError(f"unexpected {type(error).__name__}").to_dict()})
     else:
         report({"result": None})
-    # A thread that hangs in a name lookup would keep the interpreter from ending.
+    # Else a thread that hangs in a name lookup would keep the interpreter from ending.
     sys.stdout.flush()
     os._exit(0)
 
@@ -83,13 +83,13 @@ def log_in(host: str, limit: float) -> None:
     session = app.select(host).identity.sso
     browser = app.user.browser
     if browser is None:
-        raise LoginNeeded("the daemon knows no way to a browser")
+        raise LoginNeeded("the daemon cannot open a browser")
     if session is not None:
         app.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
 
 
 def _display() -> dict[str, str]:
-    """The way to the person's screen: a service that began before it is not told."""
+    """Return the variables of the user's display, which may be newer than the daemon."""
     systemctl = find_program("systemctl")
     if systemctl is None:
         return {}
@@ -100,8 +100,8 @@ def _display() -> dict[str, str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    told = dict(line.partition("=")[::2] for line in os.fsdecode(done.stdout).splitlines())
-    return {name: told[name] for name in _DISPLAY if told.get(name)}
+    shown = dict(line.partition("=")[::2] for line in os.fsdecode(done.stdout).splitlines())
+    return {name: shown[name] for name in _DISPLAY if shown.get(name)}
 
 
 _JOBS: dict[str, Callable[..., None]] = {

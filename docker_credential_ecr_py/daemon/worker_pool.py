@@ -1,7 +1,7 @@
 """Starts workers: processes that load AWS's libraries or a keyring, do one job, and end.
 
-So the daemon stays small, and what hangs can be killed. A job is JSON on the command line, for
-it never holds a secret; its result comes back as a line of JSON. worker.py is what runs there.
+So the daemon stays small, and a call that hangs can be killed. A job is JSON on the command line,
+for it never holds a secret; its result comes back as a line of JSON. The process runs worker.py.
 """
 
 import json
@@ -20,7 +20,7 @@ from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.log import log
 
 # Seconds that a job may take, and how many jobs run at once. Each worker takes some 45 MiB. Jobs
-# that the user began run beside them: they wait for the user, and must not hold up the others.
+# that the user began do not count: they wait for the user, and must not delay the others.
 LIMIT = 120.0
 MOST_AT_ONCE = 4
 _LONGEST_REPORT = 64 * 1024
@@ -33,7 +33,7 @@ class Worker:
     """A job in a process of its own. `ends` is called once, with the result.
 
     The result of a worker that died or was killed is {"died": REASON}. `by_user` means that the
-    user began it, by a click: it starts at once, however many others run.
+    user began it, by a click: it starts at once, no matter how many others run.
     """
 
     job: Report
@@ -61,7 +61,7 @@ class Workers:
         self._waiting: deque[Worker] = deque()
 
     def start(self, worker: Worker) -> None:
-        """Run it as soon as there is room."""
+        """Start a worker as soon as fewer than MOST_AT_ONCE run."""
         if worker.by_user or self._has_room():
             self._run(worker)
         else:
@@ -115,7 +115,7 @@ class Workers:
         if not worker.last.keys() & {"result", "died"}:
             worker.last = {"died": f"it ended with {code}"}
         worker.ends(worker.last)
-        # If one cannot be started, it is the next one's turn.
+        # In a loop, because a worker that cannot be started does not run.
         while self._waiting and self._has_room():
             self._run(self._waiting.popleft())
 

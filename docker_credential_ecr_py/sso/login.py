@@ -1,4 +1,4 @@
-"""The two ways to log in: a code that the browser brings back, and a code for any device."""
+"""The two ways to log in: by a redirect in the browser, and by a code for any device."""
 
 import base64
 import hashlib
@@ -29,13 +29,17 @@ from docker_credential_ecr_py.sso.token_cache import DEVICE_GRANT, Registration,
 from docker_credential_ecr_py.sso.user import Browser
 from docker_credential_ecr_py.sso.web_address import may_be_opened
 
-# Seconds between two looks at the clock, for whoever shows the time that is left.
+# Seconds between two updates of the time left on the screen.
 _TICK = 0.1
 
 
 @dataclass(frozen=True)
 class Login:
-    """How this person logs in. `browser` opens an address, or is None where there is none."""
+    """A login at IAM Identity Center, on `screen`.
+
+    `browser` opens an address, or is None if there is no browser here. The user has `limit`
+    seconds. With `device`, the user types a code even if there is a browser.
+    """
 
     screen: Screen
     browser: Browser | None
@@ -43,13 +47,13 @@ class Login:
     device: bool = False
 
     def run(self, session: SsoSession, files: SsoFiles) -> Token:
-        """A token for the session, allowed by the person. It is not kept yet.
+        """Return a token for the session, once the user has allowed it. It is not stored yet.
 
         Raises LoginRefused, LoginExpired, Unreachable, BadAnswer, UnwritableSsoCache.
         """
         oidc = Oidc(session)
         try:
-            # A portal gives refresh tokens, and redirects, to a registration with scopes alone.
+            # A portal gives redirects and refresh tokens only to a registration with scopes.
             if session.scopes and self.browser is not None and not self.device:
                 return self._by_browser(session, oidc, files, self.browser)
             return self._by_device(session, oidc, files)
@@ -68,7 +72,7 @@ class Login:
             with browser(address):
                 arrived = self._wait(redirect.arrived.wait)
             if not arrived:
-                redirect.finish("Nobody allowed the login in time")
+                redirect.finish("The login was not approved in time")
                 raise _too_late(self.limit)
             if redirect.error:
                 redirect.finish("The login was refused")
@@ -87,25 +91,25 @@ class Login:
     def _by_device(self, session: SsoSession, oidc: Oidc, files: SsoFiles) -> Token:
         registration = _registration(session, oidc, files, DEVICE_GRANT)
         try:
-            asked = oidc.start_device_authorization(registration)
+            device = oidc.start_device_authorization(registration)
         except UnknownRegistration:
             registration = _register(session, oidc, files, DEVICE_GRANT)
-            asked = oidc.start_device_authorization(registration)
+            device = oidc.start_device_authorization(registration)
         opens = self.browser is not None
-        address = asked.address_with_code
+        address = device.address_with_code
         _check_address(address, oidc.endpoint)
-        limit = min(self.limit, asked.expires_in)
-        self.screen.ask(Prompt(session.title, address, asked.user_code, limit, opens))
+        limit = min(self.limit, device.expires_in)
+        self.screen.ask(Prompt(session.title, address, device.user_code, limit, opens))
         with nullcontext() if self.browser is None else self.browser(address):
-            return self._poll(oidc, registration, asked, limit)
+            return self._poll(oidc, registration, device, limit)
 
     def _poll(
-        self, oidc: Oidc, registration: Registration, asked: DeviceAuthorization, limit: float
+        self, oidc: Oidc, registration: Registration, device: DeviceAuthorization, limit: float
     ) -> Token:
-        """Asks whether the person has allowed it, until they have. Raises LoginExpired."""
-        pause, deadline = asked.interval, time.monotonic() + limit
+        """Poll until the user has allowed the login; return its token. Raises LoginExpired."""
+        pause, deadline = device.interval, time.monotonic() + limit
         while True:
-            answer = oidc.poll(registration, asked.device_code)
+            answer = oidc.poll(registration, device.device_code)
             if isinstance(answer, Token):
                 return answer
             pause += answer
@@ -115,15 +119,15 @@ class Login:
 
     def _wait(
         self,
-        for_: Callable[[float], bool],
+        wait_for: Callable[[float], bool],
         seconds: float | None = None,
         deadline: float | None = None,
     ) -> bool:
-        """Waits in ticks, so that the screen can count down. Whether it came."""
+        """Wait in ticks, so that the screen can count down. Return False after `seconds`."""
         end = time.monotonic() + (self.limit if seconds is None else seconds)
         while (left := end - time.monotonic()) > 0:
             self.screen.waiting((deadline or end) - time.monotonic())
-            if for_(min(_TICK, left)):
+            if wait_for(min(_TICK, left)):
                 return True
         return False
 
@@ -134,8 +138,8 @@ def _sleep(seconds: float) -> bool:
 
 
 def _registration(session: SsoSession, oidc: Oidc, files: SsoFiles, grant: str) -> Registration:
-    found = files.registration(session, grant, time.time())
-    return found or _register(session, oidc, files, grant)
+    registration = files.registration(session, grant, time.time())
+    return registration or _register(session, oidc, files, grant)
 
 
 def _register(session: SsoSession, oidc: Oidc, files: SsoFiles, grant: str) -> Registration:
@@ -147,7 +151,7 @@ def _register(session: SsoSession, oidc: Oidc, files: SsoFiles, grant: str) -> R
 def _authorize_address(
     endpoint: str, registration: Registration, redirect_uri: str, state: str, verifier: str
 ) -> str:
-    """As AWS CLI 2.22 and newer asks; the challenge is S256 of RFC 7636."""
+    """Return the URL as AWS CLI 2.22 and newer build it; the challenge is S256 of RFC 7636."""
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
     query = {
         "response_type": "code",
@@ -162,11 +166,11 @@ def _authorize_address(
 
 
 def _check_address(address: str, endpoint: str) -> None:
-    """Raises BadAnswer: what a browser must not open is not shown to the person either."""
+    """Raise BadAnswer if a browser must not open an address: it is not shown either."""
     if not may_be_opened(address, endpoint):
         shown = first_line(repr(address).partition("?")[0])
-        raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// page")
+        raise BadAnswer(f"the portal names {shown} to log in at, which is not an https:// URL")
 
 
 def _too_late(limit: float) -> LoginExpired:
-    return LoginExpired(f"nobody allowed the login within {spoken(limit)}")
+    return LoginExpired(f"the login was not approved within {spoken(limit)}")

@@ -1,4 +1,4 @@
-"""The page that the browser lands on after a login. It asks nobody for anything."""
+"""The page that the browser shows after a login. It loads nothing."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ HEADERS = {
 
 
 def page(failure: str = "") -> bytes:
-    """The page for a login that succeeded, or why it did not."""
+    """Return the page for a login that succeeded, or that did not because of `failure`."""
     if failure:
         heading, text = "Not logged in", f"{html.escape(failure)}. Your terminal has more."
     else:
@@ -45,7 +45,7 @@ def page(failure: str = "") -> bytes:
 
 
 def redirect_page(address: str) -> bytes:
-    """The page that leads to an address at once, and has a link to it in case it does not."""
+    """Return a page that redirects to an address at once, and has a link in case it fails."""
     there = html.escape(address, quote=True)
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'

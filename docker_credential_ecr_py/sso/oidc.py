@@ -1,6 +1,6 @@
-"""The calls to SSO OIDC and the portal, by botocore. Each has a time limit.
+"""The calls to SSO OIDC, by botocore. Each has a time limit.
 
-Raises LoginRefused, LoginExpired, and what ecr.translate raises for the network.
+They raise LoginRefused, LoginExpired, UnknownRegistration, and as aws.session.network_error.
 """
 
 import math
@@ -27,8 +27,8 @@ from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.portal import regions
 from docker_credential_ecr_py.sso.token_cache import DEVICE_GRANT, Registration, Token
 
-# What an answer may ask of us: seconds between two polls, seconds that a token or a registration is
-# good for (a registration is for 90 days), and characters of the code that a person types.
+# Limits for an answer: seconds between two polls, seconds that a token or a registration may live
+# (a registration lives 90 days), and characters of the code that the user types.
 _LONGEST_PAUSE, _LONGEST_LIFE, _LONGEST_USER_CODE = 60.0, 366 * 86400.0, 64
 CODE_GRANT = "authorization_code"
 REFRESH_GRANT = "refresh_token"
@@ -38,7 +38,7 @@ REDIRECT_URI = "http://127.0.0.1/oauth/callback"
 
 @dataclass(frozen=True)
 class DeviceAuthorization:
-    """What a person needs to allow a login elsewhere; `expires_in` and `interval` in seconds."""
+    """What it takes to log in on another device; `expires_in` and `interval` are in seconds."""
 
     device_code: str = field(repr=False)
     user_code: str
@@ -60,22 +60,22 @@ class Oidc:
         return str(self._client.meta.endpoint_url)
 
     def register(self, grant: str) -> Registration:
-        """A new public client, for one grant."""
-        asked: dict[str, Any] = {
+        """Register a new public client, for one grant."""
+        parameters: dict[str, Any] = {
             "clientName": f"ecr-py-{self._session.name or int(time.time())}",
             "clientType": "public",
         }
         if self._session.scopes:
-            asked["scopes"] = list(self._session.scopes)
+            parameters["scopes"] = list(self._session.scopes)
         grants = [grant, REFRESH_GRANT]
         if grant == CODE_GRANT:
-            asked |= {
+            parameters |= {
                 "grantTypes": grants,
                 "redirectUris": [REDIRECT_URI],
                 "issuerUrl": self._session.start_url,
             }
         with self._translated():
-            answer = self._client.register_client(**asked)
+            answer = self._client.register_client(**parameters)
             return Registration(
                 _text(answer["clientId"]),
                 _text(answer["clientSecret"]),
@@ -101,7 +101,7 @@ class Oidc:
             )
 
     def poll(self, registration: Registration, device_code: str) -> Token | float:
-        """The token, once the person has allowed it; until then, seconds to add to the pause."""
+        """Return the token, once the user has allowed it; else seconds to add to the pause."""
         try:
             return self._create_token(registration, DEVICE_GRANT, deviceCode=device_code)
         except self._client.exceptions.AuthorizationPendingException:
@@ -112,13 +112,13 @@ class Oidc:
     def exchange(
         self, registration: Registration, code: str, verifier: str, redirect_uri: str
     ) -> Token:
-        """The token for the code that the browser brought."""
+        """Return the token for the code in the browser's redirect."""
         return self._create_token(
             registration, CODE_GRANT, code=code, codeVerifier=verifier, redirectUri=redirect_uri
         )
 
     def refresh(self, token: Token) -> Token:
-        """A new token for the refresh token of an old one. Raises RefreshRefused."""
+        """Return a new token for the refresh token of an old one. Raises RefreshRefused."""
         try:
             return self._create_token(
                 token.registration, REFRESH_GRANT, refreshToken=token.refresh_token
@@ -145,7 +145,7 @@ class Oidc:
             )
 
     def _with_hint(self, error: EcrPyError) -> EcrPyError:
-        """Where nobody answers, the region may be none. The list that we have may be old."""
+        """Add to Unreachable that the region may not exist. botocore's list may be out of date."""
         region = self._session.region
         if isinstance(error, Unreachable) and region not in (known := regions()):
             error.what += f"; sso_region = {region} may be none{nearest(region, known)}"
@@ -161,26 +161,28 @@ class Oidc:
         except (known.AccessDeniedException, known.UnauthorizedClientException):
             raise LoginRefused("the login was refused") from None
         except known.ExpiredTokenException:
-            raise LoginExpired("the login was not allowed in time") from None
+            raise LoginExpired("the login was not approved in time") from None
         except known.InvalidClientException:
-            raise UnknownRegistration("the portal has forgotten our registration") from None
+            raise UnknownRegistration(
+                "the portal no longer knows the registration of ecr-py"
+            ) from None
         except known.InvalidGrantException as error:
             raise LoginRefused(f"the portal refused the login ({_code(error)})") from None
         except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
             raise self._with_hint(network_error(error, self._session.start_url)) from None
         except MALFORMED:
-            raise BadAnswer(f"{self.endpoint} gave an answer that cannot be read") from None
+            raise BadAnswer(f"{self.endpoint} sent a response that cannot be read") from None
 
 
 def _text(value: object, *, longest: int = 64 * 1024) -> str:
-    """Raises ValueError for what is not a text, or is empty or too long."""
+    """Return a text. Raises ValueError if it is none, or is empty or too long."""
     if not isinstance(value, str) or not 0 < len(value) <= longest:
         raise ValueError("not a text")
     return value
 
 
 def _seconds(value: object) -> float:
-    """A number of seconds, one at least. Raises TypeError and ValueError, also for infinity."""
+    """Return a number of seconds, at least 1. Raises TypeError, and ValueError for infinity."""
     try:
         seconds = float(value)  # type: ignore[arg-type]
     except OverflowError:

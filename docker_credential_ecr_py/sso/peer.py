@@ -1,6 +1,6 @@
-"""Which user's process is at the other end of a connection on the loopback interface.
+"""Finds which user's process is at the other end of a connection on the loopback interface.
 
-The kernel tells for TCP too, on Linux: /proc/net/tcp has the user ID of each socket's owner.
+On Linux the kernel reports it for TCP too: /proc/net/tcp has the user ID of each socket's owner.
 https://docs.kernel.org/networking/proc_net_tcp.html
 """
 
@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Mapping
 
-# Addresses as they are written there: IPv4 in tcp, and in tcp6 for an IPv6 socket of the client's.
+# The rows of IPv4 sockets, and those of IPv6 sockets, as a client's may be.
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _MAPPED = bytes(10) + b"\xff\xff"
 _ESTABLISHED = 1  # linux/tcp.h, the first byte of struct tcp_info
@@ -22,14 +22,14 @@ class PeerGone(Exception):
 
 
 def can_tell_users() -> bool:
-    """Return whether this system says whose process is at the other end."""
+    """Whether this system reports whose process is at the other end."""
     return sys.platform == "linux" and os.access(_TABLES[0], os.R_OK)
 
 
 def user_of_peer(connection: socket.socket) -> int | None:
     """Return the user ID of the process at the other end of an IPv4 connection.
 
-    None if the system does not tell, or if the other end is not on this machine (Windows, to WSL).
+    None if the system does not report it, or the other end is another machine (Windows, to WSL).
     Raises PeerGone.
     """
     if not can_tell_users():
@@ -53,9 +53,9 @@ def user_of_peer(connection: socket.socket) -> int | None:
 
 
 def is_same_user(connection: socket.socket, environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this user's process, or root's, is at the other end of a connection.
+    """Whether this user's process, or root's, is at the other end of a connection.
 
-    True where the system does not tell. A person who has run us by sudo counts as the same user.
+    True if the system does not report it. A user who runs this by sudo counts as the same user.
     """
     if sys.platform == "win32":
         return True
@@ -79,7 +79,7 @@ def _rows(table: str) -> list[list[str]]:
 
 
 def _written(address: tuple[str, int], *, mapped: bool) -> str:
-    """An address and port as the tables have them: in words of 32 bits, in this machine's order."""
+    """Return an address and port as in the tables: in words of 32 bits, in this machine's order."""
     host = (_MAPPED if mapped else b"") + socket.inet_aton(address[0])
     words = struct.unpack(f"={len(host) // 4}I", host)
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"

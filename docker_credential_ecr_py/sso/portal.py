@@ -1,6 +1,6 @@
-"""What the SSO portal says that a person has: accounts, and roles in them.
+"""The calls to the SSO portal: a user's accounts and roles, and the end of a session.
 
-The portal is not trusted: what it names is checked before anybody sees it or it is written.
+The portal is not trusted: its names are checked before they are shown or written.
 """
 
 import re
@@ -33,7 +33,7 @@ _MOST_PAGES = 1000
 
 @dataclass(frozen=True)
 class Assignment:
-    """A role that a person may take in an account. `account_name` is "" if there is none."""
+    """A role that a user has in an account. `account_name` is "" if there is none."""
 
     account: str
     account_name: str
@@ -41,12 +41,12 @@ class Assignment:
 
 
 def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
-    """Every account and role of the person who logged in (ListAccounts, ListAccountRoles).
+    """Return every account and role of the user who logged in (ListAccounts, ListAccountRoles).
 
-    Each once. Raises BadAnswer for a name that AWS would not give, and as aws.network_error.
+    Raises BadAnswer for a name that AWS does not allow, and as aws.session.network_error.
     """
     client = unsigned_client("sso", session.region)
-    found: dict[tuple[str, str], Assignment] = {}
+    roles: dict[tuple[str, str], Assignment] = {}
     with _translated(session):
         for account in _pages(client, "list_accounts", "accountList", access_token):
             number = _checked(account["accountId"], _ACCOUNT, "account")
@@ -55,14 +55,14 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
                 client, "list_account_roles", "roleList", access_token, accountId=number
             ):
                 role_name = _checked(role["roleName"], _ROLE, "role")
-                found.setdefault((number, role_name), Assignment(number, name, role_name))
-    return list(found.values())
+                roles.setdefault((number, role_name), Assignment(number, name, role_name))
+    return list(roles.values())
 
 
 def accepts(session: SsoSession, access_token: str) -> bool:
-    """Whether the portal still knows a session, whatever its token's file says (ListAccounts).
+    """Whether the portal still accepts a session's token (ListAccounts).
 
-    Raises as aws.network_error.
+    Raises as aws.session.network_error.
     """
     client = unsigned_client("sso", session.region)
     with _translated(session):
@@ -74,7 +74,7 @@ def accepts(session: SsoSession, access_token: str) -> bool:
 
 
 def regions(service: str = "sso-oidc") -> list[str]:
-    """The regions that have a service, as far as the installed botocore knows."""
+    """Return the regions that have a service, as far as the installed botocore knows."""
     session = AnonymousSession()
     return [
         region
@@ -84,7 +84,7 @@ def regions(service: str = "sso-oidc") -> list[str]:
 
 
 def end_session(session: SsoSession, access_token: str) -> None:
-    """Ends the session at the portal (Logout). Raises as aws.network_error."""
+    """End the session at the portal (Logout). Raises as aws.session.network_error."""
     client = unsigned_client("sso", session.region)
     with _translated(session):
         try:
@@ -99,19 +99,19 @@ def _pages(
     pages = client.get_paginator(operation).paginate(accessToken=access_token, **given)
     for number, page in enumerate(pages):
         if number == _MOST_PAGES:
-            raise BadAnswer(f"the portal's list does not end: more than {_MOST_PAGES} pages")
+            raise BadAnswer(f"the portal's list is too long: more than {_MOST_PAGES} pages")
         yield from page.get(of, [])
 
 
 def _checked(name: object, rule: re.Pattern[str], what: str) -> str:
-    """Raises BadAnswer for a name that is not one by AWS's rules."""
+    """Return a name. Raises BadAnswer if it does not follow AWS's rules."""
     if not isinstance(name, str) or not rule.fullmatch(name):
         raise BadAnswer(f"the portal names {first_line(repr(name))}, which cannot be an AWS {what}")
     return name
 
 
 def _account_name(name: object, account: str) -> str:
-    """The account's name, or "" if it is none by AWS's rules: the account's number will do."""
+    """Return the account's name, or "" if it has none or one that AWS does not allow."""
     if name is None or name == "":
         return ""
     if isinstance(name, str) and len(name) <= _LONGEST_ACCOUNT_NAME and name.isprintable():
@@ -127,4 +127,4 @@ def _translated(session: SsoSession) -> Iterator[None]:
     except (aws_errors.ClientError, aws_errors.BotoCoreError) as error:
         raise network_error(error, session.start_url) from None
     except MALFORMED:
-        raise BadAnswer(f"{session.start_url} gave an answer that cannot be read") from None
+        raise BadAnswer(f"{session.start_url} sent a response that cannot be read") from None

@@ -1,9 +1,9 @@
 """A link to the address of a login that only this user can follow.
 
-What opens in a browser is on that browser's command line, which every user of the machine can
-read. Whoever opens the address of a login first logs us in as themselves. So the browser is given
-a file that only its owner can read, and that leads to the address; or, if the browser may not
-read our files, a page on the loopback interface that is for this user's processes alone.
+The address that a browser is started with is on its command line, which every user of the machine
+can read, and another user who opened it first would log this user in as themselves. So the browser
+is given a file that only its owner can read, and that leads to the address; or, if the browser may
+not read this user's files, a page on the loopback interface for this user's processes alone.
 """
 
 import os
@@ -25,8 +25,8 @@ from docker_credential_ecr_py.store.lock import locked
 
 _NAME = "login-{}.html"
 _LONGEST_LOGIN = 2 * 3600  # seconds; login_timeout is an hour at most
-# What says that the browser is on another machine (SSH, an editor's remote window, Windows behind
-# WSL), or that we are in a sandbox ourselves.
+# Variables that show that the browser is on another machine (SSH, an editor's remote window,
+# Windows behind WSL), or that this process is in a sandbox.
 _ELSEWHERE = (
     "WSL_DISTRO_NAME",
     "SSH_CONNECTION",
@@ -42,9 +42,9 @@ _SNAPS = ("/snap/bin", "/var/lib/snapd/snap/bin")
 
 @contextmanager
 def private_link(address: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield what to open in the browser in place of an address: it leads there while this lasts.
+    """Yield a link that leads to an address as long as the context lasts.
 
-    If there can be neither a file nor a page, it is the address itself.
+    If neither a file nor a page can be made, it is the address itself.
     """
     ways = [_page_on_loopback(address)]
     if _browser_reads_our_files(environ):
@@ -54,7 +54,7 @@ def private_link(address: str, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the files that logins which were killed have left in a folder of ours."""
+    """Remove the files of logins that were killed from one of our folders."""
     for left in folder.glob(_NAME.format("*")):
         with suppress(OSError):
             if _is_abandoned(left):
@@ -78,7 +78,7 @@ def _browser_reads_our_files(environ: Mapping[str, str]) -> bool:
 
 @contextmanager
 def _page_in_file(address: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """A file that leads to an address. Raises OSError."""
+    """Make a file that leads to an address; yield its URL. Raises OSError."""
     folder = _folder(environ)
     remove_abandoned(folder)
     path = folder / _NAME.format(secrets.token_hex(16))
@@ -94,7 +94,7 @@ def _page_in_file(address: str, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _in_use(path: Path) -> AbstractContextManager[object]:
-    """A lock that the kernel frees if we are killed; on Windows it would keep readers out."""
+    """Hold a lock that the kernel frees if we are killed. On Windows it would exclude readers."""
     return nullcontext() if sys.platform == "win32" else locked(path, wait=0)
 
 
@@ -109,7 +109,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
-    """The folder of the daemon's socket, or else the cache, made if need be. Raises OSError."""
+    """Return the daemon's runtime folder, or else the cache; make it if missing. Raises OSError."""
     runtime = record.runtime_folder(paths.as_bytes(environ))
     for folder in (runtime and Path(os.fsdecode(runtime)), paths.cache_folder()):
         if folder and _is_in_folder_of_ours(folder):
@@ -117,20 +117,20 @@ def _folder(environ: Mapping[str, str]) -> Path:
                 make_private_folder(folder)
                 if record.is_private_folder(os.fsencode(folder)):
                     return folder
-    raise OSError("there is no folder of this user's alone")
+    raise OSError("no folder that only this user can use")
 
 
 def _is_in_folder_of_ours(folder: Path) -> bool:
-    """Not in the home of a user who has run us by sudo: a folder of root's would stay there."""
+    """Whether a folder can be made here: not by root in the home of a user who runs it by sudo."""
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return os.name != "posix" or there.stat().st_uid == os.geteuid()
 
 
 @contextmanager
 def _page_on_loopback(address: str) -> Iterator[str]:
-    """A page that leads to an address. Raises OSError."""
+    """Serve a page that leads to an address; yield its URL. Raises OSError."""
     if not can_tell_users():
-        raise OSError("this system does not say which user connects")
+        raise OSError("this system does not report which user connects")
     path = f"/login/{secrets.token_urlsafe(24)}"
     with serving(path, lambda query: redirect_page(address)) as port:
         yield f"http://127.0.0.1:{port}{path}"

@@ -1,4 +1,4 @@
-"""What a person is shown while they log in."""
+"""What a login shows to the user."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from docker_credential_ecr_py.sso.user import TERMINAL
 
 @dataclass(frozen=True)
 class Prompt:
-    """What to do, where. `code` is "" where the browser does it all; `seconds` is what is left."""
+    """An `address` to open, a `code` to type there ("" if none), and the `seconds` left."""
 
     session: str
     address: str
@@ -20,25 +20,27 @@ class Prompt:
 
 
 class Screen(Protocol):
+    """Shows a login."""
+
     def ask(self, prompt: Prompt) -> None:
-        """Shows it; called once, or again where the code has changed."""
+        """Show a prompt; called once, or again if the code has changed."""
 
     def waiting(self, seconds: float) -> None:
-        """Called now and then; `seconds` are left."""
+        """Update the time left; called several times a second."""
 
     def close(self) -> None: ...
 
 
 def spoken(seconds: float) -> str:
-    """`90 seconds`, `5 minutes`."""
+    """Return a duration in words: `90 seconds`, `5 minutes`."""
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 class PlainScreen:
-    """Plain lines on the person's terminal, or on standard error where that is one.
+    """Plain lines on standard error if that is a terminal, else on the user's terminal.
 
-    For `get`: standard output belongs to the protocol, and standard error stays empty where
-    another program reads it. Nothing moves, so nothing can be left behind half drawn.
+    For `get`: standard output is for the protocol, and standard error must stay empty if another
+    program reads it.
     """
 
     def __init__(self, file: int | None = None) -> None:
@@ -49,7 +51,7 @@ class PlainScreen:
         self.say(f"log in to {prompt.session}. {how} {prompt.address}")
         if prompt.code:
             self.say(f"the code is {prompt.code}")
-        self.say(f"waiting for {spoken(prompt.seconds)}; Ctrl-C gives up")
+        self.say(f"waiting for {spoken(prompt.seconds)}; Ctrl-C cancels")
 
     def waiting(self, seconds: float) -> None: ...
 
@@ -61,7 +63,7 @@ class PlainScreen:
         try:
             os.write(self._file, f"ecr-py: {printable(line)}\n".encode())
         except OSError:
-            self._file = None  # the terminal has gone; the browser may still do
+            self._file = None  # the terminal has gone; the browser may still be there
 
 
 def _terminal() -> int | None:

@@ -1,7 +1,7 @@
 """A listener on the loopback for the one redirect that ends a login in a browser.
 
-It answers that redirect once, whatever else comes gets 404, and it is gone afterwards. If the
-browser is another user's, that is what it says: the login would be theirs.
+It answers that redirect once, and all else with 404; it is closed afterwards. If the browser is
+another user's, the page says so: the login would be that user's.
 """
 
 import hmac
@@ -18,14 +18,14 @@ from docker_credential_ecr_py.sso.login_page import HEADERS, page
 from docker_credential_ecr_py.sso.peer import is_same_user
 
 PATH = "/oauth/callback"
-_ANOTHER_USER = "This browser runs as another user than ecr-py; `ecr-py login --device` takes any"
+_ANOTHER_USER = "This browser runs as another user than ecr-py: use `ecr-py login --device`"
 # Seconds: an idle connection of the browser's, and how long its tab waits for the token.
 _IDLE, _LONGEST_EXCHANGE = 10, 40
 
 
 @dataclass
 class Redirect:
-    """What the browser brought. `finish` says what its page is to show."""
+    """The redirect that a login waits for, and its page."""
 
     port: int
     state: str = field(repr=False)
@@ -43,14 +43,14 @@ class Redirect:
         return f"http://127.0.0.1:{self.port}{PATH}"
 
     def finish(self, failure: str = "") -> None:
-        """Lets the browser show the page, and waits until it has it."""
+        """Let the browser show the page, with a `failure` or "", and wait until it has it."""
         self._failure = failure
         self._finished.set()
         if self._taken:
             self._shown.wait(2)
 
     def take(self, query: str) -> bytes | None:
-        """The page for a redirect; None where it is not the one that is waited for."""
+        """Return the page for a redirect; None if it is not the one that the login waits for."""
         given = parse_qs(query)
         state, code, error = (given.get(key, [""])[0] for key in ("state", "code", "error"))
         if not hmac.compare_digest(state.encode(), self.state.encode()) or not (code or error):
@@ -73,18 +73,18 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64  # browsers open more connections than they use
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a browser that goes away is no concern of the login's."""
+        """Ignore it: a browser that goes away does not affect the login."""
 
 
 @contextmanager
 def listening(state: str) -> Iterator[Redirect]:
-    """Listens on a free port of 127.0.0.1 as long as the context lasts. Raises OSError."""
+    """Listen on a free port of 127.0.0.1 as long as the context lasts. Raises OSError."""
     redirect = Redirect(0, state)
     with serving(PATH, redirect.take, redirect.shown) as redirect.port:
         try:
             yield redirect
         finally:
-            redirect.finish(redirect._failure or "The login was given up")
+            redirect.finish(redirect._failure or "The login was cancelled")
 
 
 @contextmanager
@@ -110,22 +110,24 @@ def serving(
             if not is_same_user(self.connection):
                 if not warned.is_set():
                     warned.set()
-                    log.warning("the browser of another user, or one that left, came to the login")
+                    log.warning(
+                        "a request from another user's browser, or one that had exited, was refused"
+                    )
                 self._send(403, page(_ANOTHER_USER))
                 return
-            found = answer(url.query)
-            if found is None:
+            body = answer(url.query)
+            if body is None:
                 self.send_error(404)
                 return
             try:
-                self._send(200, found)
+                self._send(200, body)
             finally:
                 sent()
 
         def send_error(
             self, code: int, message: str | None = None, explain: str | None = None
         ) -> None:
-            """Whatever is wrong, a method, a path, a request that is none: nothing is here."""
+            """Answer 404 to every wrong method, path or request."""
             self.close_connection = True
             self._send(404, b"")
 
@@ -142,7 +144,7 @@ def serving(
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: the code stands in the request line."""
+            """Log nothing: the request line holds the code."""
 
     server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

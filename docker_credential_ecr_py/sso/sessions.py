@@ -1,4 +1,4 @@
-"""Keeps a session alive: refreshes it silently, or lets the user log in; once for all processes.
+"""Keeps a session alive: refreshes it, or has the user log in; once for all processes.
 
 The first process that needs it takes the session's lock in our cache folder. The others wait for
 the lock and share the result, so one login serves every terminal, `get` and the daemon.
@@ -27,8 +27,8 @@ from docker_credential_ecr_py.store.lock import Lock, locked
 if TYPE_CHECKING:
     from docker_credential_ecr_py.sso.login import Login
 
-# Seconds. botocore refreshes by itself inside 15 minutes of a token's end, without a lock: we are
-# there first. A token that ends within a minute is not worth a call.
+# Seconds. botocore refreshes by itself in the last 15 minutes of a token, without a lock, so we do
+# it earlier. A token that ends within a minute is too old for a call.
 REFRESH_BEFORE_END = 16 * 60
 _SPENT_BEFORE_END = 60
 _MARGIN = 60
@@ -40,10 +40,12 @@ _REFUSED_FOR = 60
 
 
 class Sessions:
-    """The SSO sessions of this user, each behind a lock that all their processes share.
+    """The SSO sessions of this user, each behind a lock that all the user's processes share.
 
-    `login` returns the way to log in, or None if no user is there to do it. `limit` is how long
-    the user has for it, in seconds. `waits` is called once if another process is logging in.
+    Whether a session is needed is decided elsewhere (identity_call.py, daemon/scheduler.py), how a
+    login works in login.py, and the format of token files in token_cache.py. `login` returns the
+    login to offer, or None if the user is not there. `limit` is how long the user has for it, in
+    seconds. `waits` is called once if another process is logging in.
     """
 
     def __init__(
@@ -66,8 +68,8 @@ class Sessions:
     def ensure(self, session: SsoSession, *, rejected: str = "") -> Token:
         """Return a live token: the one in its file, a refreshed one, or one from a login.
 
-        `rejected` is an access token that the portal did not accept, whatever its file says.
-        Raises LoginNeeded if a login is needed and no user is there, LoginRefused if the user
+        `rejected` is an access token that the portal did not accept, although it has not expired.
+        Raises LoginNeeded if a login is needed and the user is not there, LoginRefused if the user
         refused one within the last minute; else as Login.run.
         """
         token = self.files.token(session)
@@ -151,7 +153,7 @@ class Sessions:
         from docker_credential_ecr_py.sso.portal import end_session
 
         if not self._alive(token) and token.refreshable(self._clock()):
-            # The portal only takes an access token, and the session outlives it.
+            # The portal takes only an access token, and the session lives longer than that.
             with suppress(EcrPyError):
                 token = Oidc(session).refresh(token)
         if self._alive(token):
@@ -184,7 +186,7 @@ class Sessions:
             lock.record_failure(login_refused(session.login_name, error.what))
             raise
         except KeyboardInterrupt:
-            lock.record_failure(login_refused(session.login_name, "the login was given up"))
+            lock.record_failure(login_refused(session.login_name, "the login was cancelled"))
             raise
         self.files.keep_token(session, token)
         return token

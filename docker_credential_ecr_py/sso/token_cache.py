@@ -1,7 +1,7 @@
-"""The files under ~/.aws/sso/cache that we share with the AWS CLI and botocore.
+"""The token files under ~/.aws/sso/cache, shared with the AWS CLI and botocore.
 
-Same names, same fields, same permissions: a login of theirs is one of ours, and the reverse.
-What cannot be read as a token is none; a login replaces it.
+Names, fields and permissions are the same, so a login by one is a login for all. A file that
+cannot be read as a token counts as missing; a login replaces it.
 """
 
 import json
@@ -21,14 +21,14 @@ from docker_credential_ecr_py.store.writable import advice, problem_of
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
-# An expiry this near is as good as past: the work that the token is for must fit in.
+# Seconds. A registration that expires sooner is not used: a login must fit in.
 REGISTRATION_MARGIN = 15 * 60
 _RETRIES, _RETRY_PAUSE = 4, 0.05
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Who we are to a portal. `expires` in seconds since the epoch; registrations live 90 days."""
+    """This client's registration at a portal, for 90 days. `expires` in seconds since the epoch."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -37,7 +37,7 @@ class Registration:
     grant_types: tuple[str, ...] = ()
 
     def serves(self, grant: str, now: float) -> bool:
-        """Whether it can be used for a grant. One that names none was made for devices."""
+        """Whether it can be used for a grant. One without any is for devices."""
         return now < self.expires - REGISTRATION_MARGIN and grant in (
             self.grant_types or (DEVICE_GRANT,)
         )
@@ -45,7 +45,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Token:
-    """What a login brought. `refresh_token` is "" where the portal gave none."""
+    """An SSO token. `refresh_token` is "" if the portal gave none."""
 
     start_url: str
     region: str
@@ -59,6 +59,8 @@ class Token:
 
 
 class SsoFiles:
+    """The tokens and registrations in a folder."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -66,11 +68,11 @@ class SsoFiles:
         return self.folder / session.token_file
 
     def token(self, session: SsoSession) -> Token | None:
-        """The session's token, as read_token has it."""
+        """Return the session's token, as read_token."""
         return read_token(self.token_path(session))
 
     def keep_token(self, session: SsoSession, token: Token) -> None:
-        """Raises UnwritableSsoCache."""
+        """Write the session's token file. Raises UnwritableSsoCache."""
         document = {
             "startUrl": token.start_url,
             "region": token.region,
@@ -85,15 +87,19 @@ class SsoFiles:
         self._write(self.token_path(session), document)
 
     def check_writable(self, session: SsoSession) -> None:
-        """A refresh token may be good for one time: what comes of it must be kept.
+        """Raise UnwritableSsoCache if no token can be stored.
 
-        Raises UnwritableSsoCache.
+        To be called before a refresh: a refresh token may work only once, and the new token would
+        be lost.
         """
         if error := problem_of(self.folder):
             raise _unwritable(self.token_path(session), error)
 
     def drop_token(self, session: SsoSession) -> bool:
-        """Whether there was one. Raises UnwritableSsoCache."""
+        """Remove the session's token file. Return whether there was one.
+
+        Raises UnwritableSsoCache.
+        """
         path = self.token_path(session)
         try:
             with open_folder(self.folder) as folder:
@@ -105,16 +111,16 @@ class SsoFiles:
         return True
 
     def registration(self, session: SsoSession, grant: str, now: float) -> Registration | None:
-        """A registration of ours, or of the AWS CLI, that serves for the grant."""
+        """Return a stored registration for the grant, ours or the AWS CLI's, or None."""
         for path in (self._registration_path(session, grant), self._registration_path(session)):
-            found = _read(path)
+            document = _read(path)
             try:
                 registration = Registration(
-                    client_id=_text(found["clientId"]),
-                    client_secret=_text(found["clientSecret"]),
-                    expires=_moment(found["expiresAt"]),
-                    scopes=tuple(found.get("scopes") or ()),
-                    grant_types=tuple(found.get("grantTypes") or ()),
+                    client_id=_text(document["clientId"]),
+                    client_secret=_text(document["clientSecret"]),
+                    expires=_moment(document["expiresAt"]),
+                    scopes=tuple(document.get("scopes") or ()),
+                    grant_types=tuple(document.get("grantTypes") or ()),
                 )
             except (KeyError, ValueError, TypeError):
                 continue
@@ -125,7 +131,7 @@ class SsoFiles:
     def keep_registration(
         self, session: SsoSession, grant: str, registration: Registration
     ) -> None:
-        """Kept under a name of ours: the AWS CLI's may be for a grant that ours is not for.
+        """Store a registration, under another name than the AWS CLI's: the grants may differ.
 
         Raises UnwritableSsoCache.
         """
@@ -140,7 +146,10 @@ class SsoFiles:
         self._write(self._registration_path(session, grant), document)
 
     def _registration_path(self, session: SsoSession, grant: str = "") -> Path:
-        """Without a grant, the AWS CLI's own (SSOTokenFetcher._registration_cache_key)."""
+        """Return the file of our registration for a grant; without, that of the AWS CLI.
+
+        The name is botocore's (SSOTokenFetcher._registration_cache_key).
+        """
         parts: dict[str, Any] = {
             "tool": "botocore",
             "startUrl": session.start_url,
@@ -151,14 +160,14 @@ class SsoFiles:
         if grant:
             parts |= {"tool": "ecr-py", "grant": grant}
         name = json.dumps(parts, sort_keys=True).encode()
-        from hashlib import sha1  # brings OpenSSL, for which the daemon has no use
+        from hashlib import sha1  # loads OpenSSL, which the daemon does not need
 
         return self.folder / f"{sha1(name, usedforsecurity=False).hexdigest()}.json"
 
     def _write(self, path: Path, document: Mapping[str, Any]) -> None:
         try:
             make_private_folder(self.folder)
-            # Written by root, it is still the token of the user whose home this is.
+            # If root writes it, it still belongs to the user whose home this is.
             write_whole(path, json.dumps(document).encode(), for_owner_of_folder=True)
         except OSError as error:
             raise _unwritable(path, error) from None
@@ -170,41 +179,41 @@ def _unwritable(path: Path, error: OSError) -> UnwritableSsoCache:
 
 
 def read_token(path: Path, *, retries: int = _RETRIES) -> Token | None:
-    """The token in a file, live or not; None where there is none that can be read.
+    """Return the token in a file, live or not; None if there is none that can be read.
 
-    botocore writes in place: what is not whole yet is looked at again.
+    botocore writes in place, so a file that is incomplete is read again.
     """
-    found = _read(path)
+    document = _read(path)
     for _ in range(retries):
-        if found or not os.path.isfile(path):
+        if document or not os.path.isfile(path):
             break
         time.sleep(_RETRY_PAUSE)
-        found = _read(path)
+        document = _read(path)
     try:
         return Token(
-            start_url=str(found["startUrl"]),
-            region=str(found["region"]),
-            access_token=_text(found["accessToken"]),
-            expires=_moment(found["expiresAt"]),
+            start_url=str(document["startUrl"]),
+            region=str(document["region"]),
+            access_token=_text(document["accessToken"]),
+            expires=_moment(document["expiresAt"]),
             registration=Registration(
-                client_id=str(found.get("clientId", "")),
-                client_secret=str(found.get("clientSecret", "")),
-                expires=_moment(found.get("registrationExpiresAt", "1970-01-01T00:00:00Z")),
+                client_id=str(document.get("clientId", "")),
+                client_secret=str(document.get("clientSecret", "")),
+                expires=_moment(document.get("registrationExpiresAt", "1970-01-01T00:00:00Z")),
             ),
-            refresh_token=str(found.get("refreshToken", "")),
+            refresh_token=str(document.get("refreshToken", "")),
         )
     except (KeyError, ValueError, TypeError):
         return None
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON object in a file, or an empty one. A FIFO does not make us wait."""
+    """Return the JSON object in a file, or {}. A FIFO does not make us wait."""
     try:
         with open(path, "rb", opener=without_waiting) as reader:
-            found = json.loads(reader.read(LARGEST_FILE))
+            document = json.loads(reader.read(LARGEST_FILE))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _text(value: object) -> str:
@@ -214,7 +223,7 @@ def _text(value: object) -> str:
 
 
 def _moment(written: object) -> float:
-    """Seconds since the epoch of an ISO 8601 time; older CLIs wrote `UTC` for `Z`."""
+    """Parse an ISO 8601 time to seconds since the epoch; older CLIs wrote `UTC` for `Z`."""
     moment = datetime.fromisoformat(_text(written).replace("UTC", "Z"))
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

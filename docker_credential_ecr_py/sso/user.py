@@ -1,4 +1,4 @@
-"""Whether a person is there to log in, and how to reach them: a terminal, a browser."""
+"""Whether the user is there to be asked, and how: a terminal, a browser."""
 
 import os
 import select
@@ -14,16 +14,16 @@ from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.programs import drop_relative_folders, find_program
 from docker_credential_ecr_py.sso.web_address import is_web_address
 
-# Opens an address, which is of use as long as the context lasts.
+# Opens an address; it stays valid as long as the context lasts.
 Browser = Callable[[str], AbstractContextManager[None]]
 
-# Isolated: a pull runs in the folder of somebody's project, which may have a webbrowser.py.
+# Isolated: a pull runs in a project's folder, which may have a webbrowser.py.
 _PYTHONS = [sys.executable, "-I", "-m", "webbrowser"]
 TERMINAL = "CONOUT$" if sys.platform == "win32" else "/dev/tty"
 
 
 class User:
-    """Whoever sits at this machine, if somebody does and may be asked."""
+    """The user at this machine, who may or may not be there, and may or may not be asked."""
 
     def __init__(self, environ: Mapping[str, str], *, may_be_asked: bool) -> None:
         self._environ = environ
@@ -31,20 +31,20 @@ class User:
 
     @property
     def is_there(self) -> bool:
-        """Never in CI; else where a terminal can be opened, or where there is a desktop."""
+        """Whether there is a terminal or a browser to ask the user. Never in CI."""
         return self._may_be_asked and (_has_terminal() or self.browser is not None)
 
     @property
     def browser(self) -> Browser | None:
-        """What opens an address in a browser that this person sees, or None."""
+        """Opens an address in a browser that the user sees; None if there is none."""
         command = browser_command(self._environ)
         return partial(_open_browser, command, self._environ) if command else None
 
     def mfa_code(self, serial: str, seconds: float) -> str:
-        """What they type on the terminal; "" where there is none to ask on.
+        """Return the MFA code that the user types; "" if there is no terminal.
 
-        It is shown as it is typed: a terminal that hides it would stay so if we were
-        interrupted. Raises LoginExpired after `seconds`.
+        It is shown as it is typed: a terminal that hides it would stay so if this process were
+        interrupted. Raises LoginExpired after `seconds`, and LoginRefused if it is not a code.
         """
         if not (self._may_be_asked and _has_terminal()):
             return ""
@@ -54,9 +54,9 @@ class User:
             if select.select([terminal], [], [], seconds)[0]:
                 answer = terminal.readline(1024).strip()
         if not answer:
-            raise LoginExpired("nobody typed the MFA code")
+            raise LoginExpired("no MFA code was entered")
         if len(answer) != 6 or not answer.isdigit():
-            raise LoginRefused("an MFA code is six digits")
+            raise LoginRefused("an MFA code has six digits")
         return answer.decode()
 
 
@@ -73,10 +73,10 @@ def _has_terminal() -> bool:
 
 
 def browser_command(environ: Mapping[str, str]) -> list[str] | None:
-    """What opens an address (its last argument) in a browser that this person sees, or None.
+    """Return the command that opens an address (its last argument) in a browser, or None.
 
     BROWSER wins. Over SSH a browser would open on the wrong screen; without a display, Python
-    would take the terminal for one of text. Under WSL the browser is the one of Windows.
+    would start a text browser in the terminal. Under WSL the browser is the one of Windows.
     """
     if environ.get("BROWSER"):
         return list(_PYTHONS)
@@ -88,8 +88,8 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
             ["rundll32.exe", "url.dll,FileProtocolHandler"],
             ["/mnt/c/Windows/System32/rundll32.exe", "url.dll,FileProtocolHandler"],
         ):
-            if found := find_program(program, environ.get("PATH")):
-                return [found, *arguments]
+            if path := find_program(program, environ.get("PATH")):
+                return [path, *arguments]
     if sys.platform in ("darwin", "win32") or environ.get("DISPLAY") or _has_wayland(environ):
         return list(_PYTHONS)
     return None
@@ -97,15 +97,15 @@ def browser_command(environ: Mapping[str, str]) -> list[str] | None:
 
 @contextmanager
 def _open_browser(command: list[str], environ: Mapping[str, str], address: str) -> Iterator[None]:
-    """Opens an address by a link that no other user can follow, and does not wait.
+    """Open an address by a link that no other user can follow; do not wait for the browser.
 
-    What the browser prints goes nowhere: standard output is the protocol's. If it does not
-    start, the address is on the screen still. It does not run in the working folder, nor does
-    Python's webbrowser find a program there. It gets no AWS_* variable: there are keys in them.
+    The browser's output is discarded: standard output is the protocol's. If it does not start, the
+    address is still on the screen. It does not run in the working folder, nor does Python's
+    webbrowser search for programs there. It gets no AWS_* variable, since some hold keys.
     """
     if not is_web_address(address):
         raise ValueError("not the address of a web page")
-    from docker_credential_ecr_py.sso.private_link import private_link  # brings an HTTP server
+    from docker_credential_ecr_py.sso.private_link import private_link  # loads an HTTP server
 
     nowhere = subprocess.DEVNULL
     seen = {name: value for name, value in environ.items() if not name.startswith("AWS_")}

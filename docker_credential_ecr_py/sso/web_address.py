@@ -1,7 +1,7 @@
-"""Which addresses may be shown to a person and opened in their browser.
+"""Which addresses may be shown to the user and opened in the browser.
 
 An address comes from the portal, and a browser opens more than web pages: files, scripts, and
-whatever programs have registered for other schemes.
+programs that have registered for other schemes.
 """
 
 import re
@@ -16,23 +16,23 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def may_be_opened(address: object, endpoint: str = "") -> bool:
-    """Return whether an address is an https:// URL with a host.
+    """Whether an address is an https:// URL with a host.
 
     http:// may be opened on the loopback interface alone, and only if `endpoint`, the URL of the
     portal's API, is there too, at the same port: an endpoint override, as for a test.
     """
-    found = _WEB.fullmatch(address) if isinstance(address, str) else None
-    if found is None:
+    match = _WEB.fullmatch(address) if isinstance(address, str) else None
+    if match is None:
         return False
-    return found["scheme"] == "https" or (
-        found["host"] in _LOOPBACK and f"http://{found['place']}" == _origin(endpoint)
+    return match["scheme"] == "https" or (
+        match["host"] in _LOOPBACK and f"http://{match['place']}" == _origin(endpoint)
     )
 
 
 def is_web_address(address: str) -> bool:
-    """Return whether an address is a URL of a web page: https://, or http:// on loopback."""
-    found = _WEB.fullmatch(address)
-    return found is not None and (found["scheme"] == "https" or found["host"] in _LOOPBACK)
+    """Whether an address is a URL of a web page: https://, or http:// on loopback."""
+    match = _WEB.fullmatch(address)
+    return match is not None and (match["scheme"] == "https" or match["host"] in _LOOPBACK)
 
 
 def _origin(url: str) -> str:

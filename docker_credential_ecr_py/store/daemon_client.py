@@ -1,8 +1,8 @@
-"""Asks the daemon over its socket. docs/architecture.md has the protocol.
+"""Sends requests to the daemon over its socket. docs/architecture.md has the protocol.
 
 A hit that no file can answer loads this into a bare interpreter, so it imports nothing but the
-extension module behind `socket`. Whatever goes wrong (no daemon, a slow one, one of another
-version, somebody else's) is no answer: whoever asked goes on without.
+extension module behind `socket`. It raises nothing: if there is no daemon, or it is slow, of
+another version or another user's, there is no answer, and the process goes on without it.
 """
 
 import _socket
@@ -14,14 +14,14 @@ from docker_credential_ecr_py.store import record
 PROTOCOL = b"ecr-py/1"
 LARGEST_REQUEST = 128 * 1024
 LARGEST_ANSWER = 4 * 1024 * 1024
-# Seconds that a process waits for the daemon: for a hit; for anything else, when it has loaded all
-# that it needs; and for that if a hit was not answered in time. So a hung daemon costs a `get` no
-# more than the first and the third together.
+# Seconds that a process waits for the daemon: for a hit; for any other request; and for any other
+# after a hit that was not answered in time. So a hung daemon costs a `get` no more than the first
+# and the third together.
 HIT_LIMIT, LIMIT, LIMIT_AFTER_HIT = 0.2, 0.5, 0.05
 # For a hit, as long as the daemon is ready to run and waits for a processor: see _receive.
 BUSY_LIMIT = 10.0
 _FIRST_LOOK, _LOOK_EVERY = 0.05, 0.2
-# Hundredths of a second of processor time: with so much it could have answered everybody.
+# Hundredths of a second of processor time: enough to answer every client.
 _ENOUGH_TICKS = 10
 _RETRY_PAUSE = 0.005
 # What the daemon answers if it knows that a host has no credentials.
@@ -29,14 +29,14 @@ NO_CREDENTIALS = b"-\n"
 # The first field of an answer to `get`: whether the daemon keeps the credential fresh.
 KEPT_FRESH, RENEW = b"kept", b"renew"
 _LOCAL_PEERCRED = 1  # macOS, sys/un.h
-# Whether this process has asked for a hit and got no answer in time.
+# Whether this process got no answer to `get` in time.
 hit_was_late = False
 
 
 class Hit:
-    """What the daemon answers: `document` is docker's, or NOBODY.
+    """An answer of the daemon: `document` is docker's JSON document, or NO_CREDENTIALS.
 
-    With `renew` the credential is ageing and the daemon leaves it to the client to renew it.
+    With `renew` the credential is ageing and the client has to renew it.
     """
 
     def __init__(self, document: bytes, renew: bool) -> None:
@@ -45,11 +45,11 @@ class Hit:
 
 
 def hit(path: bytes, server_url: bytes, here: bytes) -> Hit | None:
-    """The daemon's answer for a server URL, or None if it takes more than the daemon.
+    """Return the daemon's answer for a server URL, or None if it is not a hit.
 
-    `here` is the asking environment, as record.context has it. The daemon says which files the
-    answer depends on, and this process looks at them: the daemon does not open, nor look at, a
-    path that a client gave it.
+    `here` is the context of this process (record.context). The daemon reports which files the
+    answer depends on, and this process looks at them: the daemon never looks at a path that a
+    client sent.
     """
     request = b"get %b %b" % (server_url, here.hex().encode())
     now = time.monotonic()
@@ -68,10 +68,10 @@ def hit(path: bytes, server_url: bytes, here: bytes) -> Hit | None:
 
 
 def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT) -> bytes | None:
-    """The daemon's whole answer to a request line and what follows it; None if there is none.
+    """Return the daemon's whole answer to a request line and its body; None if there is none.
 
-    What has arrived counts even if the time is over: on a busy machine it may be this process that
-    had to wait for its turn.
+    An answer that has arrived counts even after the deadline: on a busy machine it may be this
+    process that had to wait for a processor.
     """
     deadline = time.monotonic() + limit
     return _ask(path, request, body, deadline, deadline, b"")
@@ -80,7 +80,7 @@ def ask(path: bytes, request: bytes, body: bytes = b"", *, limit: float = LIMIT)
 def _ask(
     path: bytes, request: bytes, body: bytes, deadline: float, last: float, end: bytes
 ) -> bytes | None:
-    """As ask. The answer is whole at `end` too, if there is one; for the times see _receive."""
+    """As ask. `end`, if any, ends the answer too; for `deadline` and `last` see _receive."""
     connection = connect(path, max(0.001, deadline - time.monotonic()))
     if connection is None:
         return None
@@ -105,12 +105,12 @@ def _ask(
 
 
 def _receive(connection: "_socket.socket", deadline: float, last: float) -> bytes:
-    """What arrives next, by the deadline; raises OSError if nothing does.
+    """Return the next bytes; raise OSError if none arrive by the deadline.
 
-    By `last` while the daemon is ready to run and waits for a processor: on a machine with
-    hundreds of processes it may get its turn late, and to go on without it costs three times as
-    much, which makes it worse. But not one that is stopped, that waits for something else, or that
-    runs and answers nobody.
+    By `last`, while the daemon is ready to run and waits for a processor: on a machine with
+    hundreds of processes that may take long, and to go on without it costs three times as much,
+    which makes it worse. But do not wait for a daemon that is stopped, that waits for something
+    else, or that runs and does not answer.
     """
     if last <= deadline:
         connection.settimeout(max(0.0, deadline - time.monotonic()))
@@ -124,8 +124,8 @@ def _receive(connection: "_socket.socket", deadline: float, last: float) -> byte
                 return connection.recv(65536)
             except TimeoutError:
                 now = time.monotonic()
-        # Else some of the answer came before the deadline: one that drips is not waited for.
-        state, ticks = _turn_of(_peer(connection)[0])
+        # Else part of the answer came before the deadline: do not wait for one that drips.
+        state, ticks = _turn_of(peer_pid(connection))
         first = ticks if first < 0 else first
         waits = state == b"R" and ticks - first < _ENOUGH_TICKS
         if now >= (last if waits else deadline):
@@ -135,7 +135,7 @@ def _receive(connection: "_socket.socket", deadline: float, last: float) -> byte
 
 
 def _turn_of(process: int) -> tuple[bytes, int]:
-    """A process's state as proc(5) has it, and the processor time that it has had, in ticks."""
+    """Return a process's state as in proc(5), and its processor time so far, in ticks."""
     try:
         file = record.system.open(b"/proc/%d/stat" % process, record.system.O_RDONLY)
     except OSError:
@@ -150,7 +150,7 @@ def _turn_of(process: int) -> tuple[bytes, int]:
 
 
 def connect(path: bytes, limit: float) -> "_socket.socket | None":
-    """A connection to a daemon that is ours, or None."""
+    """Return a connection to this user's daemon, or None."""
     if not record.is_private_folder(path.rpartition(b"/")[0]):
         return None
     try:
@@ -169,7 +169,7 @@ def connect(path: bytes, limit: float) -> "_socket.socket | None":
 
 
 def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None:
-    """Raises OSError. A Unix socket whose queue is full refuses at once, and has room soon."""
+    """Connect; if the queue is full, try again until the deadline. Raises OSError."""
     while True:
         try:
             connection.connect(path)
@@ -181,17 +181,22 @@ def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None
 
 
 def peer_uid(connection: "_socket.socket") -> int | None:
-    """The user at the other end, as the kernel says. Raises OSError."""
+    """Return the user at the other end, as the kernel reports it. Raises OSError."""
     return _peer(connection)[1]
 
 
+def peer_pid(connection: "_socket.socket") -> int:
+    """Return the process at the other end; 0 if the kernel does not report it. Raises OSError."""
+    return _peer(connection)[0]
+
+
 def _peer(connection: "_socket.socket") -> tuple[int, int | None]:
-    """Process (0 if the system does not say) and user at the other end. Raises OSError."""
+    """Return the process (0 if unknown) and user at the other end. Raises OSError."""
     if sys.platform == "linux":
         # struct ucred: pid, uid, gid
-        told = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-        process = int.from_bytes(told[:4], sys.byteorder)
+        peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        process = int.from_bytes(peer[:4], sys.byteorder)
     else:
         # struct xucred: version, uid, …
-        told, process = connection.getsockopt(0, _LOCAL_PEERCRED, 76), 0
-    return process, int.from_bytes(told[4:8], sys.byteorder) if len(told) >= 8 else None
+        peer, process = connection.getsockopt(0, _LOCAL_PEERCRED, 76), 0
+    return process, int.from_bytes(peer[4:8], sys.byteorder) if len(peer) >= 8 else None

@@ -15,27 +15,28 @@ from docker_credential_ecr_py.store.record_store import CREDENTIALS, SELECTIONS,
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
 _FOLDERS = ("selections", "credentials", "locks")
-# What nobody has asked for in a month is not asked for again; a spent token is of no use sooner.
+# Seconds for which a selection is kept unused, and a credential after it has expired.
 _KEPT_UNUSED = 30 * 86400
-_KEPT_SPENT = 86400
+_KEPT_EXPIRED = 86400
 _SWEEP_EVERY = 86400
 _SWEPT = ".swept"
-# How write_whole names what it is at, and how many seconds later nobody is at it any more.
+# The suffix of write_whole's temporary files, and the seconds after which one is abandoned.
 TEMP_SUFFIX = b".new"
-_AT_WORK = 60
-# When a selection was last read tells the daemon when it was last used, so that whoever merely
-# looks does not count.
+_ABANDONED_AFTER = 60
+# The daemon takes a selection's access time for its last use, so other reads must not change it.
 NO_ATIME = getattr(os, "O_NOATIME", 0)
 
 
 class FileStore(RecordStore):
+    """The store of plain files, `store = "file"`."""
+
     def __init__(self, root: Path, environ: Mapping[bytes, bytes]) -> None:
         files = FileBackend(root)
         super().__init__(files, environ, files.locks)
 
 
 class FileBackend:
-    """`kinds` are the kinds of credentials that are of use here; others are swept away."""
+    """Records as files under `root`. Credentials of other `kinds` are swept away."""
 
     def __init__(self, root: Path, kinds: tuple[bytes, ...] = (record.CREDENTIAL,)) -> None:
         self.root = root
@@ -66,7 +67,7 @@ class FileBackend:
             folder.remove(_file_of(name))
 
     def names(self, folder: bytes) -> list[bytes]:
-        """The records under SELECTIONS or CREDENTIALS."""
+        """Return the names of the records under SELECTIONS or CREDENTIALS."""
         with suppress(OSError), self._opened(_folder_of(folder)) as opened:
             names = map(os.fsencode, opened.names())
             return [folder + name for name in names if not name.endswith(TEMP_SUFFIX)]
@@ -79,21 +80,21 @@ class FileBackend:
         self.drop_half_written()
 
     def drop_half_written(self) -> None:
-        """What killed processes left, which may be in clear."""
+        """Remove the temporary files of killed processes: they may hold secrets in clear."""
         now = time.time()
         for name in map(_folder_of, (CREDENTIALS, SELECTIONS)):
             with suppress(OSError), self._opened(name) as folder:
                 for file in folder.names():
                     if os.fsencode(file).endswith(TEMP_SUFFIX):
-                        self._drop_if_useless(folder, file, now)
+                        self._remove_if_old(folder, file, now)
 
     def write_problem(self) -> tuple[str, str]:
-        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+        """As Store.write_problem."""
         try:
             self._make_folders()
         except OSError as error:
             return advice(error, self.root)
-        # What is wrong now comes before what was wrong when we wrote.
+        # A problem now takes precedence over the failure of an earlier write.
         problem = problem_of(self.root / "credentials") or self._failure
         return advice(problem, self.root) if problem else ("", "")
 
@@ -101,7 +102,7 @@ class FileBackend:
         return b"%b/%b" % (self._root, name)
 
     def locks(self) -> Path | None:
-        """The folder for locks, or None where there can be none."""
+        """Return the folder for locks, or None if it cannot be made."""
         try:
             self._make_folders()
         except OSError:
@@ -110,9 +111,9 @@ class FileBackend:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[Folder]:
-        """One of our folders, open. Raises OSError unless both it and the root are ours alone.
+        """Open one of our folders, to list or remove files in it.
 
-        What is in it may be read, and removed.
+        Raises OSError unless it and the root are private.
         """
         with (
             open_folder(self.root.parent) as above,
@@ -120,17 +121,17 @@ class FileBackend:
             root.enter(name) as folder,
         ):
             if not (root.is_private() and folder.is_private()):
-                raise PermissionError(errno.EPERM, f"{folder.path} is not for us alone")
+                raise PermissionError(errno.EPERM, f"{folder.path} is not private to this user")
             yield folder
 
     def _is_sound(self, folder: str) -> bool:
-        """Neither a link nor anybody else's: what is in it may be read."""
+        """Whether records in a folder may be read: it and the root are private, and not links."""
         return record.is_private_folder(self._root) and record.is_private_folder(
             os.path.join(self._root, folder.encode())
         )
 
     def _make_folders(self) -> None:
-        """Makes the folders, or mends their mode. Raises OSError where they are not ours."""
+        """Make the folders, and fix their mode. Raises OSError if one is another user's."""
         with (
             open_folder(self.root.parent, make=True) as above,
             _made(above, self.root.name) as root,
@@ -140,7 +141,7 @@ class FileBackend:
                     pass
 
     def _sweep(self, now: float) -> None:
-        """Drops what is of no use any more, once a day."""
+        """Remove old records, once a day."""
         with suppress(OSError):
             with self._opened("locks") as locks:
                 if not _is_sweep_due(locks, now):
@@ -149,45 +150,46 @@ class FileBackend:
                 with self._opened(name) as folder:
                     for file in folder.names():
                         if file != _SWEPT:
-                            self._drop_if_useless(folder, file, now)
+                            self._remove_if_old(folder, file, now)
 
-    def _drop_if_useless(self, folder: Folder, file: str, now: float) -> None:
+    def _remove_if_old(self, folder: Folder, file: str, now: float) -> None:
         with suppress(FileNotFoundError):
-            if self._useless(folder, file, now):
+            if self._is_old(folder, file, now):
                 folder.remove(file)
 
-    def _useless(self, folder: Folder, file: str, now: float) -> bool:
-        found = folder.stat(file)
+    def _is_old(self, folder: Folder, file: str, now: float) -> bool:
+        """Whether a file is abandoned, unused or expired for long, or not a valid record."""
+        status = folder.stat(file)
         if os.fsencode(file).endswith(TEMP_SUFFIX):
-            return now - found.st_mtime > _AT_WORK
+            return now - status.st_mtime > _ABANDONED_AFTER
         if os.path.basename(folder.path) != "credentials":
-            return now - max(found.st_atime, found.st_mtime) > _KEPT_UNUSED
+            return now - max(status.st_atime, status.st_mtime) > _KEPT_UNUSED
         for kind in self._kinds:
             fields = record.read(os.fsencode(folder.path_of(file)), kind)
             if fields and fields[record.KEY] == os.fsencode(file):
                 with suppress(ValueError):
-                    return now > int(fields[record.EXPIRES]) + _KEPT_SPENT
+                    return now > int(fields[record.EXPIRES]) + _KEPT_EXPIRED
         return True
 
 
 @contextmanager
 def _made(folder: Folder, name: str) -> Iterator[Folder]:
-    """A folder in an open one, made if it is missing, and closed to others if it is open.
+    """Open a folder in an open one; make it if it is missing, and close it to other users.
 
-    Raises OSError where it is another user's.
+    Raises OSError if it is another user's.
     """
     folder.make(name)
     with folder.enter(name) as made:
         if not made.is_ours():
             raise PermissionError(errno.EPERM, f"{made.path} belongs to another user")
         if not made.is_private():
-            log.warning("%s was open to others; closed it", made.path)
+            log.warning("%s was open to other users; closed it", made.path)
             made.close_to_others()
         yield made
 
 
 def _is_sweep_due(locks: Folder, now: float) -> bool:
-    """Whether the last one was a day ago; if so, this one is noted. Raises OSError."""
+    """Whether the last sweep was a day ago; if so, note this one. Raises OSError."""
     with suppress(FileNotFoundError):
         if 0 <= now - locks.stat(_SWEPT).st_mtime < _SWEEP_EVERY:
             return False
@@ -196,12 +198,12 @@ def _is_sweep_due(locks: Folder, now: float) -> bool:
 
 
 def _times_of(folder: Folder, file: str) -> tuple[int, int] | None:
-    """When a file was last read and changed, in nanoseconds; None where there is none."""
+    """Return when a file was last read and changed, in nanoseconds; None if it is absent."""
     try:
-        found = folder.stat(file)
+        status = folder.stat(file)
     except FileNotFoundError:
         return None
-    return found.st_atime_ns, found.st_mtime_ns
+    return status.st_atime_ns, status.st_mtime_ns
 
 
 def _file_of(name: bytes) -> str:

@@ -1,12 +1,12 @@
 """Changes the sealing key, or removes it.
 
-A change may be cut off at any moment, and nothing that is sealed may be lost by that:
+A change may be interrupted at any moment, and no sealed file may be lost by that:
 
 1. The new key is put into the keyring, under the name NEXT.
-2. Everything is sealed anew under it, one file at a time. Whoever opens a file tries both keys.
-3. The new key takes the place of the old one, and NEXT is removed.
+2. Everything is sealed again under it, one file at a time. To open a file, both keys are tried.
+3. The new key replaces the old one, and NEXT is removed.
 
-One that was cut off is taken up where it ended by the next.
+The next change continues one that was interrupted.
 """
 
 import base64
@@ -24,13 +24,14 @@ from docker_credential_ecr_py.store.seal import (
     in_keyring,
     key_in,
     new_key,
+    text_in,
 )
 
 
 def rotate(seal: Seal, reseal: Callable[[], None]) -> None:
-    """Replace the key by a new one. `reseal` seals everything anew by `seal`.
+    """Replace the key by a new one. `reseal` seals everything again by `seal`.
 
-    What `reseal` raises leaves the old key in place. Raises NoKey and KeyringUnavailable.
+    If `reseal` raises, the old key stays in place. Raises NoKey and KeyringUnavailable.
     """
     with seal.while_key_stays():
         old, new = in_keyring(_begun)
@@ -41,13 +42,13 @@ def rotate(seal: Seal, reseal: Callable[[], None]) -> None:
 
 
 def remove(seal: Seal, forget: Callable[[], None]) -> bool:
-    """Remove what is sealed under the key, by `forget`, and then the key. Whether there was one.
+    """Remove everything sealed, by `forget`, and then the key. Return whether there was one.
 
-    A keyring that cannot be used, and a disk that cannot be written, leave everything as it was.
-    Raises KeyringUnavailable, and what `forget` raises.
+    If the keyring cannot be used, or the disk not be written, everything stays as it was. Raises
+    KeyringUnavailable, and as `forget`.
     """
     with seal.while_key_stays():
-        in_keyring(lambda backend: backend.get_password(SERVICE, NAME))
+        in_keyring(lambda backend: text_in(backend, NAME))
         forget()
         had_one = in_keyring(_removed)
     log.info("the sealing key was removed")
@@ -55,42 +56,42 @@ def remove(seal: Seal, forget: Callable[[], None]) -> bool:
 
 
 def is_unfinished() -> bool:
-    """Whether a change of the key was cut off. Raises KeyringUnavailable."""
+    """Whether a change of the key was interrupted. Raises KeyringUnavailable."""
     return bool(in_keyring(lambda backend: key_in(backend, NEXT)))
 
 
 def _begun(backend: Any) -> tuple[bytes, bytes]:
-    """The old key and the new one, both in the keyring."""
+    """Put a new key into the keyring; return the old key and the new one."""
     old = key_in(backend, NAME)
     if not old:
-        raise NoKey("the keyring has no sealing key: nothing is sealed yet")
+        raise NoKey("the keyring has no sealing key, and nothing is sealed")
     new = key_in(backend, NEXT)
     if not new or new == old:
         backend.set_password(SERVICE, NEXT, new_key())
         new = key_in(backend, NEXT)
     if not new or key_in(backend, NAME) != old:
         with suppress(Exception):
-            _put(backend, old)  # the only one that opens what is there
-        raise KeyringUnavailable("the keyring does not keep two keys")
+            _put(backend, old)  # the only one that opens the sealed files
+        raise KeyringUnavailable("the keyring cannot hold two keys")
     return old, new
 
 
 def _ended(backend: Any, new: bytes) -> None:
     _put(backend, new)
     if key_in(backend, NAME) != new:
-        raise KeyringUnavailable("the keyring did not take the new key: run this again")
+        raise KeyringUnavailable("the keyring did not store the new key: run this again")
     _delete(backend, NEXT)
 
 
 def _removed(backend: Any) -> bool:
     had_one = False
     for name in (NAME, NEXT):
-        if backend.get_password(SERVICE, name) is None:
+        if text_in(backend, name) is None:
             continue
         had_one = True
         _delete(backend, name)
-        if backend.get_password(SERVICE, name) is not None:
-            raise KeyringUnavailable(f"the keyring does not let go of {SERVICE}/{name}")
+        if text_in(backend, name) is not None:
+            raise KeyringUnavailable(f"the keyring did not delete {SERVICE}/{name}")
     return had_one
 
 
@@ -101,5 +102,5 @@ def _put(backend: Any, key: bytes) -> None:
 def _delete(backend: Any, name: str) -> None:
     try:
         backend.delete_password(SERVICE, name)
-    except Exception as error:  # of their libraries, too
+    except Exception as error:  # backends raise their libraries' errors, too
         log.warning("the keyring did not delete %s/%s: %s", SERVICE, name, type(error).__name__)

@@ -1,6 +1,6 @@
 """A lock that one process of this machine holds at a time, and that the kernel frees if it dies.
 
-The file also carries why the last holder failed, so that those who waited share its answer
+The file also holds why its last holder failed, so that the processes that waited share that error
 instead of failing one after the other.
 """
 
@@ -43,28 +43,31 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 @dataclass
 class Lock:
-    """What its holder may do with it. `file` is None where nothing could be locked."""
+    """A lock that is held. `file` is None if nothing could be locked.
+
+    `waited_since` is when this process began to wait for it, None if it did not wait.
+    """
 
     file: int | None = None
     waited_since: float | None = None
 
     def previous_failure(self) -> EcrPyError | None:
-        """Why the holder that we waited for failed; None if it did not, or there was none."""
+        """Return why the holder that we waited for failed; None if it did not, or we did not."""
         if self.waited_since is None:
             return None
         at, error = self._note()
         return error if self.waited_since <= at <= time.time() else None
 
     def recent_failure(self, seconds: float) -> EcrPyError | None:
-        """Why the last holder failed, if that was at most so many seconds ago.
+        """Return why the last holder failed, if that was at most so many seconds ago.
 
-        None for a note of the future: the clock was set back.
+        None for a note from the future: the clock was set back.
         """
         at, error = self._note()
         return error if 0 <= time.time() - at <= seconds else None
 
     def _note(self) -> tuple[float, EcrPyError | None]:
-        """When the last holder failed, and why; 0 and None if it did not."""
+        """Return when and why the last holder failed; 0 and None if it did not."""
         if self.file is None:
             return 0.0, None
         try:
@@ -74,7 +77,7 @@ class Lock:
             return 0.0, None
 
     def record_failure(self, error: EcrPyError | None) -> None:
-        """Tells those who wait why this holder failed, or that it did not."""
+        """Write why this holder failed (None: it did not), for the processes that wait."""
         if self.file is None:
             return
         with suppress(OSError):
@@ -84,7 +87,7 @@ class Lock:
                 os.pwrite(self.file, json.dumps(note).encode(), 0)
 
     def pause(self, seconds: float) -> None:
-        """Has helpers start no renewal for so long: what they fetched could not be kept."""
+        """Keep helpers from renewals for so many seconds: what is fetched cannot be stored."""
         if self.file is not None:
             until = time.time() + seconds
             with suppress(OSError):
@@ -95,11 +98,10 @@ class Lock:
 def locked(
     path: Path | None, *, wait: float, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Lock | None]:
-    """Holds the lock file at `path`, waiting up to `wait` seconds; None if it is still another's.
+    """Hold the lock file at `path`; None if another process holds it for `wait` seconds.
 
-    Where the file cannot be made or locked (a disk that is full or read-only, a file system without
-    locks, another user's file), or there is no path for it, the caller goes on with a Lock that
-    holds nothing.
+    If the file cannot be made or locked (a disk that is full or read-only, a file system without
+    locks, another user's file), or `path` is None, yield a Lock that holds nothing.
     """
     if path is None:
         yield Lock()
@@ -118,18 +120,18 @@ def locked(
 def open_lock(path: Path) -> int:
     """Open a lock file, which is made if it is missing. Raises OSError.
 
-    Raises it for another user's file, too: that user could hold it for ever, and would write what
-    we tell as the reason of a failure.
+    Raises it for another user's file, too: that user could hold it for ever, and could write the
+    text of an error that we report.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     file = os.open(path, flags, 0o600)
     try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, f"{path} is not a regular file")
-        if os.name == "posix" and found.st_uid != os.geteuid():
+        if os.name == "posix" and status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, f"{path} belongs to another user")
-        if os.name == "posix" and found.st_mode & 0o077:
+        if os.name == "posix" and status.st_mode & 0o077:
             os.fchmod(file, 0o600)
     except BaseException:
         os.close(file)

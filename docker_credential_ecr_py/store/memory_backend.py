@@ -1,4 +1,4 @@
-"""`store = "memory"`: the daemon alone has credentials and selections; nothing lies on disk."""
+"""`store = "memory"`: credentials and selections are in the daemon's memory, and not on disk."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from docker_credential_ecr_py.store.record_store import CREDENTIALS, SELECTIONS,
 
 
 class MemoryStore(RecordStore):
-    """`files` is what another store may have left, or None."""
+    """The store in the daemon's memory. `files` may hold another store's records, or is None."""
 
     def __init__(self, environ: Mapping[bytes, bytes], files: FileBackend | None) -> None:
         self._memory = MemoryBackend(environ, files)
@@ -23,9 +23,9 @@ class MemoryStore(RecordStore):
 
 
 class MemoryBackend:
-    """The daemon's memory. Where there is no daemon nothing is kept.
+    """The daemon's memory, reached over its socket. Without a daemon nothing is stored.
 
-    What another store left in `files` is read until it is taken over.
+    The records that another store left in `files` are read until they are taken over.
     """
 
     def __init__(self, environ: Mapping[bytes, bytes], files: FileBackend | None = None) -> None:
@@ -40,7 +40,7 @@ class MemoryBackend:
         return self._files.read(name, kind) if self._files else None
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
-        # The daemon knows of each use, since it is asked first.
+        # `used` is not sent: each use is a request to the daemon, which notes it.
         self._ask(b"write " + name, record.record_of(fields))
 
     def remove(self, name: bytes) -> None:
@@ -51,7 +51,7 @@ class MemoryBackend:
 
     def write_problem(self) -> tuple[str, str]:
         if self._ask(b"names locks/") is None:
-            return "no daemon answers", "run `ecr-py daemon start`"
+            return "the daemon does not answer", "run `ecr-py daemon start`"
         return "", ""
 
     def locks(self) -> Path | None:
@@ -70,13 +70,13 @@ class MemoryBackend:
         return locks if record.is_private_folder(os.fsencode(locks)) else None
 
     def take_over_leftovers(self) -> None:
-        """Nothing stays on disk; what is in clear is given to the daemon first."""
+        """Remove the records on disk; those in clear are given to the daemon first."""
         files = self._files
         if files is None:
             return
         for folder, kind in ((CREDENTIALS, record.CREDENTIAL), (SELECTIONS, record.SELECTION)):
             for name in files.names(folder):
-                # What was sealed the daemon may have, as long as its file is there.
+                # The daemon may have the sealed ones opened, as long as their files exist.
                 fields = files.read(name, kind) or self.read(name, kind)
                 files.remove(name)
                 if fields:
@@ -87,7 +87,7 @@ class MemoryBackend:
         files.drop_half_written()
 
     def _ask(self, request: bytes, body: bytes = b"") -> bytes | None:
-        """A daemon that did not answer once is not asked again by this process."""
+        """Send a request to the daemon; after one without an answer, send no more."""
         if self._path is None:
             return None
         limit = daemon_client.LIMIT_AFTER_HIT if daemon_client.hit_was_late else daemon_client.LIMIT

@@ -1,7 +1,7 @@
-"""Reads what the store keeps, and decides alone whether it may be answered.
+"""The format of a record, and whether it may be answered.
 
 Every cached `get` runs this, so it imports nothing that a bare interpreter has not loaded; for
-the same reason all is bytes. It never writes, waits, or raises for a damaged file.
+the same reason everything is bytes. It never writes, waits, or raises for a damaged file.
 
 A record is a file of NUL-separated fields, of which the first is a fingerprint of the rest:
 
@@ -9,9 +9,9 @@ A record is a file of NUL-separated fields, of which the first is a fingerprint 
     credentials/KEY          kind, key, issued, renew_at, spent_at, expires, username, secret,
                              then path, stamp in turn (in the daemon's memory alone)
 
-A selection remembers which credential answers for a host, and for which inputs that holds: the
-environment (the context) and files (path and stamp). Its key is empty where nobody answers for
-the host. Times are whole seconds since the epoch; username and secret are JSON strings.
+A selection says which credential answers for a host, and for which inputs that holds: the
+environment (the context) and files (path and stamp). Its key is empty if the host has no
+credential. Times are whole seconds since the epoch; username and secret are JSON strings.
 """
 
 import sys
@@ -35,14 +35,15 @@ else:
 
 SELECTION = b"ecr-py selection 1"
 CREDENTIAL = b"ecr-py credential 1"
-# Where each field is. The first of both is the kind; conditions are paths and stamps in turn.
+# The index of each field. The first of both is the kind; conditions are paths and stamps in turn.
 KIND = 0
 HOST, SELECTED_FOR, SELECTED_KEY, DETAILS, SELECTION_CONDITIONS = 1, 2, 3, 4, 5
 KEY, ISSUED, RENEW_AT, SPENT_AT, EXPIRES, USERNAME, SECRET, CONDITIONS = range(1, 9)
 LARGEST_RECORD = 64 * 1024
 LONGEST_URL = 2048
 
-# Whatever decides who asks, and where. No variable that holds a secret: these are kept on disk.
+# The variables that decide the identity and the endpoint. None that holds a secret: these are
+# stored on disk.
 CONTEXT = (
     b"HOME",
     b"XDG_CONFIG_HOME",
@@ -67,7 +68,7 @@ CONTEXT = (
     b"AWS_ENDPOINT_URL_SSO_OIDC",
     b"AWS_ENDPOINT_URL_STS",
 )
-# Of a secret, only whether it is there: without it, its key ID says nothing about who asks.
+# Of a secret, only whether it is set: without it, its key ID names no identity.
 SECRETS = (b"AWS_SECRET_ACCESS_KEY",)
 ABSENT = b"-"
 PRESENT = b"+"
@@ -77,12 +78,12 @@ _URL_CHARACTERS = _HOST_CHARACTERS + b":/_"
 _KEY_CHARACTERS = b"abcdefghijklmnopqrstuvwxyz0123456789-"
 _PLAIN_CHARACTERS = bytes(range(0x20, 0x7F)).translate(None, b'"\\')
 # The largest prime below 2**128: a remainder is the one fingerprint that needs no import. It
-# finds damage and tells contexts apart; nothing is kept safe by it.
+# detects damage and tells contexts apart; it protects nothing.
 _PRIME = 2**128 - 159
 
 
 class Hit:
-    """What may be answered now: `answer` is docker's JSON document, empty where nobody answers."""
+    """What may be answered: `answer` is docker's JSON document, empty if there is no credential."""
 
     def __init__(self, host: bytes, key: bytes, answer: bytes, ageing: bool) -> None:
         self.host = host
@@ -92,7 +93,7 @@ class Hit:
 
 
 def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hit | None:
-    """The answer for a server URL, or None where more has to be known than the store keeps."""
+    """Return the answer to a server URL, or None if it takes more than the store's files."""
     host = plain_host(server_url)
     if host is None or not is_private_folder(root):
         return None
@@ -110,7 +111,7 @@ def answer(
     read: "Callable[[bytes, bytes], list[bytes] | None]",
     holds: "Callable[[list[bytes]], bool]",
 ) -> Hit | None:
-    """As find, from records that `read` knows by name and kind; `holds` as the function here."""
+    """As find, from records that `read` returns by name and kind; `holds` as the one below."""
     selection = selection_for(host, here, read, holds)
     if selection is None:
         return None
@@ -135,9 +136,9 @@ def answer(
 
 
 def plain_host(server_url: bytes) -> bytes | None:
-    """The host of a URL as docker writes them; None where it takes the real parser.
+    """Return the host of a URL as docker writes them; None if it takes the real parser.
 
-    What passes can stand between the quotes of a JSON string as it is.
+    A URL that passes needs no escapes in a JSON string.
     """
     if len(server_url) > LONGEST_URL or server_url.translate(None, _URL_CHARACTERS):
         return None
@@ -151,7 +152,7 @@ def selection_for(
     read: "Callable[[bytes, bytes], list[bytes] | None]",
     holds: "Callable[[list[bytes]], bool]",
 ) -> list[bytes] | None:
-    """The remembered selection, where it still holds."""
+    """Return the fields of the stored selection, or None if there is none that still holds."""
     selection = read(selection_name(host, here), SELECTION)
     if selection is None or selection[HOST] != host or selection[SELECTED_FOR] != here:
         return None
@@ -161,7 +162,7 @@ def selection_for(
 
 
 def is_key(text: bytes) -> bool:
-    """Whether it can name a credential, or is empty."""
+    """Whether a text can name a credential, or is empty."""
     return not text.translate(None, _KEY_CHARACTERS)
 
 
@@ -178,7 +179,7 @@ def lock_path(root: bytes, key: bytes) -> bytes:
 
 
 def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
-    """The folder that platformdirs names too; None where finding it takes more than a look."""
+    """Return the cache folder, as platformdirs; None if that takes more than the environment."""
     if sys.platform == "win32":
         return None
     home = environ.get(b"HOME", b"")
@@ -188,7 +189,7 @@ def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
 
 
 def runtime_folder(environ: "Mapping[bytes, bytes]") -> bytes | None:
-    """Where the daemon's socket is: in the folder that lasts as long as the person's session."""
+    """Return the folder of the daemon's socket: the runtime folder, else the cache folder."""
     if sys.platform == "win32":
         return None
     root = environ.get(b"XDG_RUNTIME_DIR", b"")
@@ -198,15 +199,15 @@ def runtime_folder(environ: "Mapping[bytes, bytes]") -> bytes | None:
 
 
 def socket_path(environ: "Mapping[bytes, bytes]") -> bytes | None:
-    """The daemon's socket, whether or not it is there."""
+    """Return the path of the daemon's socket, whether or not it exists."""
     folder = runtime_folder(environ)
     return folder and folder + b"/daemon.sock"
 
 
 def context(environ: "Mapping[bytes, bytes]") -> bytes:
-    """The part of the environment that decides who asks."""
-    told = [b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ]
-    return b"\n".join(told + [name for name in SECRETS if environ.get(name)])
+    """Return the part of the environment that a selection depends on."""
+    variables = [b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ]
+    return b"\n".join(variables + [name for name in SECRETS if environ.get(name)])
 
 
 def fingerprint(data: bytes) -> bytes:
@@ -214,16 +215,16 @@ def fingerprint(data: bytes) -> bytes:
 
 
 def stamp(path: bytes) -> bytes:
-    """Changes whenever the file does; ABSENT where there is none."""
+    """Return a stamp that changes whenever the file does; ABSENT if there is no file."""
     try:
-        found = system.stat(path)
+        status = system.stat(path)
     except OSError:
         return ABSENT
-    return b"%d.%d.%d" % (found.st_mtime_ns, found.st_size, found.st_ino)
+    return b"%d.%d.%d" % (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def holds(conditions: list[bytes]) -> bool:
-    """Whether every file still is as it was, or is there at all where the stamp says PRESENT."""
+    """Whether every file is unchanged or, if its stamp is PRESENT, exists."""
     for path, wanted in zip(conditions[::2], conditions[1::2], strict=False):
         if not fits(stamp(path), wanted):
             return False
@@ -235,7 +236,10 @@ def fits(seen: bytes, wanted: bytes) -> bool:
 
 
 def read(path: bytes, kind: bytes, more_flags: int = 0) -> list[bytes] | None:
-    """A record's fields, or None: absent, another's, open to others, cut, damaged, or no file."""
+    """Return the fields of a record of this kind, or None if there is none to be used.
+
+    It is then absent, cut, damaged, not a regular file, or another user's or open to one.
+    """
     try:
         file = system.open(path, _FLAGS | more_flags)
     except OSError:
@@ -250,7 +254,7 @@ def read(path: bytes, kind: bytes, more_flags: int = 0) -> list[bytes] | None:
 
 
 def fields_of(record: bytes, kind: bytes) -> list[bytes] | None:
-    """A record's fields, or None where it is damaged, or another's."""
+    """Return the fields of a record, or None if it is damaged or of another kind."""
     seal, _, body = record.partition(b"\0")
     if seal != fingerprint(body):
         return None
@@ -264,7 +268,7 @@ def record_of(fields: list[bytes]) -> bytes:
 
 
 def _is_plain(text: bytes) -> bool:
-    """A JSON string with nothing in it that is escaped."""
+    """Whether it is a JSON string without escapes."""
     return (
         len(text) >= 2
         and text[:1] == text[-1:] == b'"'
@@ -273,7 +277,7 @@ def _is_plain(text: bytes) -> bool:
 
 
 def is_private_folder(path: bytes) -> bool:
-    """A folder (no link to one) that belongs to us and that nobody else may enter."""
+    """Whether it is a folder (not a link) of this user's that no other user may enter."""
     try:
         return _private(system.lstat(path), _FOLDER)
     except OSError:
@@ -283,10 +287,10 @@ def is_private_folder(path: bytes) -> bool:
 _FILE, _FOLDER = 0o100000, 0o040000
 
 
-def _private(found: "system.stat_result", file_type: int) -> bool:
-    if found.st_mode & 0o170000 != file_type:
+def _private(status: "system.stat_result", file_type: int) -> bool:
+    if status.st_mode & 0o170000 != file_type:
         return False
-    # On Windows the rights of the user's profile folder stand guard, not mode and owner.
+    # On Windows the access rights of the user's profile folder protect it, not mode and owner.
     return sys.platform == "win32" or (
-        found.st_uid == system.geteuid() and found.st_mode & 0o077 == 0
+        status.st_uid == system.geteuid() and status.st_mode & 0o077 == 0
     )

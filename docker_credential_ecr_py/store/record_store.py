@@ -1,7 +1,7 @@
-"""A store of records: credentials and selections as record.py has them, on any shelf.
+"""The store that is made of records, in the format of record.py, over any backend.
 
-A shelf keeps records by name, and knows nothing of what they say: a folder of files, the same
-with the credentials sealed, or the daemon's memory.
+A backend keeps records by name and does not interpret them: a folder of files, the same with the
+credentials sealed, or the daemon's memory.
 """
 
 import json
@@ -20,21 +20,25 @@ SELECTIONS, CREDENTIALS = b"selections/", b"credentials/"
 
 
 class Backend(Protocol):
-    """Never raises: what cannot be kept is asked for again."""
+    """Keeps records by name, as lists of fields.
+
+    It knows their kind, for it may seal credentials alone, but neither locks nor contexts: those
+    are RecordStore's. No method raises: a record that cannot be stored is fetched again.
+    """
 
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
-        """The fields of a record, as record.read has them."""
+        """Return the fields of a record, or None, as record.read."""
 
     def write(self, name: bytes, fields: list[bytes], *, used: bool = True) -> None:
-        """Where it is not `used`, it keeps the time at which it last was."""
+        """Store a record. If it is not `used`, keep the time of its last use."""
 
     def remove(self, name: bytes) -> None: ...
 
     def names(self, folder: bytes) -> list[bytes]:
-        """The records under SELECTIONS or CREDENTIALS."""
+        """Return the names of the records under SELECTIONS or CREDENTIALS."""
 
     def write_problem(self) -> tuple[str, str]:
-        """Why a record cannot be kept, and what to do; ("", "") if nothing speaks against it."""
+        """As Store.write_problem."""
 
 
 def stamps_of(*files: Path) -> dict[bytes, bytes]:
@@ -44,7 +48,11 @@ def stamps_of(*files: Path) -> dict[bytes, bytes]:
 
 
 class RecordStore:
-    """The Store that a shelf makes. `locks` is the folder for locks, made where it can be."""
+    """The Store over a backend: turns credentials and selections into records and back.
+
+    Where and how the records are kept is the backend's. `environ` gives the context of its
+    selections; `locks` makes the folder for locks and returns it, or None if it cannot.
+    """
 
     def __init__(
         self, backend: Backend, environ: Mapping[bytes, bytes], locks: Callable[[], Path | None]
@@ -60,7 +68,7 @@ class RecordStore:
         return credential_of(fields) if fields and fields[record.KEY] == name else None
 
     def take_over_leftovers(self) -> None:
-        """As Store.take_over, where a store does not read what others write."""
+        """Do nothing; a store that is not of plain files overrides it."""
 
     def save(self, key: str, credential: Credential) -> None:
         self._prepare_to_write()
@@ -88,11 +96,13 @@ class RecordStore:
 
     def forget_all(self) -> set[str]:
         self._prepare_to_write()
-        kept = set(self.backend.names(CREDENTIALS))
-        found = self._forget(lambda name, fields: True)
-        for name in kept:
+        credentials = set(self.backend.names(CREDENTIALS))
+        forgotten = self._forget(lambda name, fields: True)
+        for name in credentials:
             self.backend.remove(name)
-        return {host for host, key in found if record.credential_name(key.encode()) in kept}
+        return {
+            host for host, key in forgotten if record.credential_name(key.encode()) in credentials
+        }
 
     def discard(self, key: str) -> None:
         self.backend.remove(record.credential_name(key.encode()))
@@ -112,7 +122,7 @@ class RecordStore:
         return locked(folder / key if folder else None, wait=wait)
 
     def _record_of(self, selection: StoredSelection) -> tuple[bytes, list[bytes]]:
-        """The name and the fields of a selection's record."""
+        """Return the name and the fields of a selection's record."""
         host = selection.host.encode()
         fields = [
             record.SELECTION,
@@ -131,21 +141,23 @@ class RecordStore:
             self.take_over_leftovers()
 
     def _forget(self, unwanted: Callable[[bytes, list[bytes]], bool]) -> set[tuple[str, str]]:
+        """Remove the selections that are `unwanted`; return the host and key of each."""
         self._prepare_to_write()
-        found = set()
+        forgotten = set()
         for name in self.backend.names(SELECTIONS):
             fields = self.backend.read(name, record.SELECTION) or []
             if not unwanted(name, fields):
                 continue
             if fields and fields[record.SELECTED_KEY]:
-                found.add(
+                forgotten.add(
                     (os.fsdecode(fields[record.HOST]), os.fsdecode(fields[record.SELECTED_KEY]))
                 )
             self.backend.remove(name)
-        return found
+        return forgotten
 
 
 def fields_of(key: str, credential: Credential) -> list[bytes]:
+    """Return the fields of a credential's record."""
     times = (credential.issued, credential.renew_at, credential.spent_at, credential.expires)
     return [
         record.CREDENTIAL,
@@ -157,7 +169,7 @@ def fields_of(key: str, credential: Credential) -> list[bytes]:
 
 
 def credential_of(fields: list[bytes]) -> Credential | None:
-    """The credential that a record's fields say, or None where they say none."""
+    """Return the credential that a record's fields hold, or None if they are not valid."""
     try:
         issued, renew_at, spent_at, expires = map(int, fields[record.ISSUED : record.USERNAME])
         username, secret = (_string(text) for text in fields[record.USERNAME : record.CONDITIONS])
@@ -167,7 +179,7 @@ def credential_of(fields: list[bytes]) -> Credential | None:
 
 
 def selection_of(fields: list[bytes]) -> StoredSelection | None:
-    """The selection that a record's fields say, or None where they say none."""
+    """Return the selection that a record's fields hold, or None if they are not valid."""
     if not record.is_key(fields[record.SELECTED_KEY]):
         return None
     conditions = fields[record.SELECTION_CONDITIONS :]
@@ -184,7 +196,7 @@ def selection_of(fields: list[bytes]) -> StoredSelection | None:
 
 
 def _string(text: bytes) -> str:
-    """A JSON string. Raises ValueError."""
+    """Parse a JSON string. Raises ValueError."""
     value = json.loads(text)
     if not isinstance(value, str):
         raise ValueError("not a string")

@@ -1,8 +1,8 @@
 """Seals texts under one key that the operating system's keyring holds.
 
-The key alone is in the keyring, because a Windows credential holds 2,560 bytes, less than a
-token of ECR's. Sealing is AES-256-GCM by `cryptography`, the keyring is reached by `keyring`:
-both are well kept, and neither is loaded where the daemon has the answer.
+Only the key is in the keyring, because a Windows credential holds 2,560 bytes, less than an ECR
+token. Texts are sealed with AES-256-GCM by `cryptography`, and the keyring is reached by
+`keyring`; neither is loaded if the daemon has the answer.
 """
 
 import base64
@@ -24,11 +24,11 @@ from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.store.lock import Lock, locked
 
 SERVICE, NAME = "ecr-py", "sealing key"
-# Where the new key is while what is sealed moves from the old one to it.
+# The name of the new key while everything is sealed again under it.
 NEXT = "next sealing key"
 _KEY_BYTES, _NONCE_BYTES = 32, 12
-# Seconds that a keyring may take, a person who unlocks it included; and how long what it said to
-# one process holds for others: that it answers, or refuses; and that it does not answer at all.
+# Seconds that a keyring may take, with the user who unlocks it; and how long its answer to one
+# process holds for others: that it works, or refuses; and that it does not answer at all.
 LIMIT, _SHARED, _PAUSE = 15, 10, 60
 # A process that waits for another one's answer gives it a little more time than the keyring.
 _PATIENCE = LIMIT + 5
@@ -38,7 +38,7 @@ _CHANGE = 60
 _IMPORTED = time.time()
 # A FIFO in the place of a note must not make us wait.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-# They keep what they are given in clear, or not at all.
+# Backends that store secrets in clear, or not at all.
 _UNFIT = ("keyrings.alt", "keyring.backends.null", "keyring.backends.fail")
 
 
@@ -46,7 +46,11 @@ _T = TypeVar("_T")
 
 
 class Seal:
-    """`locks` is a folder that all processes of this user share, made when needed, or None."""
+    """Seals and opens texts. It fetches the key from the keyring once, and makes it if need be.
+
+    It stores nothing but the key. `locks` is a folder that all processes of this user share, made
+    when needed, or None.
+    """
 
     def __init__(self, locks: Path | None) -> None:
         self._locks = locks
@@ -55,7 +59,7 @@ class Seal:
         self._failure: KeyringUnavailable | None = None
 
     def close(self, about: bytes, text: bytes) -> bytes:
-        """`text`, sealed: base64 of nonce and ciphertext. `about` must be the same to open it.
+        """Return `text` sealed: base64 of nonce and ciphertext. `about` must match to open it.
 
         Raises KeyringUnavailable.
         """
@@ -65,7 +69,7 @@ class Seal:
         return base64.b64encode(nonce + AESGCM(self.key(make=True)).encrypt(nonce, text, about))
 
     def open(self, about: bytes, sealed: bytes) -> bytes | None:
-        """What was sealed, or None: another key, another `about`, damage.
+        """Return the text that was sealed, or None: another key, another `about`, or damage.
 
         Raises KeyringUnavailable.
         """
@@ -80,7 +84,7 @@ class Seal:
 
     @contextmanager
     def while_key_stays(self) -> Iterator[None]:
-        """Keeps the key as it is; it is read anew, so that nothing is sealed under an old one.
+        """Keep other processes from changing the key; read it again, in case one just has.
 
         Raises KeyringUnavailable if another process changes it for too long.
         """
@@ -88,7 +92,7 @@ class Seal:
         with locked(self._locks and self._locks / "sealing-key-change", wait=_CHANGE) as lock:
             if lock is None:
                 raise KeyringUnavailable(
-                    "another process has been changing the sealing key for too long",
+                    "timed out waiting for another process that is changing the sealing key",
                     hint="try again",
                 )
             self._key, self._others = None, None
@@ -99,63 +103,63 @@ class Seal:
         self._key, self._others = key, others
 
     def _other_keys(self) -> list[bytes]:
-        """Keys that may open what ours does not, as the keyring has them now.
+        """Return keys that may open a text which ours does not, as the keyring has them now.
 
-        `ecr-py key rotate` may be at work, may have been cut off, or may have ended since we read
-        the key: while it works, the keyring has the new key under another name. In this order,
-        so that a change between the two is not missed.
+        `ecr-py key rotate` may be running, may have been interrupted, or may have ended since we
+        read the key: while it runs, the keyring has the new key under another name. They are read
+        in this order, so that a change between the two reads is not missed.
         """
         if self._others is None:
-            found = in_keyring(lambda backend: [key_in(backend, NEXT), key_in(backend, NAME)])
-            self._others = [key for key in found if key and key != self._key]
+            keys = in_keyring(lambda backend: [key_in(backend, NEXT), key_in(backend, NAME)])
+            self._others = [key for key in keys if key and key != self._key]
         return self._others
 
     def key(self, *, make: bool = False) -> bytes:
-        """The key; b"" where there is none and none is to be made. Raises KeyringUnavailable."""
+        """Return the key; b"" if there is none and not `make`. Raises KeyringUnavailable."""
         if self._failure is not None:
-            raise self._failure  # a person who was asked once has said what they want
+            raise self._failure  # do not prompt the user twice
         if not self._key:
             try:
-                self._key = self._asked_in_turn(make=make)
+                self._key = self._fetch_in_turn(make=make)
             except KeyringUnavailable as error:
                 self._failure = error
                 raise
         return self._key
 
-    def _asked_in_turn(self, *, make: bool) -> bytes:
-        """As key. One process asks a keyring that may prompt; the others share what it was told.
+    def _fetch_in_turn(self, *, make: bool) -> bytes:
+        """As key. One process opens a keyring that may prompt; the others wait for the result.
 
-        If it refuses or hangs, they fail with the same reason and do not ask; if it answers, it is
-        unlocked, and they ask it all at once.
+        If the keyring refuses or hangs, they fail for the same reason without opening it; if it
+        answers, it is unlocked, and they all open it at once.
         """
         path = self._locks and self._locks / ".keyring"
         if path is None:
-            return self._asked(make=make)
+            return self._fetch(make=make)
         before = _note_in(path)
         if not _answers(before):
             self._make_folder()
             with locked(path, wait=_PATIENCE) as lock:
                 if lock is None:
-                    raise KeyringUnavailable("another process has waited too long for the keyring")
+                    raise KeyringUnavailable("another process timed out waiting for the keyring")
                 note = _note_in(path)
                 if note.get("left") == before.get("left") or not _answers(note):
-                    return self._asked_for_all(lock, make=make)
-        return self._asked(make=make)
+                    return self._fetch_for_all(lock, make=make)
+        return self._fetch(make=make)
 
-    def _asked_for_all(self, lock: Lock, *, make: bool) -> bytes:
-        """As key, and leaves in the lock file what came of it."""
-        _leave(lock, {})
+    def _fetch_for_all(self, lock: Lock, *, make: bool) -> bytes:
+        """As key, and note the result in the lock file."""
+        _write_note(lock, {})
         try:
-            key = self._asked(make=make)
+            key = self._fetch(make=make)
         except KeyringUnavailable as error:
             holds = _PAUSE if isinstance(error, KeyringTimeout) else _SHARED
-            _leave(lock, {"at": time.time(), "holds": holds, "error": error.to_dict()})
+            _write_note(lock, {"at": time.time(), "holds": holds, "error": error.to_dict()})
             raise
-        _leave(lock, {"at": time.time(), "holds": _SHARED})
+        _write_note(lock, {"at": time.time(), "holds": _SHARED})
         return key
 
-    def _asked(self, *, make: bool) -> bytes:
-        """What the keyring itself says, as key."""
+    def _fetch(self, *, make: bool) -> bytes:
+        """As key, from the keyring itself."""
 
         def work(backend: Any) -> bytes:
             key = _key_of(self._text_in(backend, make=make), NAME)
@@ -166,17 +170,17 @@ class Seal:
         return in_keyring(work)
 
     def _text_in(self, backend: Any, *, make: bool) -> str | None:
-        found: str | None = backend.get_password(SERVICE, NAME)
-        if found is not None or not make:
-            return found
-        # Two that make one at once would lock each other out.
+        key = text_in(backend, NAME)
+        if key is not None or not make:
+            return key
+        # Of two keys that are made at once, one would be lost, with everything sealed under it.
         self._make_folder()
         with locked(self._locks and self._locks / "sealing-key", wait=LIMIT):
-            found = backend.get_password(SERVICE, NAME)
-            if found is None:
+            key = text_in(backend, NAME)
+            if key is None:
                 backend.set_password(SERVICE, NAME, new_key())
-                found = backend.get_password(SERVICE, NAME)
-        return found
+                key = text_in(backend, NAME)
+        return key
 
     def _make_folder(self) -> None:
         if self._locks:
@@ -185,11 +189,11 @@ class Seal:
 
 
 def in_keyring(work: Callable[[Any], _T]) -> _T:
-    """What `work` returns when it gets the keyring's backend. It has LIMIT seconds.
+    """Return the result of `work`, called with the keyring's backend. It has LIMIT seconds.
 
     Raises KeyringUnavailable.
     """
-    import keyring  # not on the time of the keyring itself
+    import keyring  # before LIMIT begins
 
     too_late = KeyringTimeout(f"the keyring gave no answer in {LIMIT} seconds")
     # Some backends print, and standard output is the protocol's.
@@ -198,12 +202,24 @@ def in_keyring(work: Callable[[Any], _T]) -> _T:
 
 
 def key_in(backend: Any, name: str) -> bytes:
-    """The key that a keyring has by this name; b"" if it has none. Raises KeyringUnavailable."""
-    return _key_of(backend.get_password(SERVICE, name), name)
+    """Return the key that a keyring has by this name, or b"". Raises KeyringUnavailable."""
+    return _key_of(text_in(backend, name), name)
+
+
+def text_in(backend: Any, name: str) -> str | None:
+    """Return the text that a keyring has by this name, or None. Raises as the backend does."""
+    try:
+        text: str | None = backend.get_password(SERVICE, name)
+    except Exception as error:
+        # Secret Service: another process deleted the entry after it was found, before it was read.
+        if type(error).__name__ != "ItemNotFoundException":
+            raise
+        text = backend.get_password(SERVICE, name)
+    return text
 
 
 def new_key() -> str:
-    """A key, as the keyring gets it."""
+    """Return a new random key, as the keyring stores it."""
     return base64.b64encode(os.urandom(_KEY_BYTES)).decode()
 
 
@@ -215,7 +231,7 @@ def _called(keyring: ModuleType, work: Callable[[Any], _T]) -> _T:
     except EcrPyError:
         raise
     except (Exception, SystemExit) as error:
-        # Backends raise what their libraries do, and not all of it is a KeyringError.
+        # Backends raise their libraries' errors, too, and not all are KeyringErrors.
         why = str(error) if isinstance(error, KeyringError) else type(error).__name__
         raise KeyringUnavailable(f"the keyring cannot be used: {why or 'locked'}") from None
 
@@ -231,11 +247,11 @@ def _key_of(text: str | None, name: str) -> bytes:
 
 
 def _no_key(name: str) -> KeyringUnavailable:
-    return KeyringUnavailable(f"what the keyring has as {SERVICE}/{name} is no key of ours")
+    return KeyringUnavailable(f"the keyring entry {SERVICE}/{name} is not a sealing key of ecr-py")
 
 
 def _opened(key: bytes, about: bytes, sealed: bytes) -> bytes | None:
-    """The text that was sealed under a key, or None."""
+    """Return the text that was sealed under a key, or None."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -247,19 +263,19 @@ def _opened(key: bytes, about: bytes, sealed: bytes) -> bytes | None:
 
 
 def _fit(backend: Any) -> Any:
-    """A backend that seals; of several, the first that does. Raises KeyringUnavailable."""
+    """Return a backend that encrypts; of several, the first. Raises KeyringUnavailable."""
     for one in getattr(backend, "backends", [backend]):
         if not type(one).__module__.startswith(_UNFIT):
             log.debug("keyring: %s", type(one).__module__)
             return one
     raise KeyringUnavailable(
-        "there is no keyring here",
-        hint="unlock one, or have `ecr-py config` set another store, or another fallback",
+        "no keyring is available",
+        hint="unlock it, or set another store or fallback with `ecr-py config`",
     )
 
 
-def _leave(lock: Lock, note: dict[str, Any]) -> None:
-    """Tells other processes what came of asking; an empty note says that it is being asked."""
+def _write_note(lock: Lock, note: dict[str, Any]) -> None:
+    """Write the keyring's answer for other processes; an empty note while it is open."""
     if lock.file is not None:
         with suppress(OSError):
             os.ftruncate(lock.file, 0)
@@ -267,28 +283,28 @@ def _leave(lock: Lock, note: dict[str, Any]) -> None:
 
 
 def _note_in(path: Path) -> dict[str, Any]:
-    """What another process was told and when, as _leave has it; {} if nothing is known.
+    """Return the note that another process wrote by _write_note; {} if there is none.
 
-    It is as old as it says, or as its file: `left` is what it says, and `at` the earlier of them.
+    `left` is its time as it says, and `at` that or the time of the file, whichever is earlier.
     """
     try:
         file = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         try:
-            found = os.fstat(file)
-            note = json.loads(os.read(file, _LARGEST_NOTE)) if stat.S_ISREG(found.st_mode) else {}
+            status = os.fstat(file)
+            note = json.loads(os.read(file, _LARGEST_NOTE)) if stat.S_ISREG(status.st_mode) else {}
         finally:
             os.close(file)
         left = float(note["at"])
-        return {**note, "left": left, "at": min(left, found.st_mtime)}
+        return {**note, "left": left, "at": min(left, status.st_mtime)}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _answers(note: dict[str, Any]) -> bool:
-    """Whether the keyring has just answered another process. Raises KeyringUnavailable if not so.
+    """Whether the keyring has just answered another process; False if that is unknown.
 
-    False if nothing is known. A note holds for a while, and for each process that was there
-    before it was left: many that start together are not many who want to be asked.
+    Raises KeyringUnavailable if it has just refused. A note holds for a while, and for each process
+    that had started before it was written: processes that start together prompt the user once.
     """
     now, at = time.time(), note.get("at", 0.0)
     if not 0 <= now - at < _PAUSE:
@@ -302,7 +318,7 @@ def _answers(note: dict[str, Any]) -> bool:
 
 
 def process_began() -> float:
-    """When this process began, in seconds since the epoch; this module's import at the latest."""
+    """Return when this process began, in seconds since the epoch; at worst, its import of this."""
     try:
         fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
         since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # proc(5): starttime

@@ -1,9 +1,9 @@
-"""`store = "keyring"`: selections as files, credentials sealed in files.
+"""`store = "keyring"`: selections in files, credentials in sealed files.
 
-A sealed record has the fields of a credential, its times in clear and one sealed field in the
-place of username and secret. What is in clear is bound to what is sealed, so an entry that was
-moved, renamed or prolonged does not open. The daemon gets each credential that was opened, and
-answers from its memory; the key it never has.
+A sealed record has the fields of a credential: its times in clear, and one sealed field instead of
+username and secret. The fields in clear are bound to the sealed one, so a record that was moved,
+renamed or prolonged does not open. The daemon gets each credential that was opened, and answers
+from its memory; it never gets the key.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ _TIMES_END = record.USERNAME
 
 
 class SealedStore(RecordStore):
-    """`says` tells the person why a credential is not kept; once."""
+    """The store of sealed files. `says` is called once, if a credential cannot be stored."""
 
     def __init__(
         self, root: Path, environ: Mapping[bytes, bytes], says: Callable[[EcrPyError], None]
@@ -36,7 +36,7 @@ class SealedStore(RecordStore):
         self._sealed.seal_what_is_clear()
 
     def open_all(self) -> None:
-        """As SealedShelf.open_all."""
+        """As SealedBackend.open_all."""
         self._sealed.open_all()
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
@@ -45,6 +45,8 @@ class SealedStore(RecordStore):
 
 
 class SealedBackend:
+    """Files, with credentials sealed. `memory` is the daemon's, which gets them opened."""
+
     def __init__(
         self,
         files: FileBackend,
@@ -61,11 +63,12 @@ class SealedBackend:
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         if kind != record.CREDENTIAL:
             return self._files.read(name, kind)
-        if (told := self._memory.read(name, kind)) and record.holds(told[record.CONDITIONS :]):
-            return told[: record.CONDITIONS]
+        known = self._memory.read(name, kind)
+        if known and record.holds(known[record.CONDITIONS :]):
+            return known[: record.CONDITIONS]
         sealed = self._files.read(name, SEALED)
         if sealed is None:
-            return self._files.read(name, kind)  # another store left it, and it is good still
+            return self._files.read(name, kind)  # left by another store, and still usable
         if len(sealed) <= _TIMES_END:
             return None
         try:
@@ -90,7 +93,7 @@ class SealedBackend:
             )
         except KeyringUnavailable as error:
             self._say(error)
-            # What is sealed already stays: it may be good for hours, and the daemon may have it.
+            # A sealed file stays: it may be usable for hours, and the daemon may have it opened.
             if self._files.read(name, SEALED) is None:
                 self.remove(name)
             return
@@ -112,7 +115,7 @@ class SealedBackend:
         return self._files.write_problem()
 
     def open_all(self) -> None:
-        """Reads each credential, so that the daemon has them. Raises KeyringUnavailable."""
+        """Open each credential, so that the daemon gets it. Raises KeyringUnavailable."""
         names = self.names(CREDENTIALS)
         if names:
             self._seal.key()
@@ -120,7 +123,7 @@ class SealedBackend:
             self.read(name, record.CREDENTIAL)
 
     def seal_what_is_clear(self) -> None:
-        """Takes over what another store left, or wipes it: nothing readable stays."""
+        """Seal the credentials that another store left in clear; remove those that cannot be."""
         for name in self.names(CREDENTIALS):
             if self._files.read(name, SEALED):
                 continue
@@ -134,8 +137,9 @@ class SealedBackend:
         return [name for name in self.names(CREDENTIALS) if self._files.read(name, SEALED)]
 
     def reseal(self) -> int:
-        """Seal each credential anew, under the key that the seal has now; one that cannot be
-        opened is removed. How many there are. Raises KeyringUnavailable.
+        """Seal each credential again, under the present key; return how many.
+
+        One that cannot be opened is removed. Raises KeyringUnavailable.
         """
         resealed = 0
         for name in self.sealed_names():
@@ -147,7 +151,7 @@ class SealedBackend:
         return resealed
 
     def have_key(self) -> None:
-        """Whoever is to lock fetches the key first: opening a keyring takes its time."""
+        """Fetch the key before a lock is taken: opening a keyring may take long."""
         with suppress(KeyringUnavailable):
             self._seal.key(make=True)
 

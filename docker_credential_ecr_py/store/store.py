@@ -1,4 +1,4 @@
-"""What a store can do; and the one that keeps nothing."""
+"""What a store can do, and the store that keeps nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,9 +11,10 @@ from docker_credential_ecr_py.store.lock import Lock
 
 @dataclass(frozen=True)
 class StoredSelection:
-    """Which credential answers for a host: `key` names it, or is "" where none ever does.
+    """Which credential answers for a host: `key` names it, or is "" if the host has none.
 
-    `conditions` are paths and stamps, as record.holds takes them; `details` is for people.
+    `conditions` are the files that it depends on and their stamps, as record.holds takes them;
+    `details` (account, region, profile, rule) are shown to the user.
     """
 
     host: str
@@ -23,53 +24,58 @@ class StoredSelection:
 
 
 class Store(Protocol):
-    """Keeps credentials and selections. Never raises: what cannot be kept is asked for again."""
+    """Keeps credentials, and the selections that lead to them, for later calls.
+
+    It decides neither which identity answers nor whether a credential is still usable: callers
+    compare its times with the clock. It is a cache, so no method raises: a record that cannot be
+    stored is fetched again by the next call.
+    """
 
     def load(self, key: str) -> Credential | None: ...
 
     def save(self, key: str, credential: Credential) -> None: ...
 
     def save_selection(self, selection: StoredSelection, *, used: bool = True) -> None:
-        """`used` where a client asked; a renewal keeps what nobody asks for no longer alive."""
+        """Store a selection. `used` is False for a renewal, which is no use of the registry."""
 
     def has_selection(self, selection: StoredSelection) -> bool:
-        """Whether it is kept just so."""
+        """Whether exactly this selection is stored."""
 
     def write_problem(self) -> tuple[str, str]:
-        """Why nothing can be kept now, and what to do; ("", "") if nothing speaks against it."""
+        """Return why nothing can be stored now, and the hint; ("", "") if no reason is known."""
 
     def forget(self, host: str) -> set[str]:
-        """Drops the selections for a host, whoever asked; returns the keys that they named."""
+        """Remove the selections for a host, in any context; return the keys that they named."""
 
     def forget_by_file(self, file: bytes) -> set[tuple[str, str]]:
-        """Likewise those that hold by a file: pairs of a host and the key that it named."""
+        """Remove the selections that depend on a file; return the host and key of each."""
 
     def forget_all(self) -> set[str]:
-        """Drops all that is kept, whoever asked; returns the hosts that had a credential."""
+        """Remove every record, of any context; return the hosts that had a credential."""
 
     def discard(self, key: str) -> None: ...
 
     def selections(self) -> Iterator[StoredSelection]:
-        """The selections that hold in this environment."""
+        """Yield the selections that hold in this environment."""
 
     def lock(self, key: str, *, wait: float) -> AbstractContextManager[Lock | None]:
         """As lock.locked."""
 
     def take_over_leftovers(self) -> None:
-        """Moves here what another store left on disk, or removes it.
+        """Move the records that another store left on disk into this one, or remove them.
 
-        Every write does so first; no read does, for a setting may be tried out.
+        Every write does so first. No read does, since the user may only try a setting out.
         """
 
 
 class Leftovers(Protocol):
-    """What another store may have left on disk."""
+    """The records that another store may have left on disk."""
 
     def wipe(self) -> None: ...
 
 
 class NoStore:
-    """`store = "none"`: nothing is kept, so nothing is shared."""
+    """The store for `store = "none"`: it keeps nothing, and no process shares a fetch."""
 
     def __init__(self, leftovers: Leftovers | None = None) -> None:
         self._leftovers = leftovers
@@ -87,7 +93,7 @@ class NoStore:
         return False
 
     def write_problem(self) -> tuple[str, str]:
-        return "nothing is to be kept", "run `ecr-py config unset store`"
+        return "the cache is switched off (store = none)", "run `ecr-py config unset store`"
 
     def forget(self, host: str) -> set[str]:
         self.take_over_leftovers()

@@ -1,4 +1,4 @@
-"""Whether a folder can take a record; if not, why, and what to do about it."""
+"""Checks whether a record can be written to a folder; if not, says why, and what to do."""
 
 import errno
 import os
@@ -6,18 +6,18 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-# A record of ours has about four kilobytes.
+# Bytes. A record has about half as many.
 _ROOM = 8 * 1024
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-# What the system says if it has no files without a name here.
+# The errors of a file system that has no files without a name.
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
 
 def problem_of(folder: Path) -> OSError | None:
-    """Why nothing can be written to a folder that is there, or None. Leaves no trace in it.
+    """Return why nothing can be written to an existing folder, or None. Leaves no trace in it.
 
-    A write is the only proof: it also meets quotas, and what file systems hold back. Linux writes
-    to a file without a name; elsewhere it is what the file system says of itself.
+    Only a write proves it: it also meets quotas and reserved blocks. On Linux it goes to a file
+    without a name; elsewhere the file system's own figures have to do.
     """
     flags = getattr(os, "O_TMPFILE", 0)
     if flags:
@@ -34,36 +34,37 @@ def problem_of(folder: Path) -> OSError | None:
                 return error
         else:
             return None
-    return _by_its_own_words(folder)
+    return _reported_problem(folder)
 
 
 def advice(error: OSError, folder: Path) -> tuple[str, str]:
-    """In words: what is wrong with a folder that could not be written, and what to do."""
+    """Return what is wrong with a folder that could not be written, and the hint."""
     if error.errno in _FULL:
         return f"the disk of {folder} is full", "free some space on it"
     if error.errno == errno.EROFS:
         return (
             f"{folder} is on a file system that is mounted read-only",
-            "mount it writable, or set XDG_CACHE_HOME to a folder elsewhere",
+            "mount it read-write, or set XDG_CACHE_HOME to another folder",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{folder} is read-only", f"run `chmod 700 {quote(str(folder))}`"
     return f"{folder} cannot be written: {error.strerror}", ""
 
 
-def _by_its_own_words(folder: Path) -> OSError | None:
+def _reported_problem(folder: Path) -> OSError | None:
+    """Return the problem that the file system's own figures show, or None."""
     if sys.platform == "win32":
         return None
     try:
-        found = os.statvfs(folder)
+        figures = os.statvfs(folder)
     except OSError as error:
         return error
-    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
-    if found.f_flag & os.ST_RDONLY:
+    free = figures.f_bfree if os.geteuid() == 0 else figures.f_bavail
+    if figures.f_flag & os.ST_RDONLY:
         number = errno.EROFS
     elif not os.access(folder, os.W_OK | os.X_OK):
         number = errno.EACCES
-    elif free * found.f_frsize < _ROOM or (found.f_files and not found.f_favail):
+    elif free * figures.f_frsize < _ROOM or (figures.f_files and not figures.f_favail):
         number = errno.ENOSPC
     else:
         return None

@@ -35,7 +35,7 @@ def test_dockers_config_is_byte_for_byte_as_it_was(
         assert done.stderr == ""
     status = shell(docker_user, "ecr-py status")
     assert status.count("██████ 11h59m") == 3
-    assert "asks ecr-py for 3 of 3" in status
+    assert "uses ecr-py for 3 of 3" in status
     assert "log in" not in status
     doctor = shell(docker_user, "ecr-py doctor --deep")
     assert {line.split()[0] for line in doctor.splitlines()} == {"ok"}

@@ -81,6 +81,17 @@ NAMED = """\
         self._counted(lambda: self._keep(texts))
 """
 
+# As Secret Service, if another process deletes an entry while this one reads it; goes after NAMED.
+LOSES_AN_ENTRY = """\
+    lost = []
+    password_by_name = get_password
+    def get_password(self, service, name):
+        if name not in self.lost:
+            self.lost.append(name)
+            raise type("ItemNotFoundException", (Exception,), {})("no item at this path")
+        return self.password_by_name(service, name)
+"""
+
 # As keyrings.alt has it: a file that anybody reads who has the disk.
 PLAINTEXT = """\
 import os

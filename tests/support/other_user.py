@@ -53,36 +53,6 @@ def as_other() -> Iterator[None]:
         os.setegid(0)
 
 
-# Mounts what the closed folder $0 has to have for the rest, and nothing else, in its place.
-_OPEN_UP = """
-closed=$0 aside=$(mktemp -d) && mount -t tmpfs none "$aside"
-while [ "$1" != -- ]; do
-    mkdir -p "$aside/$1" && mount --bind "$1" "$aside/$1" && kept="$kept $1"
-    shift
-done
-shift
-mount -t tmpfs -o mode=755 none "$closed"
-for folder in $kept; do mkdir -p "$folder" && mount --bind "$aside/$folder" "$folder"; done
-umount -R "$aside" && rmdir "$aside"
-exec "$@"
-"""
-
-
-def run_by_other() -> list[str]:
-    """What runs a command as the other user, who may run our Python wherever it is installed."""
-    to_user = [need("setpriv"), f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", "--"]
-    needed = [Path(sys.base_prefix), Path(sys.prefix)]
-    closed = [
-        folder
-        for folder in dict.fromkeys(above for path in needed for above in reversed(path.parents))
-        if not folder.stat().st_mode & 0o001
-    ]
-    if not closed:
-        return to_user
-    inside = [str(path) for path in needed if path.is_relative_to(closed[0])]
-    return [need("unshare"), "-m", "sh", "-ec", _OPEN_UP, str(closed[0]), *inside, "--", *to_user]
-
-
 @contextmanager
 def repeated_by_other(act: Callable[[], None]) -> Iterator[None]:
     """A process of the other user does `act` over and over, until the block ends."""

@@ -130,7 +130,7 @@ class User:
     def token_files(self) -> list[Path]:
         if not self.sso_cache.exists():
             return []
-        return [file for file in self.sso_cache.iterdir() if "accessToken" in file.read_text()]
+        return [file for file in self.sso_cache.glob("*.json") if "accessToken" in file.read_text()]
 
     def ecr_py(self, *arguments: str, **environment: str) -> Done:
         """Run `ecr-py` without a terminal."""

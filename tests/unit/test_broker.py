@@ -448,7 +448,7 @@ def test_without_an_expiry_it_is_accepted_and_not_kept(world: World, expires: ob
 
 
 def test_ecr_knows_one_user(world: World) -> None:
-    with pytest.raises(BadInput, match="knows the user AWS alone, not 'me'"):
+    with pytest.raises(BadInput, match="accepts only the user AWS, not 'me'"):
         world.app().broker.store_login(registry(DEV), "me", "x")
     with pytest.raises(NotEcr):
         world.app().broker.store_login("docker.io", "AWS", "x")

@@ -169,7 +169,7 @@ def test_logins_of_others_are_not_ignored(home: Path, monkeypatch: pytest.Monkey
     document = {"ServerURL": "docker.io", "Username": "me", "Secret": "x"}
     code, said = call(home, "store", stdin=json.dumps(document).encode())
     assert code == 1
-    assert "no other helper is set" in said
+    assert "no fallback helper is set" in said
 
 
 JSON = st.recursive(

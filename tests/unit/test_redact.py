@@ -71,10 +71,10 @@ def test_secrets_are_cut_out(text: str) -> None:
         "https://portal.sso.eu-west-1.amazonaws.com/federation/credentials?account_id=642976147714",
         "run `aws configure --profile stage`",
         "AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
-        "the SSO session has ended or never began",
+        "not logged in, or the session has expired",
         "no AWS profile in /home/dev/.aws/config is for account 642976147714",
         "sha256:" + "0123456789abcdef" * 4,
-        "the authorization token that ECR answered holds no password",
+        "the authorization token from ECR has no password",
     ],
 )
 def test_the_rest_stays_legible(text: str) -> None:

@@ -250,7 +250,7 @@ def test_a_region_of_no_partition(region: str) -> None:
     for suffix in SUFFIXES:
         with pytest.raises(WrongPartition, match=f"{region} in .* of any AWS partition"):
             Registry.parse(f"123456789012.dkr.ecr.{region}.{suffix}")
-    with pytest.raises(BadInput, match="a region is like"):
+    with pytest.raises(BadInput, match="not a region"):
         Registry.of_account("123456789012", region)
 
 

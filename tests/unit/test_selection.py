@@ -158,7 +158,7 @@ def test_the_environment_names_a_profile_that_does_not_exist(three: Profiles) ->
     said = refused(three, environ={"AWS_PROFILE": "pord"})
     assert "AWS_PROFILE names profile pord" in said
     assert "nearest: prod" in said
-    assert "there are dev, stage, prod" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
+    assert "profiles are dev, stage, prod" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
     assert "ecr-py login --start-url" in refused({}, environ={"AWS_PROFILE": "zzzzzzz"})
 
 
@@ -224,7 +224,7 @@ def test_an_incomplete_profile_is_passed_over_for_a_whole_one() -> None:
 def test_an_incomplete_sso_profile_says_what_it_lacks(missing: str) -> None:
     values = sso(DEV)
     del values[missing]
-    assert f"profile dev in ~/.aws/config lacks {missing}" in refused({"dev": values})
+    assert f"profile dev in ~/.aws/config has no {missing}" in refused({"dev": values})
 
 
 SESSION = {"sso_session": "corp", "sso_account_id": DEV, "sso_role_name": "R"}
@@ -245,9 +245,9 @@ def test_the_token_file_is_named_as_botocore_does() -> None:
 
 
 def test_a_session_that_does_not_exist_or_is_incomplete() -> None:
-    assert "[sso-session corp], and there is none" in refused({"dev": SESSION})
+    assert "[sso-session corp], which is not in" in refused({"dev": SESSION})
     said = refused({"dev": SESSION}, sso_sessions={"corp": {"sso_region": "x"}})
-    assert "[sso-session corp] in ~/.aws/config lacks sso_start_url" in said
+    assert "[sso-session corp] in ~/.aws/config has no sso_start_url" in said
 
 
 def role(source: str, account: str = DEV) -> dict[str, str]:
@@ -309,12 +309,12 @@ def test_a_role_with_a_code() -> None:
 def test_a_role_that_is_its_own_source_has_keys() -> None:
     profiles = {"dev": role("dev") | {"aws_access_key_id": "AKIA"}}
     assert choose(profiles).identity.name.endswith("by keys AKIA")
-    assert "says nothing about credentials" in refused({"dev": role("dev")})
+    assert "has no credentials" in refused({"dev": role("dev")})
 
 
 def test_a_role_without_a_source() -> None:
     said = refused({"dev": {"role_arn": f"arn:aws:iam::{DEV}:role/R"}})
-    assert "lacks source_profile or credential_source" in said
+    assert "has no source_profile or credential_source" in said
 
 
 def test_a_source_that_does_not_exist() -> None:

@@ -1,4 +1,4 @@
-"""ecr-py cache: what is kept on this machine, and forgetting it. No secret is shown."""
+"""ecr-py cache: lists and removes cached credentials. No secret is shown."""
 
 import time
 from datetime import UTC, datetime
@@ -25,19 +25,19 @@ _DETAILS = ("account", "region", "profile", "rule")
 
 @click.group(cls=Group)
 def cache() -> None:
-    """What is cached, and forgetting it.
+    """List and remove cached credentials.
 
     \b
-    ecr-py cache ls            each registry that is answered from the cache
-    ecr-py cache rm dev        ask AWS anew for the registry of profile dev
-    ecr-py cache rm --all      ask anew for all
+    ecr-py cache ls            registries with a cached credential
+    ecr-py cache rm dev        forget the credential for the registry of profile dev
+    ecr-py cache rm --all      forget all
     """
 
 
 @cache.command("ls")
 @json_option
 def list_cached(as_json: bool) -> None:
-    """Each registry that can be answered from the cache, and until when."""
+    """List the registries with a cached credential, and how long it lasts."""
     now = time.time()
     found = list(App().broker.stored_credentials())
     if as_json:
@@ -56,15 +56,15 @@ def list_cached(as_json: bool) -> None:
         click.echo("nothing is cached", err=True)
         return
     width = console().width
-    # Account and region stand in most hosts too; where there is no room they stand for it.
+    # Most hosts contain account and region; on a narrow screen those are shown instead.
     columns = ["registry", *_DETAILS] if width >= _ALL_COLUMNS else ["registry", *_DETAILS[2:]]
     if width < _HOST_FITS:
         columns = list(_DETAILS[:3])
     rows = []
     for selection, credential in found:
-        said = {"registry": selection.host, **selection.details}
+        details = {"registry": selection.host, **selection.details}
         left = lasting(credential.expires - now)
-        rows.append([*(said.get(name) or "-" for name in columns), left])
+        rows.append([*(details.get(name) or "-" for name in columns), left])
     show_table([*(name.upper() for name in columns), "LEFT"], rows)
 
 
@@ -72,9 +72,9 @@ def list_cached(as_json: bool) -> None:
 @click.argument(
     "registries", nargs=-1, shell_complete=REGISTRIES, metavar="[REGISTRY | PROFILE]..."
 )
-@click.option("--all", "every", is_flag=True, help="Everything, whoever asked for it.")
+@click.option("--all", "every", is_flag=True, help="Forget everything, for all environments.")
 def remove(registries: tuple[str, ...], every: bool) -> None:
-    """Forget what is cached for a registry; the next pull asks AWS."""
+    """Forget the cached credential for a registry; the next pull asks AWS."""
     if every == bool(registries):
         raise click.UsageError("name registries, or --all")
     app = App()

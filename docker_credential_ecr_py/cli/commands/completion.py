@@ -1,4 +1,4 @@
-"""ecr-py completion: the script by which a shell completes."""
+"""ecr-py completion: prints the completion script for a shell."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ _SHELLS: Mapping[str, type[ShellComplete]] = {
 }
 
 
-@command(short_help="Print the script that completes what you type.")
+@command(short_help="Print the completion script for a shell.")
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:

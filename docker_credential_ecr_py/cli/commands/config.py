@@ -1,4 +1,4 @@
-"""ecr-py config: our own settings, shown and changed where they stand."""
+"""ecr-py config: shows and changes the settings of ecr-py."""
 
 import os
 import tomllib
@@ -30,9 +30,7 @@ from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError,
 from docker_credential_ecr_py.other_registries import find_helper
 
 _STORE = ("defaults", "store")
-_DRY_RUN = click.option(
-    "--dry-run", is_flag=True, help="Show what would change, and write nothing."
-)
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 
 
 @click.group(cls=Group)
@@ -40,18 +38,18 @@ def config() -> None:
     """Show and change the settings of ecr-py.
 
     \b
-    ecr-py config show                      what holds, and where it comes from
-    ecr-py config set store none            keep nothing on disk
+    ecr-py config show                      all settings, and where they come from
+    ecr-py config set store none            store nothing on disk
     ecr-py config set 'registries.998135273239.*.profile' stage
-    ecr-py config unset store               the default again
-    ecr-py config path                      where the settings are
+    ecr-py config unset store               back to the default
+    ecr-py config path                      the path of the file
     """
 
 
 @config.command()
 @json_option
 def show(as_json: bool) -> None:
-    """Every setting, and whether the file or the default has it so."""
+    """Show every setting, and whether it comes from the file or is the default."""
     file = paths.settings_file(os.environ)
     text = read_text(file, SettingsError) or ""
     rows = _rows(parse_settings(text, str(file)), text)
@@ -61,7 +59,7 @@ def show(as_json: bool) -> None:
         return
     shown = [(key, str(value) if value != "" else "-", origin) for key, value, origin in rows]
     show_table(("SETTING", "VALUE", "FROM"), shown)
-    click.echo(f"\n{file}{'' if text else ' (there is none)'}")
+    click.echo(f"\n{file}{'' if text else ' (does not exist)'}")
 
 
 @config.command("set")
@@ -69,7 +67,7 @@ def show(as_json: bool) -> None:
 @click.argument("value")
 @_DRY_RUN
 def set_value(key: str, value: str, dry_run: bool) -> None:
-    """Set KEY to VALUE, once it is known to be right.
+    """Set KEY to VALUE. An invalid value is refused, and nothing is written.
 
     \b
     ecr-py config set login never
@@ -91,15 +89,15 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
     _save(file, before, after, f"{key} is {value} in {file}", dry_run=dry_run)
     if path == _STORE and not dry_run:
         _take_over()
-    if lack := _lack(path, chosen):
-        click.echo(f"ecr-py: {lack}", err=True)
+    if missing := _missing(path, chosen):
+        click.echo(f"ecr-py: {missing}", err=True)
 
 
 @config.command()
 @click.argument("key")
 @_DRY_RUN
 def unset(key: str, dry_run: bool) -> None:
-    """Take KEY out of the file, so that the default holds again."""
+    """Remove KEY from the file, so that the default applies again."""
     path = _path(key)
     file, before = _file()
     after = settings_edit.without_value(before or "", path)
@@ -110,28 +108,28 @@ def unset(key: str, dry_run: bool) -> None:
 
 @config.command("path")
 def show_path() -> None:
-    """Where the settings are, whether or not there is a file yet."""
+    """Print the path of the settings file, whether or not it exists."""
     click.echo(paths.settings_file(os.environ))
 
 
 def _take_over() -> None:
-    """What the store before kept is moved into the new one, or removed."""
+    """Move what the previous store kept into the new one, or remove it."""
     from docker_credential_ecr_py.app import App
 
     App(may_log_in=False).store.take_over_leftovers()
 
 
-def _lack(path: tuple[str, ...], value: object) -> str:
-    """What a value needs and is not here, or ""."""
+def _missing(path: tuple[str, ...], value: object) -> str:
+    """Return what a value needs and this machine does not have, or ""."""
     if path == _STORE and value == "memory" and find_daemon(os.environ) is None:
-        return "no daemon runs, and nothing is kept without it: run `ecr-py daemon start`"
+        return "this store needs the daemon, which is not running: run `ecr-py daemon start`"
     if value == KEYRING and path in (_STORE, settings_edit.FALLBACK):
         from docker_credential_ecr_py.store.seal import Seal
 
         try:
             Seal(None).key()
         except EcrPyError as error:
-            return f"{error.what}, and nothing is kept without one"
+            return f"{error.what}, so nothing can be kept"
     elif path == settings_edit.FALLBACK:
         try:
             find_helper(str(value))
@@ -141,7 +139,7 @@ def _lack(path: tuple[str, ...], value: object) -> str:
 
 
 def _rows(settings: Settings, text: str) -> list[tuple[str, Any, str]]:
-    """Key, value and origin of each setting."""
+    """Return key, value and origin of each setting."""
     document = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
     overruled = {
         "login": ("ECR_PY_LOGIN", os.environ.get("ECR_PY_LOGIN")),
@@ -160,7 +158,7 @@ def _rows(settings: Settings, text: str) -> list[tuple[str, Any, str]]:
 
 
 def _path(key: str) -> tuple[str, ...]:
-    """The tables and the key that a person means. Raises BadInput."""
+    """Return the tables and the key of a setting. Raises BadInput if there is no such setting."""
     table, _, rest = key.partition(".")
     host, _, name = rest.rpartition(".")
     if table == "registries" and name in REGISTRY and host:
@@ -168,13 +166,13 @@ def _path(key: str) -> tuple[str, ...]:
     short = key.removeprefix("defaults.")
     if short not in defaults():
         known = [*defaults(), *(f"registries.HOST.{name}" for name in REGISTRY)]
-        near = nearest(short, known) or f"; there are {', '.join(known)}"
-        raise BadInput(f"{key} is no setting{near}")
+        near = nearest(short, known) or f"; settings are {', '.join(known)}"
+        raise BadInput(f"{key} is not a setting{near}")
     return "defaults", short
 
 
 def _typed(path: tuple[str, ...], value: str) -> Any:
-    """`value` as TOML has it where the setting is no text; what it cannot be is checked later."""
+    """Parse `value` as TOML, unless the setting is a string. Invalid values are found later."""
     if isinstance(defaults().get(path[-1], ""), str):
         return value
     try:
@@ -184,34 +182,36 @@ def _typed(path: tuple[str, ...], value: str) -> Any:
 
 
 def _check(path: tuple[str, ...], value: Any) -> None:
-    """Raises BadInput where the setting cannot have that value."""
+    """Check that a setting can have a value. Raises BadInput."""
     try:
         parse_settings(settings_edit.with_value("", path, value), "")
     except SettingsError as error:
-        _, _, what = error.what.partition(": ")  # it begins with a line, and there is none yet
+        _, _, what = error.what.partition(
+            ": "
+        )  # it begins with a line number, which would be wrong
         raise BadInput(f"{what}{nearest(str(value), CHOICES.get(path[-1], ()))}") from None
 
 
 def _file() -> tuple[Path, str | None]:
-    """The file and its text, which is TOML. Raises SettingsError."""
+    """Return the settings file and its text. Raises SettingsError if that is not TOML."""
     file = paths.settings_file(os.environ)
     text = read_text(file, SettingsError)
     try:
         tomllib.loads((text or "").removeprefix(BYTE_ORDER_MARK))
     except ValueError:
-        parse_settings(text or "", str(file))  # raises, and says where
+        parse_settings(text or "", str(file))  # raises, with the line
     return file, text
 
 
 def _save(file: Path, before: str | None, after: str, done: str, *, dry_run: bool) -> None:
-    """Writes what is right as a whole. Raises SettingsError where something else is wrong."""
+    """Write the file if all of it is valid; else raise SettingsError."""
     if after == (before or ""):
-        click.echo(f"{file} has it so already")
+        click.echo(f"{file} already has this value")
         return
     try:
         parse_settings(after, str(file))
     except SettingsError:
-        parse_settings(before or "", str(file))  # says it of the lines that are there
+        parse_settings(before or "", str(file))  # reports errors of the existing lines first
         raise
     if dry_run:
         show_change(str(file), before or "", after)

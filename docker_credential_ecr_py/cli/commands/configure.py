@@ -1,7 +1,7 @@
-"""ecr-py configure: sets docker's config, and that of others like it, so that they ask us.
+"""ecr-py configure: sets up docker and compatible clients to use ecr-py.
 
-docker_plan.py decides what becomes of a file, docker_edit.py knows its text, and file_edits.py
-writes it and puts back what was.
+docker_plan.py decides what to change, docker_edit.py edits the text, and file_edits.py writes the
+file and undoes the change.
 """
 
 import os
@@ -63,10 +63,10 @@ _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of file: how it is checked, taken back, and shown without secrets."""
+    """A kind of file: how it is checked, undone, and shown without secrets."""
 
     check: Callable[[str, Path], object]
-    take_back: file_edits.TakeBack
+    undo: file_edits.TakeBack
     shown: Callable[[str], str]
 
 
@@ -78,7 +78,7 @@ _SETTINGS = _Kind(
 
 @dataclass
 class _Change:
-    """One client's file, as it is and as it is to become."""
+    """The file of one client, before and after the change."""
 
     client: str
     file: Path
@@ -87,13 +87,13 @@ class _Change:
     plan: Plan
     drop: tuple[str, ...] = ()
 
-    def asks(self, helper: str) -> bool:
-        """Whether the client asks that helper for anything, so far."""
+    def uses(self, helper: str) -> bool:
+        """Return whether the client uses that helper now."""
         return helper in (self.config.store, *self.config.helpers.values())
 
     @property
-    def will_ask_us(self) -> bool:
-        return self.asks(OURSELVES) or self.plan.store or bool(self.plan.helpers)
+    def will_use_us(self) -> bool:
+        return self.uses(OURSELVES) or self.plan.store or bool(self.plan.helpers)
 
     @property
     def after(self) -> str:
@@ -107,29 +107,31 @@ class _Change:
 
     @property
     def summary(self) -> str:
-        """What it does, in words; "" where it does nothing."""
+        """Return a short text of the change; "" if there is none."""
         count = len(self.plan.helpers)
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
         if store := self.plan.pinned:
-            done += [f"credsStore is {store}, which was docker's default here"]
+            done += [f"credsStore is {store}, docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(BYTE_ORDER_MARK):
-            done += ["no byte-order mark, which it does not take"]
+            done += ["without its byte-order mark, which docker rejects"]
         return ", ".join(done)
 
 
-@command(short_help="Set docker's config so that it asks ecr-py.")
+@command(short_help="Set up docker to use ecr-py.")
 @click.option(
     "--for",
     "clients",
     multiple=True,
     type=click.Choice(list(_FILES)),
-    help="Whose config; docker's unless said. podman is buildah and skopeo too.",
+    help="The client to configure (default: docker). podman includes buildah and skopeo.",
 )
-@click.option("--cred-helpers", is_flag=True, help="An entry for each registry: the usual way.")
+@click.option("--cred-helpers", is_flag=True, help="Add an entry for each registry (the default).")
 @click.option(
-    "--creds-store", is_flag=True, help="Every registry; others go to docker's present store."
+    "--creds-store",
+    is_flag=True,
+    help="Use ecr-py for every registry; the present store becomes its fallback.",
 )
 @click.option(
     "--registry",
@@ -137,7 +139,7 @@ class _Change:
     multiple=True,
     metavar="HOST",
     shell_complete=REGISTRIES,
-    help="This one, not all found.",
+    help="Only this registry, instead of all.",
 )
 @click.option(
     "--region",
@@ -145,14 +147,16 @@ class _Change:
     multiple=True,
     shell_complete=REGIONS,
     metavar="REGION",
-    help="Each account's registry there too.",
+    help="Also the registry of each account in this region.",
 )
-@click.option("--public", is_flag=True, help="ECR Public too.")
-@click.option("--replace", metavar="HELPER", default="", help="Take over from it: ecr-login, say.")
-@click.option("--remove-auths", is_flag=True, help="Remove ECR's passwords from the config.")
-@click.option("--yes", is_flag=True, help="Ask nothing: yes to all.")
-@click.option("--undo", "putting_back", is_flag=True, help="Put back what was before.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and write nothing.")
+@click.option("--public", is_flag=True, help="Also ECR Public.")
+@click.option(
+    "--replace", metavar="HELPER", default="", help="Replace this helper, for example ecr-login."
+)
+@click.option("--remove-auths", is_flag=True, help="Remove ECR passwords from the config.")
+@click.option("--yes", is_flag=True, help="Answer yes to all questions.")
+@click.option("--undo", "undo", is_flag=True, help="Restore the original files.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 def configure(
     clients: tuple[str, ...],
     cred_helpers: bool,
@@ -163,35 +167,37 @@ def configure(
     replace: str,
     remove_auths: bool,
     yes: bool,
-    putting_back: bool,
+    undo: bool,
     dry_run: bool,
 ) -> None:
-    """Set docker's config so that it asks ecr-py for your registries.
+    """Set up docker to use ecr-py for your registries.
 
     \b
-    ecr-py configure                      all accounts in the AWS config
-    ecr-py configure --dry-run            what that would change
-    ecr-py configure --creds-store        every registry, also of accounts to come
+    ecr-py configure                      the registries of all accounts in the AWS config
+    ecr-py configure --dry-run            show the change only
+    ecr-py configure --creds-store        every registry, also of future accounts
     ecr-py configure --for podman --for apptainer
-    ecr-py configure --replace ecr-login  take over from awslabs' helper
-    ecr-py configure --undo               as it was before
+    ecr-py configure --replace ecr-login  replace the helper of awslabs
+    ecr-py configure --undo               restore the original
 
-    What stands in the file stays, with a copy beside it in config.json.bak.
+    Existing content is preserved, and the original is kept in config.json.bak.
     """
-    if putting_back:
+    if undo:
         if any((cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
-            raise click.UsageError("--undo goes with --for and --dry-run alone")
-        _put_back(clients or tuple(_FILES), dry_run=dry_run)
+            raise click.UsageError("--undo can be combined only with --for and --dry-run")
+        _undo(clients or tuple(_FILES), dry_run=dry_run)
         return
     if named and regions:
-        raise click.UsageError("a --registry has its region in its name: leave out --region")
+        raise click.UsageError("--registry already includes the region: leave out --region")
     if cred_helpers and creds_store:
-        raise click.UsageError("--cred-helpers or --creds-store, not both")
+        raise click.UsageError("--cred-helpers and --creds-store cannot be combined")
     if creds_store and set(clients) - {_DOCKER}:
-        raise click.UsageError("only docker has a credsStore: use --cred-helpers for the others")
+        raise click.UsageError(
+            "--creds-store works for docker only: use --cred-helpers for the others"
+        )
     replace = replace.removeprefix("docker-credential-")
     if replace == OURSELVES:
-        raise click.UsageError(f"--replace takes the name of another helper than {OURSELVES}")
+        raise click.UsageError(f"--replace takes the name of another helper, not {OURSELVES}")
 
     app = App()
     known = _registries(app, named, regions, public=public)
@@ -211,19 +217,19 @@ def configure(
             implied=_implied_store(config) if client == _DOCKER else "",
         )
         changes.append(_Change(client, file, before, config, made))
-    if not known and not any(change.will_ask_us for change in changes):
+    if not known and not any(change.will_use_us for change in changes):
         raise AwsConfigError(
             f"no profile in {app.aws_config.source} names an account and a region",
             hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
-    if replace and not any(change.asks(replace) for change in changes):
-        click.echo(f"ecr-py: nobody asks docker-credential-{replace}", err=True)
+    if replace and not any(change.uses(replace) for change in changes):
+        click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
     for change in changes:
-        _say_what_stays(change)
+        _report_kept_helpers(change)
         if change.plan.unread:
-            _agree_to_leave_unread(change, sure=yes or dry_run)
+            _confirm_unread(change, sure=yes or dry_run)
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
     edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
@@ -235,13 +241,13 @@ def configure(
             click.echo("nothing would change", err=True)
         return
     file_edits.apply(
-        file_edits.Edit(file, text, after, kind.take_back) for file, kind, text, after in edits
+        file_edits.Edit(file, text, after, kind.undo) for file, kind, text, after in edits
     )
-    # Only now: whoever reads this may have enough of it at any line, and leave.
+    # Printed last: the reader of the output may close it at any line.
     _show(known)
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
-    _say_what_was_done(changes)
+    _report_changes(changes)
     for change in changes:
         if change.drop and (hint := file_edits.hint_of_copies(change.file)):
             click.echo(hint, err=True)
@@ -251,7 +257,7 @@ def configure(
 def _registries(
     app: App, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
 ) -> dict[str, str]:
-    """Host and profile of each registry that is meant. Raises EcrPyError."""
+    """Return host and profile of each registry to configure. Raises EcrPyError."""
     if regions:
         from docker_credential_ecr_py.cli.onboarding import check_region
 
@@ -267,12 +273,13 @@ def _registries(
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
         ]
         if unplaced:
-            which = some(unplaced)
             click.echo(
-                f"ecr-py: no region in {aws.source} for {which}: --region says which", err=True
+                f"ecr-py: {_profiles_have(unplaced)} no region: "
+                f"set region in {aws.source}, or use --region",
+                err=True,
             )
         sources = {of.get("source_profile") for of in aws.profiles.values()}
-        # An access key from before 2019 does not say whose it is.
+        # An access key from before 2019 does not contain its account.
         unowned = [
             name
             for name, of in aws.profiles.items()
@@ -280,14 +287,19 @@ def _registries(
         ]
         if unowned:
             click.echo(
-                f"ecr-py: no account in {aws.source} for {some(unowned)}: aws_account_id says it",
+                f"ecr-py: {_profiles_have(unowned)} no account: set aws_account_id in {aws.source}",
                 err=True,
             )
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
 
+def _profiles_have(names: list[str]) -> str:
+    """Return "profile dev has", or "profiles dev, stage have": how a sentence begins."""
+    return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
+
+
 def _implied_store(config: DockerConfig) -> str:
-    """The store that docker takes of itself while its config names nobody; "" where it has none.
+    """Return the store that docker uses if its config names none; "" if there is none.
 
     Source: docker/cli, cli/config/credentials/default_store_*.go.
     """
@@ -299,15 +311,15 @@ def _implied_store(config: DockerConfig) -> str:
 
 
 def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
-    """The settings file, its text, and its text with the fallback. Raises SettingsError."""
+    """Return the settings file, and its text before and after. Raises SettingsError."""
     file = paths.settings_file(os.environ)
     text = read_text(file, SettingsError)
     if not fallback or fallback == settings.fallback:
         return file, text, text or ""
     if settings.fallback:
         raise SettingsError(
-            f"docker's credsStore is {fallback}, and the fallback in {file} {settings.fallback}",
-            hint=f"run `ecr-py config set fallback {fallback}`, and this again",
+            f"docker's credsStore is {fallback}, but the fallback in {file} is {settings.fallback}",
+            hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
         )
     after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
     parse_settings(after, str(file))
@@ -315,7 +327,7 @@ def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None,
 
 
 def _show(known: Mapping[str, str]) -> None:
-    """The registries that were found, and the profile that each is known by."""
+    """Print each registry and its profile."""
     if not known:
         return
     rows = [(host, profile or "-") for host, profile in known.items()]
@@ -323,11 +335,11 @@ def _show(known: Mapping[str, str]) -> None:
     click.echo()
 
 
-def _say_what_stays(change: _Change) -> None:
+def _report_kept_helpers(change: _Change) -> None:
     for host, helper in change.plan.kept.items():
         click.echo(
-            f"ecr-py: {change.client} asks {helper} for {host}, as before: "
-            f"`--replace {helper}` takes over",
+            f"ecr-py: {change.client} still uses {helper} for {host}: "
+            f"`--replace {helper}` switches it to ecr-py",
             err=True,
         )
     login_file = paths.podman_login_file(os.environ) if change.client == "podman" else None
@@ -342,27 +354,27 @@ def _say_what_stays(change: _Change) -> None:
                 )
 
 
-def _agree_to_leave_unread(change: _Change, *, sure: bool) -> None:
-    """Ends the command (1) if the person says no; raises BadInput where nobody can be asked."""
+def _confirm_unread(change: _Change, *, sure: bool) -> None:
+    """Ask the user; exit with 1 if the answer is no. Raises BadInput if there is no terminal."""
     hosts = ", ".join(change.plan.unread)
     what = f"with a credsStore docker no longer reads the passwords in {change.file} for {hosts}"
     if sure:
         click.echo(f"ecr-py: {what}", err=True)
     elif not can_ask():
-        raise BadInput(what, hint="use --cred-helpers, or agree with --yes")
+        raise BadInput(what, hint="use --cred-helpers, or --yes to continue")
     else:
         click.echo(f"{what[0].upper()}{what[1:]}.", err=True)
-        if not click.confirm("Go on all the same", err=True):
+        if not click.confirm("Continue anyway", err=True):
             click.echo("ecr-py: nothing was changed", err=True)
             raise SystemExit(FAILED)
 
 
 def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]:
-    """Stale entries, if they are to go: asked at a terminal, else said."""
+    """Return the stale entries to remove. Asks on a terminal; else prints how to remove them."""
     stale = change.plan.stale
     if not stale or sure:
         return stale
-    what = f"{change.file} has passwords of ECR's, which end after 12 hours: {', '.join(stale)}"
+    what = f"{change.file} has ECR passwords, which expire after 12 hours: {', '.join(stale)}"
     if ask and can_ask():
         click.echo(what, err=True)
         return stale if click.confirm("Remove them", default=True, err=True) else ()
@@ -370,50 +382,50 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
     return ()
 
 
-def _say_what_was_done(changes: list[_Change]) -> None:
+def _report_changes(changes: list[_Change]) -> None:
     for change in changes:
         what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
         click.echo(f"{change.client}: {what}")
     if not any(change.summary for change in changes):
         return
     if file_edits.keeps_records():
-        click.echo("`ecr-py configure --undo` puts back what was")
+        click.echo("`ecr-py configure --undo` restores the original")
     else:
-        click.echo("nothing is kept here for `ecr-py configure --undo`: see the copies in NAME.bak")
+        click.echo("`ecr-py configure --undo` is not available here: see the copies in NAME.bak")
 
 
 def _check_path() -> None:
-    """Says what to do where a client would not find the helper (Go's exec.LookPath)."""
+    """Warn if a client would not find the helper (Go's exec.LookPath)."""
     found = found_by_shell(HELPER, as_given().get("PATH"))
     if found and os.path.isabs(found):
         return
     if found:
-        problem = f"{found} is found by a relative folder in the PATH, which docker refuses"
+        problem = f"{found} is found through a relative folder in the PATH, which docker refuses"
     else:
-        problem = f"{HELPER} is not on the PATH, so nobody will find it"
+        problem = f"{HELPER} is not on the PATH, so docker will not find it"
     ours = installed_in()
     hint = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
     click.echo(f"ecr-py: {problem}{hint}", err=True)
 
 
-def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
-    """Undoes what configure did to the files of these clients. Raises EcrPyError."""
+def _undo(clients: tuple[str, ...], *, dry_run: bool) -> None:
+    """Undo what configure did to the files of these clients. Raises EcrPyError."""
     files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
     if _DOCKER in clients:
         files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
     with file_edits.alone():
         records = [(*each, record) for each in files if (record := file_edits.recall(each[1]))]
         if not records:
-            click.echo("nothing to put back: `ecr-py configure` has changed no file here")
+            click.echo("nothing to undo: `ecr-py configure` has not changed any file here")
         for name, file, kind, record in records:
             now = read_text(file, DockerConfigError)
             if now is None:
                 file_edits.forget(file)
-                report(f"{name}: {file} is gone, and what configure put into it too")
+                report(f"{name}: {file} no longer exists, so there is nothing to undo")
                 continue
             if now != record.written:
                 kind.check(now, file)
-            after = record.taken_back(now, kind.take_back)
+            after = record.taken_back(now, kind.undo)
             if dry_run:
                 show_change(str(file), kind.shown(now), kind.shown(after or ""))
                 continue
@@ -425,7 +437,7 @@ def _put_back(clients: tuple[str, ...], *, dry_run: bool) -> None:
 
 def _outcome(file: Path, after: str | None, record: file_edits.Record) -> str:
     if after is None:
-        return f"removed {file}; there was none"
+        return f"removed {file}, which configure had created"
     if after == record.original:
-        return f"{file} is as it was"
-    return f"{file} was edited since: took out what configure had put in, and kept the rest"
+        return f"{file} is restored"
+    return f"{file} was edited since: removed what configure had added, and kept the rest"

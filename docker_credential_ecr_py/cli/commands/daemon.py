@@ -1,4 +1,4 @@
-"""ecr-py daemon: run it, have the system run it, and see what it does."""
+"""ecr-py daemon: runs the daemon, installs it as a service, and shows what it does."""
 
 import os
 import signal
@@ -36,19 +36,21 @@ from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
 
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
-# Seconds that it may take to start, on a machine that has a lot to do.
+# Seconds that it may take to start on a busy machine.
 _PATIENCE = 30
-_NOT_RUNNING = "the daemon does not run"
+_NOT_RUNNING = "the daemon is not running"
 
 
 @click.group(cls=Group)
 def daemon() -> None:
-    """What keeps sessions and tokens alive in the background.
+    """Keep sessions and tokens fresh in the background.
+
+    With `ecr-py daemon install`, pulls never wait for AWS.
 
     \b
-    ecr-py daemon install    now and at each login, by systemd or launchd
-    ecr-py daemon start      now, where the system runs no services for you
-    ecr-py daemon status     what it keeps alive, and what failed
+    ecr-py daemon install    run it now and at each login, by systemd or launchd
+    ecr-py daemon start      run it now, without systemd or launchd
+    ecr-py daemon status     show what it renews, and what failed
     """
 
 
@@ -56,14 +58,14 @@ def daemon() -> None:
 def run() -> None:
     """Run in the foreground, until Ctrl-C."""
     _check_system()
-    # Not in this process: what draws help and tables would stay in memory.
+    # Not in this process: the modules for help and tables would stay in memory.
     os.execv(_DAEMON[0], _DAEMON)
 
 
 @daemon.command()
-@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
 def install(dry_run: bool) -> None:
-    """Have the system run it: now, and at each login."""
+    """Install it as a service: it runs now, and at each login."""
     _check_system()
     ours = _service()
     if dry_run:
@@ -76,17 +78,19 @@ def install(dry_run: bool) -> None:
         check_systemd()
     ours.write()
     ours.make_way()
-    # The system puts its socket where that of one which was started by hand is.
+    # The service uses the same socket as a daemon that was started by hand.
     end_daemon(os.environ)
     ours.enable()
     for file in ours.files:
         click.echo(f"Wrote {file}")
-    click.echo(f"The daemon runs, and will at each login: {_summary(_wait_for_start())}")
+    click.echo(
+        f"The daemon is running, and will start at each login: {_summary(_wait_for_start())}"
+    )
 
 
 @daemon.command()
 def uninstall() -> None:
-    """Stop it, and remove what install wrote, and what it left."""
+    """Stop it, and remove everything that install and the daemon wrote."""
     ours = installed_service(os.environ)
     try:
         ours.disable()
@@ -106,7 +110,7 @@ def start() -> None:
     """Start it in the background."""
     _check_system()
     if found := find_daemon(os.environ):
-        click.echo(f"The daemon runs already: {_summary(_answering(found))}")
+        click.echo(f"The daemon is already running: {_summary(_answering(found))}")
         return
     process = None
     if (ours := _installed()) is not None:
@@ -122,19 +126,19 @@ def start() -> None:
             env=as_given(),
             start_new_session=True,
         )
-    click.echo(f"The daemon runs: {_summary(_wait_for_start(process))}")
+    click.echo(f"The daemon is running: {_summary(_wait_for_start(process))}")
 
 
 @daemon.command()
 def stop() -> None:
-    """Stop it, also if it hangs. Where it is installed, the next login starts it again."""
+    """Stop it, even if it hangs. If it is installed, the next login starts it again."""
     is_stopped, failure = False, None
     if (ours := _installed()) is not None:
         try:
             ours.stop()
             is_stopped = True
         except CannotInstall as error:
-            # One that was started by hand may run all the same.
+            # A daemon that was started by hand may be running.
             failure = error
     if end_daemon(os.environ) or is_stopped:
         click.echo("Stopped")
@@ -147,7 +151,7 @@ def stop() -> None:
 @daemon.command()
 @json_option
 def status(as_json: bool) -> None:
-    """What it keeps alive, and what failed. Exit 1 where it does not run, or does not answer."""
+    """Show what it renews, and what failed. Exit 1 if it is not running or does not answer."""
     found = find_daemon(os.environ, start_limit=_PATIENCE)
     if as_json:
         show_json(_as_json(found))
@@ -165,28 +169,25 @@ def status(as_json: bool) -> None:
     default=50,
     show_default=True,
     type=click.IntRange(min=0),
-    help="How many of the last lines.",
+    help="How many lines to show, from the end.",
 )
-@click.option("--follow", "-f", is_flag=True, help="And what comes, until Ctrl-C.")
+@click.option("--follow", "-f", is_flag=True, help="Follow the log, until Ctrl-C.")
 def logs(lines: int, follow: bool) -> None:
-    """The log of the daemon, its workers and the helper."""
+    """Show the log of the daemon, its workers and the helper."""
     file = paths.log_file()
     if file is None or not os.path.isfile(file):
         raise EcrPyError(f"there is no log yet: {file}")
     tail = find_program("tail")
     if tail is None:
-        raise EcrPyError(f"there is no `tail` on the PATH to show {file}")
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # tail is to end where nobody reads, as ever
+        raise EcrPyError(f"cannot show {file}: `tail` is not on the PATH")
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # let tail end if its reader does, as usual
     os.execv(tail, ["tail", "-n", str(lines), *["-F"] * follow, "--", str(file)])
 
 
 def _check_system() -> None:
-    """Raises EcrPyError where Python has neither Unix sockets nor their peers' names.
-
-    Also for root in a place of another user's.
-    """
+    """Raise EcrPyError if the daemon cannot run: on Windows, or as root for another user."""
     if sys.platform == "win32":
-        raise EcrPyError("the daemon runs on Linux and macOS")
+        raise EcrPyError("the daemon runs only on Linux and macOS")
     if why := paths.why_root_runs_no_daemon(os.environ):
         raise EcrPyError(why, hint="run it as that user")
 
@@ -197,7 +198,7 @@ def _service() -> Service:
 
 
 def _installed() -> Service | None:
-    """The service that runs the daemon, where there is one."""
+    """Return the installed service, or None."""
     try:
         ours = installed_service(os.environ)
     except EcrPyError:
@@ -206,7 +207,7 @@ def _installed() -> Service | None:
 
 
 def _answering(found: Presence) -> dict[str, Any]:
-    """What a daemon says of itself. Raises EcrPyError if it does not answer."""
+    """Return the status of a daemon. Raises EcrPyError if it does not answer."""
     if found.status is None:
         raise EcrPyError(found.problem, hint=RESTART)
     return found.status
@@ -221,7 +222,7 @@ def _as_json(found: Presence | None) -> dict[str, Any] | None:
 
 
 def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[str, Any]:
-    """What it says of itself, once it does. Raises EcrPyError, at once if `process` has ended."""
+    """Wait for its status. Raises EcrPyError if there is none in time, or `process` has ended."""
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         ended = process is not None and process.poll() is not None
@@ -230,7 +231,7 @@ def _wait_for_start(process: "subprocess.Popen[bytes] | None" = None) -> dict[st
         if ended:
             break
         time.sleep(0.05)
-    raise EcrPyError("the daemon did not start", hint="see `ecr-py daemon logs`")
+    raise EcrPyError("the daemon did not start", hint="run `ecr-py daemon logs` to see why")
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -242,7 +243,7 @@ def _show(found: dict[str, Any]) -> None:
     from rich.text import Text
 
     show = console().print
-    show(f"Runs since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
+    show(f"Running since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
     if found["version"] != __version__:
         show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
     registries = [
@@ -255,13 +256,13 @@ def _show(found: dict[str, Any]) -> None:
     for one in found["registries"]:
         if one.get("differs"):
             names = ", ".join(one["differs"])
-            text = f"{one['registry']} is renewed by its next pull: {names} is not as it is here"
+            text = f"{one['registry']} is renewed by its next pull: {names} differs from this shell"
             show(Text(text, style="yellow"), soft_wrap=True)
     sessions = [
         (
             one["profile"],
             _life(one["expires"]),
-            "renewed by itself" if one["refreshable"] else "needs you then",
+            "renews automatically" if one["refreshable"] else "log in then",
         )
         for one in found["sessions"]
     ]

@@ -1,4 +1,4 @@
-"""ecr-py doctor: says what is wrong and what mends it; with --fix, does what is safe."""
+"""ecr-py doctor: diagnoses problems and suggests fixes; --fix applies the safe ones."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
 
-# In the order in which they depend on each other: the first that is wrong is the first to mend.
+# In the order in which they depend on each other: the first problem is to be fixed first.
 _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     doctor_checks.executable,
     doctor_checks.settings,
@@ -52,16 +52,16 @@ _COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}
 
 
 @command()
-@click.option("--fix", is_flag=True, help="Do what can be done safely; say what was done.")
-@click.option("--deep", is_flag=True, help="Ask AWS for tokens too.")
+@click.option("--fix", is_flag=True, help="Apply the fixes that are safe, and report them.")
+@click.option("--deep", is_flag=True, help="Also ask AWS for tokens.")
 @json_option
 def doctor(fix: bool, deep: bool, as_json: bool) -> None:
-    """Say what is wrong, and what mends it. Ends 0 only if a pull would work.
+    """Diagnose problems and suggest fixes. Exit 0 only if a pull would work.
 
     \b
     ecr-py doctor                 files, sessions, folders, endpoints, clock
-    ecr-py doctor --deep          and a token from AWS for each identity
-    ecr-py doctor --fix           close folders that are open to others, remove stale passwords
+    ecr-py doctor --deep          also a token from AWS for each identity
+    ecr-py doctor --fix           make files and folders private, remove stale passwords
     ecr-py doctor --json          for programs
     """
     if fix:
@@ -84,7 +84,7 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
 
 
 def inspect_scene() -> Scene:
-    """All files, read; where one cannot be, the rest is looked at without it."""
+    """Read all files; if one cannot be read, the others are checked without it."""
     app = App(may_log_in=False)
     failures: dict[str, EcrPyError] = {}
     settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
@@ -105,7 +105,7 @@ def inspect_scene() -> Scene:
 
 
 def fix_problems() -> Iterator[str]:
-    """Closes what is open to others, removes ECR's passwords from docker's config.
+    """Make files and folders private, and remove ECR passwords from docker's config.
 
     Yields what was done.
     """
@@ -117,22 +117,22 @@ def fix_problems() -> Iterator[str]:
             try:
                 close(path)
             except OSError as error:
-                yield f"ecr-py: {path} stays open to others: {error.strerror}"
+                yield f"ecr-py: {path} could not be closed to other users: {error.strerror}"
             else:
-                yield f"ecr-py: closed {path} to others"
+                yield f"ecr-py: closed {path} to other users"
     scene = inspect_scene()
     if stale := stale_auths(scene.docker, scene.settings):
         file = paths.docker_config_file(os.environ)
         text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
         file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
-        yield f"ecr-py: removed ECR's passwords from {file}: {', '.join(stale)}"
+        yield f"ecr-py: removed ECR passwords from {file}: {', '.join(stale)}"
         if hint := file_edits.hint_of_copies(file):
             yield hint
 
 
 def _show(finding: Finding) -> None:
-    """One line; folded on a terminal, under its words where there is room for that."""
+    """Print a finding as one line; on a terminal, wrap it under its text if there is room."""
     from rich.text import Text
 
     screen = console()

@@ -1,4 +1,4 @@
-"""ecr-py explain: the walk of the selection. Asks nobody."""
+"""ecr-py explain: shows how the identity for a registry is selected. Works offline."""
 
 import click
 
@@ -23,18 +23,20 @@ from docker_credential_ecr_py.selection import Identity
     default="",
     metavar="NAME",
     shell_complete=PROFILES,
-    help="As if a command named this profile.",
+    help="Explain it for a command with this profile.",
 )
 @click.option(
     "--region",
     default="",
     metavar="REGION",
     shell_complete=REGIONS,
-    help="Of an account or a profile.",
+    help="The region, if REGISTRY is an account or a profile.",
 )
 @json_option
 def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
-    """Whose credentials open REGISTRY, and why. Asks nobody.
+    """Show whose credentials are used for REGISTRY, and why.
+
+    Works offline: reads local files only.
 
     \b
     ecr-py explain 642976147714.dkr.ecr.eu-west-1.amazonaws.com
@@ -67,7 +69,7 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
 
 
 def calls(identity: Identity, registry: Registry) -> list[str]:
-    """What AWS is asked for where nothing is cached, in its order."""
+    """Return the calls that get a credential if none is cached, in their order."""
     service = "ECR Public" if registry.public else "ECR"
     before = {
         "role": "AssumeRole of STS",

@@ -48,8 +48,8 @@ def image() -> None:
 @click.argument(
     "names", nargs=-1, required=True, metavar="REPOSITORY...", shell_complete=REPOSITORIES
 )
-@click.option("--tags", is_flag=True, help="The tags alone, one a line.")
-@click.option("--digests", is_flag=True, help="The whole of each digest.")
+@click.option("--tags", is_flag=True, help="Print only the tags, one per line.")
+@click.option("--digests", is_flag=True, help="Show digests in full.")
 @target_options
 @json_option
 def list_images(
@@ -68,7 +68,7 @@ def list_images(
     ecr-py image ls lcm-backend nats --registry dev --json
     """
     if tags and digests:
-        raise click.UsageError("--tags shows the tags alone: leave out --digests")
+        raise click.UsageError("--tags and --digests cannot be combined")
     references = list(dict.fromkeys(Reference.parse(name) for name in names))
     hosts = [reference.host for reference in references]
     there = open_registry(hosts, options)
@@ -99,7 +99,7 @@ def list_images(
 @yes_option
 @target_options
 def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
-    """Remove tags, and images with their last tag. Shows what would go, and asks.
+    """Remove tags, and images with their last tag. Shows what would be removed, and asks.
 
     \b
     ecr-py image rm hc-devcon-cpp-arm64 1.0.0 1.0.1
@@ -107,16 +107,16 @@ def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
     ecr-py image rm nats sha256:173416b4350dbfdc92de39e051f68572be4722cc5ed46ec60acb91af369a280a
                                 the image with all its tags
 
-    Nothing is removed if one of them is not there.
+    Nothing is removed if one of them does not exist.
     """
     wanted = list(_wanted(names))
     there = open_registry([each.host for each in wanted], options)
     going = []
     for each in wanted:
         images = there.images_of(each.repository, each.tags, each.digests)
-        going.append((each, what_goes(images, each.tags, each.digests)))
+        going.append((each, what_to_remove(images, each.tags, each.digests)))
     if not yes:
-        _show_what_goes(going)
+        _show_removal(going)
     confirm(f"Remove {_counted(going)} from {there.host}?", yes=yes)
     kept = [line for each, parts in going for line in _remove(there, each, parts)]
     if kept:
@@ -125,7 +125,7 @@ def rm(names: tuple[str, ...], yes: bool, options: TargetOptions) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """A tag of an image, or an image without ("")."""
+    """A tag of an image; "" for an image without tags."""
 
     repository: str
     tag: str
@@ -147,7 +147,7 @@ class _Row:
 def _rows(
     there: Repositories, reference: Reference, counter: Callable[[int], None], *, tagged: bool
 ) -> list[_Row]:
-    """What a reference names: all of a repository, the one tag, or the tags of the one image."""
+    """Return what a reference names: all of a repository, a tag, or the tags of an image."""
     name, tag, digest = reference.repository, reference.tag, reference.digest
     if tag or digest:
         images = there.images_of(name, [] if digest else [tag], [digest] if digest else [])
@@ -163,7 +163,7 @@ def _rows(
 
 @dataclass
 class _Wanted:
-    """Tags and digests of one repository that are to be removed."""
+    """The tags and digests to remove from one repository."""
 
     host: str
     repository: str
@@ -173,7 +173,7 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class Part:
-    """What goes of an image: these tags and, if `whole`, it."""
+    """What is removed of an image: these tags and, if `whole`, the image."""
 
     image: Image
     tags: tuple[str, ...]
@@ -184,10 +184,10 @@ class Part:
         return sorted(set(self.image.tags) - set(self.tags), key=version_order)
 
 
-def what_goes(
+def what_to_remove(
     images: Iterable[Image], tags: Collection[str], digests: Collection[str]
 ) -> list[Part]:
-    """An image goes with its last tag, and all its tags go with the image."""
+    """Return what is removed: an image with its last tag, and all tags with their image."""
     parts = []
     for each in images:
         whole = each.digest in digests or set(each.tags) <= set(tags)
@@ -197,7 +197,7 @@ def what_goes(
 
 
 def _wanted(names: Iterable[str]) -> Iterable[_Wanted]:
-    """`REPOSITORY TAG TAG`, or `REPOSITORY:TAG REPOSITORY:TAG`. Raises BadInput, UsageError."""
+    """Parse `REPOSITORY TAG TAG`, or `REPOSITORY:TAG ...`. Raises BadInput, UsageError."""
     found: dict[tuple[str, str], _Wanted] = {}
     current: _Wanted | None = None
     for name in names:
@@ -212,19 +212,19 @@ def _wanted(names: Iterable[str]) -> Iterable[_Wanted]:
             place = reference.host, reference.repository
             current = found.setdefault(place, _Wanted(*place))
             if reference.tag and reference.digest:
-                raise BadInput(f"{name} is a tag and a digest: name what is to go by one of them")
+                raise BadInput(f"{name} is a tag and a digest: name what to remove by one of them")
             if reference.digest:
                 current.digests.append(reference.digest)
             elif reference.tag:
                 current.tags.append(reference.tag)
     for each in found.values():
         if not each.tags and not each.digests:
-            raise click.UsageError(f"which images of {each.repository}? Name a tag or a digest")
+            raise click.UsageError(f"which images of {each.repository}? Give a tag or a digest")
     return found.values()
 
 
 def _remove(there: Repositories, wanted: _Wanted, parts: list[Part]) -> list[str]:
-    """Removes them, says what went whatever comes in between, and returns what did not."""
+    """Remove the parts, report what was removed even after a failure, and return the rest."""
     whole = {part.image.digest for part in parts if part.image.digest in wanted.digests}
     tags = [tag for part in parts for tag in part.tags if part.image.digest not in whole]
     gone: set[str] = set()
@@ -237,12 +237,12 @@ def _remove(there: Repositories, wanted: _Wanted, parts: list[Part]) -> list[str
                 counter(len(gone))
     finally:
         for part in parts:
-            _say_what_went(wanted.repository, part, gone)
+            _report_removed(wanted.repository, part, gone)
     return [f"{wanted.repository} {name} ({reason})" for name, reason in refused.items()]
 
 
-def _say_what_went(repository: str, part: Part, gone: Collection[str]) -> None:
-    """As docker says it."""
+def _report_removed(repository: str, part: Part, gone: Collection[str]) -> None:
+    """Report in the words of `docker rmi`."""
     with_image = part.image.digest in gone
     tags = [tag for tag in part.tags if with_image or tag in gone]
     for tag in tags:
@@ -275,7 +275,7 @@ def _show(rows: Sequence[_Row], *, several: bool, digests: bool) -> None:
     show_table(columns[first:], [cells[first:] for cells in shown])
 
 
-def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
+def _show_removal(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
     now = datetime.now(UTC)
     shown = [
         (
@@ -283,7 +283,7 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
             ", ".join(part.tags) or _UNTAGGED,
             _short(part.image.digest),
             ago(part.image.pushed, now),
-            "goes" if part.whole else f"stays as {', '.join(part.staying)}",
+            "removed" if part.whole else f"stays as {', '.join(part.staying)}",
         )
         for wanted, parts in going
         for part in parts
@@ -292,5 +292,5 @@ def _show_what_goes(going: Iterable[tuple[_Wanted, list[Part]]]) -> None:
 
 
 def _short(digest: str) -> str:
-    """As docker shows it: twelve digits tell it from others."""
+    """Shorten a digest as docker does, to twelve digits."""
     return digest.removeprefix("sha256:")[:12]

@@ -1,4 +1,4 @@
-"""ecr-py key: changes or removes the key that seals what the keyring stands for."""
+"""ecr-py key: rotates or removes the sealing key in the keyring."""
 
 import click
 
@@ -17,52 +17,51 @@ _AGAIN = "run `docker login` for it again"
 
 @click.group(cls=Group)
 def key() -> None:
-    """The sealing key of store = "keyring" and fallback = "keyring".
+    """Rotate or remove the sealing key of store = "keyring" and fallback = "keyring".
 
     \b
-    ecr-py key rotate        a new key; what is sealed stays
-    ecr-py key rm            no key any more, and nothing that was sealed under it
+    ecr-py key rotate        seal everything with a new key
+    ecr-py key rm            remove the key, and everything sealed with it
     """
 
 
 @key.command()
 def rotate() -> None:
-    """Seal everything under a new key, and forget the old one.
+    """Seal everything with a new key, and delete the old one.
 
-    It can be interrupted: then everything still opens, and the next one goes on from there.
+    If it is interrupted, everything can still be read, and the next run continues.
     """
     done = Sealed().change_key()
-    report(f"The sealing key is a new one: sealed {_listed(done)} anew")
+    report(f"Changed the sealing key, and sealed {_listed(done)} with it")
     if done.lost:
         lost = counted(done.lost, "login")
-        click.echo(f"ecr-py: {lost} did not open and stayed as before: {_AGAIN}", err=True)
+        click.echo(f"ecr-py: {lost} could not be decrypted and did not change: {_AGAIN}", err=True)
 
 
 @key.command("rm")
 @yes_option
 def remove(yes: bool) -> None:
-    """Remove the key from the keyring, and all that was sealed under it.
+    """Remove the key from the keyring, and everything sealed with it.
 
-    Logins for other registries are lost: they have to be typed again.
+    Logins for other registries are lost: run `docker login` for them again.
     """
     sealed = Sealed()
     counts = sealed.counts()
     if counts.logins:
-        named = some(sealed.logins.server_urls()) or "ones that do not open any more"
+        named = some(sealed.logins.server_urls()) or "ones that cannot be decrypted any more"
         lost = counted(counts.logins, "login")
         click.echo(f"ecr-py: {lost} will be lost with the key: {named}", err=True)
     if counts.credentials:
         cached = counted(counts.credentials, "cached credential")
-        click.echo(f"ecr-py: {cached} will be asked of AWS anew", err=True)
+        click.echo(f"ecr-py: {cached} will be fetched from AWS again", err=True)
     confirm("Remove the sealing key", yes=yes)
     had_one = sealed.remove_key()
-    report(f"Removed {'the sealing key' if had_one else 'no key: there was none'}{_also(counts)}")
+    removed = ["the sealing key"] * had_one
+    removed += [_listed(counts)] * bool(counts.logins or counts.credentials)
+    missing = "" if had_one else ": there was no sealing key"
+    report(f"Removed {', '.join(removed) or 'nothing'}{missing}")
 
 
 def _listed(counts: Counts) -> str:
     logins, credentials = counted(counts.logins, "login"), counted(counts.credentials, "credential")
     return f"{logins} and {credentials}"
-
-
-def _also(counts: Counts) -> str:
-    return f", {_listed(counts)}" if counts.logins or counts.credentials else ""

@@ -1,4 +1,4 @@
-"""ecr-py login and logout: begins and ends sessions at IAM Identity Center."""
+"""ecr-py login and logout: starts and ends sessions at IAM Identity Center."""
 
 import os
 import sys
@@ -36,21 +36,30 @@ from docker_credential_ecr_py.sso.token_cache import Token
 @click.argument(
     "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
 )
-@click.option("--all", "every", is_flag=True, help="Every session; with --start-url, every role.")
-@click.option("--force", is_flag=True, help="Log in anew where the session is alive.")
-@click.option("--device", is_flag=True, help="By a code that can be typed on any device.")
-@click.option("--no-browser", is_flag=True, help="Open no browser; show the address and the code.")
-@click.option("--start-url", metavar="URL", help="A portal that is not in the AWS config yet.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="Log in to every session; with --start-url, add every role.",
+)
+@click.option("--force", is_flag=True, help="Log in again even if the session is alive.")
+@click.option("--device", is_flag=True, help="Log in with a code that works on any device.")
+@click.option(
+    "--no-browser", is_flag=True, help="Do not open a browser; show the URL and the code."
+)
+@click.option("--start-url", metavar="URL", help="Add a portal that is not in the AWS config yet.")
 @click.option("--sso-region", metavar="REGION", help="The region of that portal.")
-@click.option("--session", metavar="NAME", help="What to call it; else the portal's own name.")
-@click.option("--role", metavar="NAME", help="Write profiles for this role; else you are asked.")
+@click.option(
+    "--session", metavar="NAME", help="The name of the session (default: that of the portal)."
+)
+@click.option("--role", metavar="NAME", help="Add profiles for this role, without asking.")
 @click.option(
     "--region",
     metavar="REGION",
     shell_complete=REGIONS,
-    help="The region of the profiles' registries.",
+    help="The region of the registries (default: that of the portal).",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
 def login(
     names: tuple[str, ...],
     every: bool,
@@ -67,13 +76,13 @@ def login(
     """Log in to IAM Identity Center, once for every tool.
 
     \b
-    ecr-py login                  the one session there is, or a choice
+    ecr-py login                  the only session, or choose one
     ecr-py login dev              the session of profile dev
     ecr-py login 642976147714.dkr.ecr.eu-west-1.amazonaws.com
     ecr-py login --start-url https://example.awsapps.com/start --sso-region eu-west-1
                                   a portal that is not in ~/.aws/config yet
 
-    The AWS CLI uses the same session: what this begins, `aws` has too.
+    The AWS CLI shares the session: after this, `aws` is logged in too.
     """
     app = App()
     browser = None if no_browser else app.user.browser
@@ -82,9 +91,9 @@ def login(
         from docker_credential_ecr_py.cli import onboarding
 
         if names:
-            raise click.UsageError("--start-url goes without a name")
+            raise click.UsageError("--start-url cannot be combined with a name")
         if not sso_region:
-            raise click.UsageError("--start-url goes with --sso-region")
+            raise click.UsageError("--start-url needs --sso-region")
         portal = onboarding.new_session(start_url, sso_region, session, app.aws_config)
         onboarding.onboard(
             app.sessions(),
@@ -98,26 +107,26 @@ def login(
         return
     if sso_region or session or role or region or dry_run:
         raise click.UsageError(
-            "--sso-region, --session, --role, --region and --dry-run go with --start-url"
+            "--sso-region, --session, --role, --region and --dry-run need --start-url"
         )
     for chosen in _chosen(app, names, every=every):
         sessions = app.sessions()
         token = None if force else sessions.alive(chosen)
         ended = token is not None and _has_ended(chosen, token)
-        verb = "You are logged in to"
+        verb = "Already logged in to"
         if token is None or ended:
             token = sessions.log_in(chosen, method, force=force or ended)
             verb = "Logged in to"
-        report(f"{verb} {chosen.title}, {_how_long(token)}")
+        report(f"{verb} {chosen.title}{_how_long(token)}")
 
 
-@command(short_help="End a session, and forget what came from it.")
+@command(short_help="Log out, and forget the credentials of a session.")
 @click.argument(
     "names", nargs=-1, metavar="[PROFILE | SESSION | REGISTRY]...", shell_complete=SESSIONS
 )
-@click.option("--all", "every", is_flag=True, help="Every session in the AWS config.")
+@click.option("--all", "every", is_flag=True, help="Log out of every session in the AWS config.")
 def logout(names: tuple[str, ...], every: bool) -> None:
-    """End a session at the portal, and forget every credential that came from it."""
+    """Log out at the portal, and forget every credential of the session."""
     app = App()
     for chosen in _chosen(app, names, every=every):
         removed = app.log_out(chosen)
@@ -125,9 +134,9 @@ def logout(names: tuple[str, ...], every: bool) -> None:
 
 
 def _screen() -> Screen:
-    """The one that moves on a terminal; plain lines elsewhere, and where NO_COLOR asks for calm."""
-    calm = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    if calm or not is_terminal(sys.stderr):
+    """Return the animated screen on a terminal; plain lines elsewhere and with NO_COLOR."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not is_terminal(sys.stderr):
         return PlainScreen(2)
     from docker_credential_ecr_py.cli.login_screen import RichScreen
 
@@ -135,24 +144,24 @@ def _screen() -> Screen:
 
 
 def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
-    among = app.aws_config
-    known = sso_sessions(among)
+    aws = app.aws_config
+    known = sso_sessions(aws)
     if names and not every:
-        # Two profiles of one portal are one session, whichever names it.
+        # Two profiles of one portal share its session.
         found: dict[str, SsoSession] = {}
         for session in (_named(app, name, known) for name in names):
             found.setdefault(session.token_file, session)
         return list(found.values())
     if not known:
         raise AwsConfigError(
-            f"there is no SSO session in {among.source}",
+            f"there is no SSO session in {aws.source}",
             hint=LOG_IN_FIRST,
         )
     if every or len(known) == 1:
         return known
     labels = [session.login_name for session in known]
     if not can_ask():
-        raise click.UsageError(f"which session? One of {', '.join(labels)}, or --all")
+        raise click.UsageError(f"which session? Name one of {', '.join(labels)}, or --all")
     for number, session in enumerate(known, 1):
         click.echo(f"{number:3}  {session.title}", err=True)
     picked = click.prompt("Which session", type=click.IntRange(1, len(known)), err=True)
@@ -160,32 +169,32 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
 
 
 def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
-    """The session that a profile, a session's own name, an account or a registry leads to."""
-    among = app.aws_config
-    if name in among.sso_sessions:
-        return sso_session(name, among.sso_sessions[name], "", among.source)
-    if name in among.profiles:
-        found = identity_of(name, among).sso
-    elif profiles := among.for_account(name):
-        found = identity_of(profiles[0], among).sso
+    """Return the session that a profile, a session name, an account or a registry leads to."""
+    aws = app.aws_config
+    if name in aws.sso_sessions:
+        return sso_session(name, aws.sso_sessions[name], "", aws.source)
+    if name in aws.profiles:
+        found = identity_of(name, aws).sso
+    elif profiles := aws.for_account(name):
+        found = identity_of(profiles[0], aws).sso
     else:
         try:
             app.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL):
-            names = [*among.profiles, *(session.name for session in known if session.name)]
+            names = [*aws.profiles, *(session.name for session in known if session.name)]
             raise EcrPyError(
-                f"{name} is no profile and no session in {among.source}, and no registry"
+                f"{name} is not a profile or session in {aws.source}, and not a registry"
                 f"{nearest(name, names)}",
                 hint="" if names else LOG_IN_FIRST,
             ) from None
         found = app.select(name).identity.sso
     if found is None:
-        raise EcrPyError(f"{name} does not log in by IAM Identity Center: there is nothing to do")
+        raise EcrPyError(f"{name} does not use IAM Identity Center, so no login is needed")
     return found
 
 
 def _has_ended(session: SsoSession, token: Token) -> bool:
-    """At the portal, before its token does. What cannot be asked is taken for alive."""
+    """Return whether the portal has ended the session. False if it cannot be reached."""
     from docker_credential_ecr_py.sso.portal import accepts
 
     with suppress(EcrPyError):
@@ -196,9 +205,9 @@ def _has_ended(session: SsoSession, token: Token) -> bool:
 def _how_long(token: Token) -> str:
     now = time.time()
     if token.refreshable(now):
-        return "renewed by itself"
-    return f"for {lasting(token.expires - now)}"
+        return " (the session renews automatically)"
+    return f", for {lasting(token.expires - now)}"
 
 
 def _listed(removed: list[str]) -> str:
-    return f"removed {', '.join(removed)}" if removed else "there was no session"
+    return f"removed {', '.join(removed)}" if removed else "not logged in"

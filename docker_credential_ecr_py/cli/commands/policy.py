@@ -1,4 +1,4 @@
-"""ecr-py policy: the least IAM policy for what somebody is to do. Asks nobody.
+"""ecr-py policy: prints the least IAM policy for a task. Works offline.
 
 Source: Amazon ECR's user guide, "IAM permissions for pushing an image" and its managed policies.
 """
@@ -21,7 +21,7 @@ from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry
 
-# Each allows what those before it allow, too.
+# Each also allows what those before it allow.
 _ACTIONS = {
     "pull": ("BatchCheckLayerAvailability", "GetDownloadUrlForLayer", "BatchGetImage"),
     "push": ("InitiateLayerUpload", "UploadLayerPart", "CompleteLayerUpload", "PutImage"),
@@ -34,7 +34,7 @@ _repositories_option = click.option(
     multiple=True,
     metavar="NAME",
     shell_complete=REPOSITORIES,
-    help="For these alone; `team/*` is all under team. Else for every repository.",
+    help="Only this repository; `team/*` is all under team (default: all).",
 )
 
 
@@ -51,7 +51,7 @@ def policy() -> None:
     """
 
 
-# What `--help` says of each task.
+# The help text of each task.
 _HELP = {
     "pull": """Print the policy for pulling.
 
@@ -59,7 +59,7 @@ _HELP = {
     ecr-py policy pull dev
     ecr-py policy pull --repository 642976147714.dkr.ecr.eu-west-1.amazonaws.com/nats
     """,
-    "push": """Print the policy for pushing to repositories that there are, and pulling.
+    "push": """Print the policy for pushing to existing repositories, and pulling.
 
     \b
     ecr-py policy push dev --repository lcm-backend
@@ -84,7 +84,7 @@ def _add_command(task: str, help: str) -> None:
         found = resolve_targets(App(), options, hosts).registry
         if found.public:
             raise BadInput(
-                "ECR Public needs no policy for a pull, and has other actions for a push"
+                "ECR Public needs no policy for a pull, and uses other actions for a push"
             )
         named = [repository, *(reference.repository for reference in references)]
         show_json(least_policy(task, found, list(dict.fromkeys(filter(None, named))) or ["*"]))
@@ -95,7 +95,7 @@ for _task, _help in _HELP.items():
 
 
 def least_policy(task: str, registry: Registry, repositories: Iterable[str]) -> dict[str, Any]:
-    """The IAM policy for "pull", "push" or "create": in these repositories, or in all ("*")."""
+    """Return the IAM policy for "pull", "push" or "create" in these repositories, or all ("*")."""
     place = f"arn:{registry.partition}:ecr:{registry.region}:{registry.account}:repository"
     arns = [f"{place}/{name}" for name in repositories]
     login = _statement("Login", ["GetAuthorizationToken"], ["*"])
@@ -115,7 +115,7 @@ def _statement(sid: str, actions: Iterable[str], resources: list[str]) -> dict[s
 
 
 def _reference(text: str) -> Reference:
-    """A repository, or several by the wildcards of IAM. Raises BadInput."""
+    """Parse a repository, or several with the wildcards of IAM. Raises BadInput."""
     example = text.replace("*", "xx").replace("?", "x")
     reference = Reference.parse(example).without_image()
     if example == text:

@@ -38,12 +38,12 @@ def repo() -> None:
     """List, create and remove repositories.
 
     \b
-    ecr-py repo ls                        those of the one registry there is
-    ecr-py repo ls dev                    those of the registry of profile dev
+    ecr-py repo ls                        of the only registry
+    ecr-py repo ls dev                    of the registry of profile dev
     ecr-py repo create kalle --if-missing
     ecr-py repo rm kalle --registry dev
 
-    A repository may be written as docker has it, HOST/NAME: its registry is HOST then.
+    A repository may be written as in docker, HOST/NAME: HOST is its registry.
     """
 
 
@@ -55,8 +55,8 @@ def list_repositories(name: str, options: TargetOptions, as_json: bool) -> None:
     """List the repositories of a registry.
 
     \b
-    ecr-py repo ls                        those of the one registry there is
-    ecr-py repo ls dev                    those of the registry of profile dev
+    ecr-py repo ls                        of the only registry
+    ecr-py repo ls dev                    of the registry of profile dev
     ecr-py repo ls 642976147714.dkr.ecr.eu-west-1.amazonaws.com
     ecr-py repo ls dev --json | jq -r '.[].name'
     """
@@ -77,9 +77,9 @@ def list_repositories(name: str, options: TargetOptions, as_json: bool) -> None:
 
 @repo.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--if-missing", is_flag=True, help="Be content where there is one already.")
+@click.option("--if-missing", is_flag=True, help="Succeed if the repository already exists.")
 @click.option("--scan", is_flag=True, help="Scan each image when it is pushed.")
-@click.option("--immutable", is_flag=True, help="A tag that was pushed cannot be pushed again.")
+@click.option("--immutable", is_flag=True, help="Do not allow a tag to be pushed again.")
 @target_options
 @json_option
 def create(
@@ -90,7 +90,7 @@ def create(
     options: TargetOptions,
     as_json: bool,
 ) -> None:
-    """Create repositories, and print what docker calls them.
+    """Create repositories, and print their names in docker.
 
     \b
     ecr-py repo create kalle
@@ -114,14 +114,14 @@ def create(
             if not as_json:
                 report(made[-1].uri)
     finally:
-        # What was made before one that cannot be, too.
+        # Also those that were created before one failed.
         if as_json and made:
             show_json([_as_json(repository) for repository in made])
 
 
 @repo.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=REPOSITORIES)
-@click.option("--force", is_flag=True, help="With all the images in it.")
+@click.option("--force", is_flag=True, help="Remove the images in it too.")
 @yes_option
 @target_options
 def rm(names: tuple[str, ...], force: bool, yes: bool, options: TargetOptions) -> None:
@@ -140,7 +140,7 @@ def rm(names: tuple[str, ...], force: bool, yes: bool, options: TargetOptions) -
     if not force:
         _check_empty(there, images)
     if not yes:
-        _show_what_goes(images)
+        _show_what_to_remove(images)
     confirm(f"Remove {_counted(images)} from {there.host}?", yes=yes)
     for name, inside in images.items():
         there.remove(name, with_images=bool(inside))
@@ -156,7 +156,7 @@ def _check_empty(there: Repositories, images: dict[str, list[Image]]) -> None:
     for name, inside in images.items():
         if inside:
             raise EcrPyError(
-                f"{name} holds {counted(len(inside), 'image')}, which would go with it",
+                f"{name} holds {counted(len(inside), 'image')}, which would be removed too",
                 hint="use --force",
                 registry=there.host,
             )
@@ -177,8 +177,8 @@ def _say_what_differs(repository: Repository, *, scan: bool, immutable: bool) ->
         )
         if wanted and not has
     ]
-    but = f", and not with {' and '.join(lacking)}" if lacking else ""
-    click.echo(f"ecr-py: there is a repository {repository.name} already{but}", err=True)
+    but = f", without {' and '.join(lacking)}" if lacking else ""
+    click.echo(f"ecr-py: repository {repository.name} already exists{but}", err=True)
 
 
 def _as_json(repository: Repository) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _show(repositories: list[Repository]) -> None:
     show_table(("REPOSITORY", "TAGS", "SCAN", "CREATED"), rows)
 
 
-def _show_what_goes(images: dict[str, list[Image]]) -> None:
+def _show_what_to_remove(images: dict[str, list[Image]]) -> None:
     now = datetime.now(UTC)
     rows = [
         (

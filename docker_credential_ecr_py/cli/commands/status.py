@@ -1,4 +1,4 @@
-"""ecr-py status: what is live, and for how long. Reads files; AWS is asked with --check alone."""
+"""ecr-py status: shows tokens and sessions. Works offline, except with --check."""
 
 import os
 import time
@@ -57,11 +57,13 @@ _GAP = 2
 @click.option("--check", is_flag=True, help="Ask AWS and the registries whether a pull would work.")
 @json_option
 def status(check: bool, as_json: bool) -> None:
-    """What is live, and for how long. Asks nobody.
+    """Show tokens and sessions, and how long they last.
+
+    Works offline: reads local files only.
 
     \b
     ecr-py status                 every registry of the AWS config, the settings and docker's
-    ecr-py status --check         log in nowhere, but see whether a pull would work
+    ecr-py status --check         check that a pull would work, without logging in
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
     app = App(may_log_in=False)
@@ -88,7 +90,7 @@ def status(check: bool, as_json: bool) -> None:
 
 
 def checked(row: Row) -> Row:
-    """The row after a try: a credential is had, and the registry takes it."""
+    """Return the row after a check: get a credential, and try it at the registry."""
     from docker_credential_ecr_py.cli.probe import probe
     from docker_credential_ecr_py.cli.token_formats import basic
 
@@ -99,7 +101,7 @@ def checked(row: Row) -> Row:
             answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
             if answer.status != 200:
                 raise EcrPyError(
-                    f"the registry does not take its token (status {answer.status})",
+                    f"the registry rejected its token (status {answer.status})",
                     hint=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
                     registry=row.host,
                 )
@@ -111,7 +113,7 @@ def checked(row: Row) -> Row:
     return replace(row, kept=credential)
 
 
-# What a person sees
+# Output for users
 
 
 def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
@@ -155,7 +157,7 @@ def _cells(row: Row, now: float, screen: "Console") -> dict[str, "Text"]:
         "ACCOUNT": Text(row.registry.account or "public"),
         "REGION": Text(row.registry.region),
         "PROFILE": Text((selection.profile if selection else "") or "-"),
-        "CHOSEN BY": Text(selection.rule if selection else "nobody", "red" if row.wrong else ""),
+        "CHOSEN BY": Text(selection.rule if selection else "none", "red" if row.wrong else ""),
         "TOKEN": _token(row, now, ascii_only=screen.options.ascii_only),
         "SESSION": _session_text(row, now),
     }
@@ -188,18 +190,18 @@ def _session_text(row: Row, now: float) -> "Text":
 
 
 def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
-    """What stands below the table: the store, the daemon, docker, and what is to be done."""
+    """Yield the lines below the table: the store, the daemon, docker, and what to do."""
     store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
     yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
-    asked = sum(row.in_docker for row in rows)
-    hint = "" if asked == len(rows) else ": run `ecr-py configure`"
-    yield f"docker  asks ecr-py for {asked} of {len(rows)}{hint}"
+    configured = sum(row.in_docker for row in rows)
+    hint = "" if configured == len(rows) else ": run `ecr-py configure`"
+    yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
     for host in docker.ours:
         if host not in {row.host for row in rows}:
-            yield f"        and for {host}, which is no ECR registry"
+            yield f"        and for {host}, which is not an ECR registry"
     logins: dict[str, str] = {}
     for row in rows:
         if row.needs_login and row.session:
@@ -213,7 +215,7 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
             yield str(row.wrong)
 
 
-# What a program sees
+# Output for programs
 
 
 def _as_json(row: Row, now: float) -> dict[str, Any]:

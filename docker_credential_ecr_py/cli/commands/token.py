@@ -1,4 +1,4 @@
-"""ecr-py token: a registry's credential, in the form that another program takes."""
+"""ecr-py token: prints the credential for a registry in the format of another program."""
 
 import sys
 import time
@@ -22,25 +22,28 @@ from docker_credential_ecr_py.registry import Registry
     "--format",
     "wanted",
     type=click.Choice([*token_formats.SIMPLE, "kubernetes-secret", "env"]),
-    help="Without it, the password alone.",
+    help="The output format (default: only the password).",
 )
 @click.option(
-    "--for", "tool", type=click.Choice(token_formats.TOOLS), help="With env: who reads it."
+    "--for",
+    "tool",
+    type=click.Choice(token_formats.TOOLS),
+    help="With env: the program that reads it.",
 )
 @click.option("--export", is_flag=True, help="With env: quoted, for bash, zsh or fish to evaluate.")
-@click.option("--name", metavar="NAME", help="With kubernetes-secret: what to call it.")
+@click.option("--name", metavar="NAME", help="With kubernetes-secret: its name.")
 @click.option("--namespace", metavar="NAME", help="With kubernetes-secret: its namespace.")
 @click.option(
     "--profile",
     metavar="NAME",
     shell_complete=PROFILES,
-    help="The profile that asks, whatever the rules say.",
+    help="The profile to use, instead of the selected one.",
 )
 @click.option(
     "--region",
     metavar="REGION",
     shell_complete=REGIONS,
-    help="The registry's region, before the profile's own.",
+    help="The region, instead of the profile's.",
 )
 def token(
     registry: str | None,
@@ -52,7 +55,7 @@ def token(
     profile: str | None,
     region: str | None,
 ) -> None:
-    """Print the credential of a registry, for what is not docker.
+    """Print the credential for a registry, for other programs than docker.
 
     \b
     ecr-py token dev              the password, as `aws ecr get-login-password`
@@ -61,8 +64,8 @@ def token(
     eval "$(ecr-py token dev --for apptainer --export)"
                                   bash and zsh; in fish: ... | source
 
-    REGISTRY is a host, an alias, a profile or an account; without one, the only one there is.
-    The credential comes from the cache, or from AWS; where a login is needed, it is asked for.
+    REGISTRY is a host, an alias, a profile or an account; the default is the only one.
+    The credential comes from the cache or from AWS, with a login if needed.
     """
     form = wanted or ("env" if tool else "password")
     if (form == "env") != (tool is not None):
@@ -70,9 +73,9 @@ def token(
             f"--format env and --for {'|'.join(token_formats.TOOLS)} go together"
         )
     if export and form != "env":
-        raise click.UsageError("--export goes with --format env")
+        raise click.UsageError("--export needs --format env")
     if (name or namespace) and form != "kubernetes-secret":
-        raise click.UsageError("--name and --namespace go with --format kubernetes-secret")
+        raise click.UsageError("--name and --namespace need --format kubernetes-secret")
     token_formats.check_kubernetes_names(name or "", namespace or "")
     app = App()
     found = resolve_target(app, TargetOptions(registry or "", profile or "", region or ""))
@@ -91,7 +94,9 @@ def token(
         shown = token_formats.SIMPLE[form](credential, asked)
     if is_terminal(sys.stdout):
         until = time.strftime("%H:%M", time.localtime(credential.expires))
-        click.echo(f"ecr-py: this is a secret, and opens the registry until {until}", err=True)
+        click.echo(
+            f"ecr-py: this is a secret: it gives access to the registry until {until}", err=True
+        )
     click.echo(shown)
 
 
@@ -99,6 +104,6 @@ def _credential(app: App, asked: Registry) -> Credential:
     try:
         return app.broker.get(asked.host)
     except CredentialsNotFound as error:
-        # What docker is told in its own words; a person is told why.
+        # docker needs its own fixed text; the user sees the reason.
         why = error.__cause__
         raise (why if isinstance(why, EcrPyError) else error) from None

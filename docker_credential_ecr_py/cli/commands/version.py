@@ -1,4 +1,4 @@
-"""ecr-py version: what is installed, and where things lie. What a report of a bug begins with."""
+"""ecr-py version: shows versions and paths, for a bug report."""
 
 import os
 import platform
@@ -16,10 +16,10 @@ from docker_credential_ecr_py.protocol import NAME
 @command("version")
 @json_option
 def show_version(as_json: bool) -> None:
-    """Versions, and where settings, cache and log lie.
+    """Show versions, and the paths of settings, cache and log.
 
     \b
-    ecr-py version                for a report of a bug
+    ecr-py version                for a bug report
     ecr-py version --json         the same, for programs
     """
     environ = os.environ
@@ -43,7 +43,7 @@ def show_version(as_json: bool) -> None:
 
 
 def _platform() -> str:
-    """As platform.platform(), which would run the `uname` that the PATH finds."""
+    """Return what platform.platform() does, without running the `uname` on the PATH."""
     libc = "".join(platform.libc_ver())
     parts = [platform.system(), platform.release(), platform.machine(), libc and f"with-{libc}"]
     return "-".join(filter(None, parts))

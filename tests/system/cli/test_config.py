@@ -135,16 +135,16 @@ def test_dry_run_and_what_is_so_already_write_nothing(user: User) -> None:
     [
         ("stor", "none", "nearest: store"),
         ("defaults.login_timout", "60", "nearest: login_timeout"),
-        ("zzz", "none", "there are prefer, store"),
+        ("zzz", "none", "settings are prefer, store"),
         ("registries.x.example.profil", "dev", "nearest: registries.HOST.profile"),
-        ("registries..profile", "dev", "is no setting"),
+        ("registries..profile", "dev", "is not a setting"),
         ("store", "nne", "nearest: none"),
         ("login_timeout", "5", "10 to 3600"),
         ("login_timeout", "soon", "10 to 3600"),
-        ("fallback", "ecr-py", "our own fallback"),
+        ("fallback", "ecr-py", "its own fallback"),
         ("fallback", "", "ecr-py config unset fallback"),
         ("registries.a.example.alias", "b.example", "not an Amazon ECR registry"),
-        ("registries.a b.profile", "dev", "not a registry's host"),
+        ("registries.a b.profile", "dev", "not a registry host"),
     ],
 )
 def test_what_cannot_be_is_refused(user: User, key: str, value: str, said: str) -> None:

@@ -55,7 +55,7 @@ def test_docker_pulls_and_then_its_config_is_as_it_was(
     docker_user.run("ecr-py", "configure", "--undo")
     assert docker_user.docker_config.exists() == (before is not None)
     assert before is None or docker_user.docker_config.read_bytes() == before
-    assert "nothing to put back" in docker_user.run("ecr-py", "configure", "--undo").said
+    assert "nothing to undo" in docker_user.run("ecr-py", "configure", "--undo").said
     docker_user.run(docker, "pull", image(PROD), fails=True)
 
 

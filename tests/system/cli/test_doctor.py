@@ -94,7 +94,7 @@ def test_another_version_before_ours(well: User) -> None:
     other = well.home.path / "bin" / HELPER.name
     well.home.write(other, f"#!/bin/sh\necho '{HELPER.name} ({HELPER.name}) 0.0.1'\n").chmod(0o755)
     path = f"{other.parent}:{well.home.environment['PATH']}"
-    assert f"{other} says 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
+    assert f"{other} has version 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
 
 
 def test_one_that_does_not_run(well: User) -> None:
@@ -208,7 +208,7 @@ def test_a_session_that_the_portal_has_ended_is_exit_3(well: User, aws: Aws) -> 
     aws.end_session()
     finding = not_ok(findings(well, code=3))
     assert (finding.name, finding.state) == ("session", "log in")
-    assert finding.words == f"the portal has ended {START_URL}"
+    assert finding.words == f"the portal has ended the session {START_URL}"
     aws.auto_approve = True
     assert well.try_run("ecr-py", "login", "dev").code == 0
     assert not any(one.state != "ok" for every in findings(well).values() for one in every)
@@ -335,7 +335,7 @@ def test_a_cache_of_somebody_elses(well: User) -> None:
     os.chown(well.home.cache, 12345, 12345)
     finding = not_ok(findings(well))
     assert (finding.name, finding.state) == ("cache", "note")
-    assert f"{well.home.cache}, a place of user 12345" in finding.words
+    assert f"{well.home.cache}, which belongs to user 12345" in finding.words
 
 
 def test_a_file_where_the_cache_should_be(well: User) -> None:
@@ -445,7 +445,7 @@ def test_a_proxy_that_is_none(well: User, behind_proxy: Proxy, secure_shell: str
 @pytest.mark.parametrize(
     ("skew", "state", "words"),
     [
-        (3, "ok", "as AWS's"),
+        (3, "ok", "in sync with AWS"),
         (-90, "note", "90 seconds behind"),
         (400, "wrong", "400 seconds ahead of"),
     ],

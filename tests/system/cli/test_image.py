@@ -110,9 +110,9 @@ def test_several_repositories(dev: User) -> None:
 
 def test_what_is_not_there(dev: User) -> None:
     line = dev.invoke("image", "ls", "hc-devcon-cpp-amd64").line
-    assert f"there is no repository hc-devcon-cpp-amd64; nearest: {REPOSITORY}" in line
+    assert f"no such repository: hc-devcon-cpp-amd64; nearest: {REPOSITORY}" in line
     line = dev.invoke("image", "ls", f"{REPOSITORY}:1.0.13").line
-    assert f"{REPOSITORY} has no 1.0.13; nearest: 1.0.1" in line
+    assert f"{REPOSITORY} does not have 1.0.13; nearest: 1.0.1" in line
     there_is("empty")
     done = dev.invoke("image", "ls", "empty")
     assert (done.code, done.stdout, done.stderr) == (0, "", "ecr-py: no images in empty\n")
@@ -202,11 +202,11 @@ def test_a_tag_named_beside_its_image_goes_once(dev: User, aws: AwsWithRepositor
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((REPOSITORY, "1.0.0", "1.0.13"), f"{REPOSITORY} has no 1.0.13; nearest: 1.0.1"),
-        ((REPOSITORY, "1.0.0", "nope", "2"), f"{REPOSITORY} has no nope, 2"),
-        ((REPOSITORY, "1.0.0", digest_of("none")), "has no sha256:"),
-        ((REPOSITORY, "1.0.0", "nats:1"), "nats has no 1"),
-        ((REPOSITORY, "1.0.0", "nast:2.9"), "no repository nast; nearest: nats"),
+        ((REPOSITORY, "1.0.0", "1.0.13"), f"{REPOSITORY} does not have 1.0.13; nearest: 1.0.1"),
+        ((REPOSITORY, "1.0.0", "nope", "2"), f"{REPOSITORY} does not have nope, 2"),
+        ((REPOSITORY, "1.0.0", digest_of("none")), "does not have sha256:"),
+        ((REPOSITORY, "1.0.0", "nats:1"), "nats does not have 1"),
+        ((REPOSITORY, "1.0.0", "nast:2.9"), "no such repository: nast; nearest: nats"),
     ],
 )
 def test_nothing_goes_on_a_partial_match(
@@ -250,7 +250,7 @@ def test_rm_shows_what_would_go_and_refuses_where_nobody_can_be_asked(dev: User)
         line.split()[1] + " " + line.split("ago")[-1].strip()
         for line in done.stderr.splitlines()[1:3]
     ]
-    assert sorted(shown) == ["1.0.0 goes", "latest stays as 1.0.10"]
+    assert sorted(shown) == ["1.0.0 removed", "latest stays as 1.0.10"]
     assert "--yes" in done.stderr
     assert len(tags(REPOSITORY)) == 6
 
@@ -262,8 +262,8 @@ def test_rm_shows_what_would_go_and_refuses_where_nobody_can_be_asked(dev: User)
         ((REPOSITORY,), f"which images of {REPOSITORY}?"),
         ((f"{REPOSITORY}:1.0.0", "nats/x"), "which images of nats/x?"),
         ((REPOSITORY, ""), "tag is empty"),
-        ((REPOSITORY, "1 0"), "takes no tag"),
-        ((REPOSITORY, "sha256:12"), "is no digest"),
+        ((REPOSITORY, "1 0"), "does not accept the tag"),
+        ((REPOSITORY, "sha256:12"), "is not a digest"),
         ((f"{REPOSITORY}:1.0.0@{digest_of('1.0.0')}",), "a tag and a digest"),
         ((f"{HOST}/nats:1", f"{registry(STAGE)}/nats:1"), "one registry at a time"),
     ],

@@ -58,4 +58,4 @@ def test_man_finds_them_by_name() -> None:
     text = shown("ecr-py-token", "-M", share)
     assert "SYNOPSIS\n       ecr-py token [OPTIONS] [REGISTRY]\n" in text
     assert "ecr-py token dev --format header | curl -H @-" in text
-    assert "3      A person has to log in first." in shown("ecr-py", "-M", share)
+    assert "3      The user has to log in first." in shown("ecr-py", "-M", share)

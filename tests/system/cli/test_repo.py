@@ -116,7 +116,7 @@ def test_whoever_is_named_asks(dev: User, aws: AwsWithRepositories, profile: str
 def test_one_repository_or_the_nearest(dev: User) -> None:
     assert names(dev.invoke("repo", "ls", f"{HOST}/grafana/grafana").stdout) == ["grafana/grafana"]
     line = dev.invoke("repo", "ls", f"{HOST}/grafana/grafanna").line
-    assert "there is no repository grafana/grafanna; nearest: grafana/grafana" in line
+    assert "no such repository: grafana/grafanna; nearest: grafana/grafana" in line
     assert HOST in line
     assert "profile dev" in line
 
@@ -149,10 +149,10 @@ def test_ecr_create_then_ecr_ls_then_ecr_rm(dev: User) -> None:
 
 
 def test_create_of_one_that_is_there(dev: User) -> None:
-    assert "there is a repository nats already" in dev.invoke("repo", "create", "nats").line
+    assert "repository nats already exists" in dev.invoke("repo", "create", "nats").line
     done = dev.invoke("repo", "create", "nats", "--if-missing")
     assert (done.code, done.stdout) == (0, f"{HOST}/nats\n")
-    assert done.stderr == "ecr-py: there is a repository nats already\n"
+    assert done.stderr == "ecr-py: repository nats already exists\n"
 
 
 def test_describe_or_create(dev: User) -> None:
@@ -171,7 +171,7 @@ def test_create_as_it_should_be(dev: User) -> None:
         assert (made["name"], made["immutable"], made["scan_on_push"]) == (name, True, True)
     # What is there keeps its ways, and that is said.
     done = dev.invoke("repo", "create", "nats", "--if-missing", "--scan", "--immutable", "--json")
-    assert "not with --scan and --immutable" in done.stderr
+    assert "without --scan and --immutable" in done.stderr
     [shown] = json.loads(done.stdout)
     assert (shown["uri"], shown["immutable"]) == (f"{HOST}/nats", False)
 
@@ -204,7 +204,7 @@ def test_json_has_what_was_made_before_one_that_is_there(dev: User) -> None:
     done = dev.invoke("repo", "create", "aa", "nats", "zz", "--json")
     assert done.code == 1
     assert [repository["name"] for repository in json.loads(done.stdout)] == ["aa"]
-    assert "there is a repository nats already" in done.stderr
+    assert "repository nats already exists" in done.stderr
 
 
 def test_one_registry_by_two_names(dev: User) -> None:
@@ -260,7 +260,7 @@ def test_rm_counts_the_images_that_would_go(dev: User) -> None:
 
 def test_rm_removes_all_or_none(dev: User) -> None:
     line = dev.invoke("repo", "rm", "nats", "lcm-backnd", "--yes").line
-    assert "there is no repository lcm-backnd; nearest: lcm-backend" in line
+    assert "no such repository: lcm-backnd; nearest: lcm-backend" in line
     assert repositories() == sorted(TELIA)
 
 

@@ -135,7 +135,7 @@ def test_the_nearest_is_left_out_where_names_may_not_be_seen(
 ) -> None:
     aws.has_no_right_to("DescribeRepositories", "arn:aws:sts::1:x", "*")
     assert builder.invoke("image", "ls", "nast").line.startswith(
-        "ecr-py: there is no repository nast ("
+        "ecr-py: no such repository: nast ("
     )
 
 
@@ -143,9 +143,9 @@ def test_the_nearest_is_left_out_where_names_may_not_be_seen(
     ("kind", "detail", "said"),
     [
         ("error", {"status": 503, "code": "ServiceUnavailable"}, "503"),
-        ("garbage", {}, "was not ECR"),
-        ("garbage", {"json": True}, "was not ECR"),
-        ("answer", {"document": {"repositories": [], "nextToken": "x"}}, "the same page again"),
+        ("garbage", {}, "is not ECR"),
+        ("garbage", {"json": True}, "is not ECR"),
+        ("answer", {"document": {"repositories": [], "nextToken": "x"}}, "the same page of"),
         ("answer", {"document": []}, "cannot be read"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_page_of_a_guest_network_removes_nothing(builder: User, aws: AwsWithRe
         ("BatchDeleteImage", ("image", "rm", "nats", "2.9")),
     ):
         aws.fault(operation, "garbage")
-        assert "was not ECR" in builder.invoke(*words, "--yes").line
+        assert "is not ECR" in builder.invoke(*words, "--yes").line
     assert tags("nats") == ["2.9"]
 
 
@@ -188,7 +188,7 @@ def test_a_profile_that_is_called_by_digits(builder: User) -> None:
         file.write_text(file.read_text().replace("dev]", "2023]"))
     del builder.home.environment["AWS_PROFILE"]
     assert builder.invoke("repo", "ls", "2023").code == 0
-    assert "an account is twelve digits" in builder.invoke("repo", "ls", "2024").line
+    assert "an account has twelve digits" in builder.invoke("repo", "ls", "2024").line
 
 
 EMPTY = [

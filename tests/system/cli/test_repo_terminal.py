@@ -66,7 +66,7 @@ def test_given_up_at_the_question(dev: User, key: str) -> None:
         terminal.wait_for(r"\[y/N\]: ")
         terminal.type(key)
         assert terminal.wait() == 130
-        assert terminal.shown.endswith("\necr-py: given up\n")
+        assert terminal.shown.endswith("\necr-py: cancelled\n")
         assert terminal.state == terminal.before
     assert "2.8" in tags("nats")
 
@@ -78,7 +78,7 @@ def test_given_up_while_aws_is_silent(dev: User, aws: AwsWithRepositories) -> No
         terminal.wait_for("images")
         terminal.type("\x03")
         assert terminal.wait() == 130
-        assert "ecr-py: given up\n" in terminal.shown
+        assert "ecr-py: cancelled\n" in terminal.shown
         assert "Traceback" not in terminal.shown
         assert "\x1b[?25h" in terminal.shown.rpartition("\x1b[?25l")[2]  # the cursor is back
         assert terminal.state == terminal.before
@@ -90,7 +90,7 @@ def test_given_up_before_the_command_has_begun(dev: User, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("docker_credential_ecr_py.cli.main.import_module", interrupted)
     done = dev.invoke("repo", "ls")
-    assert (done.code, done.stderr) == (130, "ecr-py: given up\n")
+    assert (done.code, done.stderr) == (130, "ecr-py: cancelled\n")
 
 
 def test_progress_is_for_a_terminal_and_leaves_no_trace(dev: User) -> None:

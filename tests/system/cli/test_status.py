@@ -139,7 +139,7 @@ def test_what_docker_asks_us_for(user: User) -> None:
     docker(user, {"credHelpers": {HOST: "ecr-py", registry(STAGE): "ecr-login"}})
     found = as_json(user)
     assert [row["docker"] for row in found.values()] == [True, False, False]
-    assert "for 1 of 3: run `ecr-py configure`" in user.ecr_py("status").stdout
+    assert "for 1 of 3 registries: run `ecr-py configure`" in user.ecr_py("status").stdout
     docker(user, {"credsStore": "ecr-py", "credHelpers": {registry(STAGE): "ecr-login"}})
     assert [row["docker"] for row in as_json(user).values()] == [True, False, True]
 
@@ -154,7 +154,7 @@ def test_hosts_that_nobody_answers_for(user: User) -> None:
     done = user.ecr_py("status")
     assert done.code == 0
     assert f"(registry {ELSEWHERE})" in done.stdout
-    assert "docker.io, which is no ECR registry" in done.stdout
+    assert "docker.io, which is not an ECR registry" in done.stdout
 
 
 def test_a_docker_config_that_is_none_is_one_line(user: User) -> None:
@@ -266,7 +266,7 @@ def test_ctrl_c_ends_it_though_aws_is_silent(user: User, aws: Aws, command: str)
         terminal.wait_for(r"(registries|tokens)\.\.\.")
         terminal.type("\x03")
         assert terminal.wait() == 130
-        assert "ecr-py: given up\n" in terminal.shown
+        assert "ecr-py: cancelled\n" in terminal.shown
         assert "Traceback" not in terminal.shown
         assert terminal.state == terminal.before
     assert aws.count("GetAuthorizationToken") <= 3  # whoever waits for an end sees it tried again
@@ -285,7 +285,7 @@ def test_check_finds_a_token_that_the_registry_no_longer_takes(at_desk: User, aw
     aws.issued.clear()
     done = at_desk.run(str(ECR_PY), "status", "--check", fails=True)
     assert done.code == 1
-    assert f"does not take its token (status 400) (registry {HOST})" in done.stdout
+    assert f"rejected its token (status 400) (registry {HOST})" in done.stdout
 
 
 def test_check_logs_in_nowhere(at_desk: User, aws: Aws) -> None:

@@ -105,7 +105,7 @@ def test_public_without_credentials_says_why_in_a_persons_words(user: User) -> N
         (("64297614771",), "twelve digits"),
         (("docker.io",), "not an Amazon ECR registry"),
         (("dev", "--profile", "stage"), "leave out --profile stage"),
-        (("dev", "--region", "mars"), "a region is like"),
+        (("dev", "--region", "mars"), "not a region (such as eu-west-1)"),
         ((HOST, "--profile", "nix"), "profile nix"),
         (("dev", "--format", "kubernetes-secret", "--name", "A_b"), "cannot be called"),
         (("public.ecr.aws", "--for", "sregistry"), "no AWS credentials"),

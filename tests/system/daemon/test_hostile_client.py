@@ -254,7 +254,7 @@ def test_a_notification_names_no_profile_that_a_client_made_up(attack: Attack, a
         attack.daemon.looks()
         eventually(shown.exists)
         assert HOSTILE not in shown.read_text()
-        assert "ecr-py login renews it" in shown.read_text()
+        assert "Run ecr-py login to renew it" in shown.read_text()
     finally:
         attack.daemon.kill()
 

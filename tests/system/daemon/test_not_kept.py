@@ -57,7 +57,7 @@ done
 """
 DISKS = [
     pytest.param(FULL, "the disk of", "free some space on it", id="full"),
-    pytest.param(READ_ONLY, "mounted read-only", "mount it writable", id="read-only"),
+    pytest.param(READ_ONLY, "mounted read-only", "mount it read-write", id="read-only"),
 ]
 
 
@@ -110,7 +110,6 @@ def test_the_daemon_asks_aws_for_nothing_that_it_cannot_keep(
     (failure,) = disk.failures
     assert why in failure["what"]
     assert advice in failure["what"]
-    assert failure["again"] - time.time() > 0
     assert "1 failed, see `ecr-py daemon status`" in disk.said("status")
     for told in (disk.said("status"), disk.said("doctor")):
         assert why in told
@@ -140,7 +139,7 @@ def test_what_could_not_be_kept_though_all_looked_well_is_not_fetched_on_and_on(
 ) -> None:
     disk.run(FIXED.format("credentials") + DAEMON + LOOK)
     (failure,) = disk.failures
-    assert "a credential was fetched, but could not be kept" in failure["what"]
+    assert "the fetched credential could not be kept" in failure["what"]
     assert failure["tries"] == 1
     assert aws.count(TOKEN) == 2
     assert json.loads(disk.said("answer"))["Secret"] == ageing
@@ -162,7 +161,7 @@ def test_a_choice_that_cannot_be_kept_is_shown(home: Home, aws: Aws, disk: Disk)
     home.write(home.aws_config, f"# changed\n{THREE_ACCOUNTS}")
     disk.run(FIXED.format("selections") + DAEMON)
     (failure,) = disk.failures
-    assert "the choice of a profile could not be kept" in failure["what"]
+    assert "the selected profile could not be kept" in failure["what"]
     assert failure["tries"] == 1
     assert aws.count(TOKEN) == 1
 

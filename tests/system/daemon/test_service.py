@@ -201,7 +201,7 @@ def test_stop_and_start(installed: Machine) -> None:
     assert installed.ecr_py("daemon", "stop").stdout == "Stopped\n"
     assert [installed.manager.is_active(unit) for unit in UNITS] == [False, False]
     done = installed.ecr_py("daemon", "status")
-    assert (done.code, "does not run" in done.stderr) == (1, True)
+    assert (done.code, "is not running" in done.stderr) == (1, True)
     assert main_pid(installed) == "0"
     assert installed.ecr_py("daemon", "start").code == 0
     assert answers(installed)

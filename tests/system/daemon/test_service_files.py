@@ -47,8 +47,8 @@ def with_value(home: Home, name: str, value: str) -> dict[str, str]:
 
 
 def check_refused(home: Home, done: Done, name: str) -> None:
-    assert done.line.startswith(f"ecr-py: {name} holds "), done
-    assert done.line.endswith("change it, and install again")
+    assert done.line.startswith(f"ecr-py: {name} contains "), done
+    assert done.line.endswith("change it, and run the command again")
     assert done.stderr.rstrip("\n").isprintable()
     assert not (home.path / ".config" / "systemd").exists()
 
@@ -94,7 +94,7 @@ def test_every_variable_and_the_path_of_the_program_are_looked_at(platform: str)
     by_variable = [("/opt/ecr-py", {name: "/a\nb"}, platform) for name in VARIABLES]
     found = made(*by_variable, ("/opt/a\nb/ecr-py", {}, platform))
     for name, error in zip((*VARIABLES, "the path of ecr-py"), found, strict=True):
-        assert error.startswith(f"ecr-py: {name} holds the character U+000A")
+        assert error.startswith(f"ecr-py: {name} contains the character U+000A")
 
 
 def test_an_executable_in_such_a_folder_is_refused(home: Home) -> None:
@@ -151,4 +151,4 @@ def test_a_fifo_in_the_place_of_a_unit_does_not_hang(home: Home) -> None:
     assert ecr_py(home, "daemon", "uninstall").stdout == "It was not installed\n"
     home.write(home.path / "bin" / "systemctl", "#!/bin/sh\nexit 0\n").chmod(0o755)
     path = f"{home.path / 'bin'}:{home.environment['PATH']}"
-    assert "is not ours" in ecr_py(home, "daemon", "install", PATH=path).line
+    assert "was not written by ecr-py" in ecr_py(home, "daemon", "install", PATH=path).line

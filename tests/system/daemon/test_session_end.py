@@ -341,7 +341,7 @@ def test_a_click_where_no_browser_is_to_be_had_says_so(
     desktop.has("systemctl", "#!/bin/sh\nexit 1\n")
     clicked_without_a_browser(desktop, aws, start)
     eventually(lambda: "login from the notification" in desktop.home.log.read_text())
-    assert "the daemon knows no way to a browser" in desktop.home.log.read_text()
+    assert "the daemon cannot open a browser" in desktop.home.log.read_text()
     assert aws.count() == 0
 
 

@@ -156,7 +156,7 @@ def test_ctrl_c_in_one_ends_the_wait_of_the_other_beside_a_daemon(
         first.type("\x03")
         assert first.wait() != 0
         assert first.state == first.before
-        assert "the login was given up" in answer(user, second, "1" if first is two else "2").line
+        assert "the login was cancelled" in answer(user, second, "1" if first is two else "2").line
     assert aws.count(DEVICE) == 1
 
 

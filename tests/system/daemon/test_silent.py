@@ -83,7 +83,7 @@ def check_report(home: Home, pid: int, what: str) -> None:
 def check_end(home: Home, daemon: Daemon, done: Done) -> None:
     assert (done.code, done.stdout, done.stderr) == (0, "Stopped\n", "")
     assert daemon.process.wait(20) is not None
-    assert ecr_py(home, "daemon", "stop").stdout == "The daemon does not run\n"
+    assert ecr_py(home, "daemon", "stop").stdout == "The daemon is not running\n"
     assert ecr_py(home, "daemon", "start").code == 0
     assert ecr_py(home, "daemon", "status").code == 0
 
@@ -132,7 +132,7 @@ def test_the_process_that_is_signalled_is_the_daemon(home: Home, daemon: Daemon)
     with subprocess.Popen(["sleep", "100"]) as other:
         lock = socket_path(home).with_name(discovery.LOCK)
         lock.write_text(str(other.pid))
-        assert ecr_py(home, "daemon", "stop").stdout == "The daemon does not run\n"
+        assert ecr_py(home, "daemon", "stop").stdout == "The daemon is not running\n"
         assert other.poll() is None
         other.kill()
 
@@ -178,6 +178,7 @@ def test_start_says_at_once_that_it_failed(home: Home) -> None:
     socket_path(home).mkdir(parents=True)
     socket_path(home).parent.chmod(0o700)
     assert (
-        "the daemon did not start: see `ecr-py daemon logs`" in ecr_py(home, "daemon", "start").line
+        "the daemon did not start: run `ecr-py daemon logs` to see why"
+        in ecr_py(home, "daemon", "start").line
     )
     assert processes_of(home) == []

@@ -98,7 +98,7 @@ def test_a_profile_that_does_not_exist(home: Home, aws: Aws, where: str) -> None
     else:
         environment = {"AWS_PROFILE": "stagge"}
     line = explained(home, **environment)
-    assert "profile stagge, and there is none" in line
+    assert "profile stagge, which is not in" in line
     assert "stage" in line.replace("stagge", "")
     assert HOST in line
     assert where.lower() in line.lower() or str(home.settings) in line
@@ -112,7 +112,7 @@ def test_a_session_that_ended(home: Home, aws: Aws) -> None:
     aws.end_session(START_URL)
     line = explained(home)
     assert names(line)
-    assert "SSO session" in line
+    assert "not logged in, or the session has expired" in line
     assert "ecr-py login dev" in line
 
 
@@ -262,10 +262,10 @@ def test_what_a_credential_process_prints_is_kept_to_itself(
     assert names(line, profile)
     assert "the vault is locked" not in line + home.log.read_text()
     expected = {
-        "lacks a key": "the answer of the credential_process lacks AccessKeyId",
+        "lacks a key": "the output of the credential_process has no AccessKeyId",
         "does not run": "the credential_process cannot run: No such file or directory",
-        "prints it": "the credential_process did not answer with a JSON object",
-        "prints a list": "the credential_process did not answer with a JSON object",
+        "prints it": "the credential_process did not print a JSON object",
+        "prints a list": "the credential_process did not print a JSON object",
     }
     assert expected.get(what, "the credential_process failed") in line
 
@@ -446,7 +446,7 @@ def process(home: Home, aws: Aws) -> dict[str, str]:
 
 
 AHEAD = "the clock of this machine is {} ahead of AWS's"
-HANDED_OUT = "had expired, by the clock of this machine, when they were handed out"
+HANDED_OUT = "had already expired, by the clock of this machine, when they were issued"
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_the_token_of_motos_ecr_which_expired_in_2015(home: Home) -> None:
         ("[defaults]\nprefer = 'profile'\n", 2, "prefer", "environment, account"),
         ("[defaults]\nstore = true\n", 2, "store", "quotes"),
         ("[defaults]\nstore = 'disk'\n", 2, "store", "file, keyring, memory, none"),
-        ("[defaults]\nfallback = 'ecr-py'\n", 2, "fallback", "our own"),
+        ("[defaults]\nfallback = 'ecr-py'\n", 2, "fallback", "its own fallback"),
         ("[defaults]\nfallback = '../evil'\n", 2, "fallback", "name"),
         ("defaults = 1\n", 1, "defaults", "[defaults]"),
         ('[registries."1*"]\nprofil = "dev"\n', 2, "profil", "profile, alias"),
@@ -694,8 +694,8 @@ def test_names_that_are_not_plain(home: Home, aws: Aws, name: str) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (sso("dev").replace("sso_region", "sso_rejion"), ["profile dev", "lacks sso_region"]),
-        (sso("dev").replace("sso_role_name", "role"), ["profile dev", "lacks sso_role_name"]),
+        (sso("dev").replace("sso_region", "sso_rejion"), ["profile dev", "has no sso_region"]),
+        (sso("dev").replace("sso_role_name", "role"), ["profile dev", "has no sso_role_name"]),
         (
             section("profile dev", sso_session="corp", sso_account_id=DEV, sso_role_name=ROLE),
             ["profile dev", "[sso-session corp]"],
@@ -703,7 +703,7 @@ def test_names_that_are_not_plain(home: Home, aws: Aws, name: str) -> None:
         (
             section("sso-session corp", sso_start_url=START_URL)
             + section("profile dev", sso_session="corp", sso_account_id=DEV, sso_role_name=ROLE),
-            ["corp", "lacks sso_region"],
+            ["corp", "has no sso_region"],
         ),
         (
             section("profile dev", role_arn=f"arn:aws:iam::{DEV}:role/x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ import pytest
 from docker_credential_ecr_py.store import record
 from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, PROD, STAGE, Answer, Home, new_home, registry
-from tests.support.other_user import AS_ROOT, OTHER, folder_of_theirs, give, run_by_other
+from tests.support.other_user import AS_ROOT, OTHER, becoming_another, folder_of_theirs, give
 from tests.support.processes import at_once
 from tests.support.user import SESSION, Done, User, eventually
 from tests.system.hostile.test_planted_links import facts
@@ -32,12 +35,22 @@ CONFIG = {"credHelpers": {registry(DEV): "ecr-py"}}
 @pytest.fixture
 def home(aws: Aws) -> Iterator[Home]:
     """Everything in it belongs to the other user."""
-    with folder_of_theirs() as folder:
+    with roots_folder_in_use(), folder_of_theirs() as folder:
         made = new_home(folder, aws)
         made.write(folder / ".docker" / "config.json", json.dumps(CONFIG))
         give(folder)
         yield made
-    shutil.rmtree(LOCKS / str(OTHER), ignore_errors=True)
+
+
+@contextmanager
+def roots_folder_in_use() -> Iterator[None]:
+    """Remove root's folder for the other user at the end, if no other process's test uses it."""
+    with (Path(tempfile.gettempdir()) / "tests-foreign-home.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(LOCKS / str(OTHER), ignore_errors=True)
 
 
 @pytest.fixture
@@ -62,17 +75,18 @@ def right(aws: Aws, answer: Answer, account: str = DEV) -> str:
 
 def as_user(home: Home, *command: str, stdin: str = "") -> Done:
     """A program, run by the user whose home it is."""
-    done = subprocess.run(
-        [*run_by_other(), *command],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=home.environment,
-        cwd="/",
-        timeout=60,
-        start_new_session=True,
-        check=False,
-    )
+    with becoming_another() as become:
+        done = subprocess.run(
+            [*become, *command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=home.environment,
+            cwd="/",
+            timeout=60,
+            start_new_session=True,
+            check=False,
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -175,12 +189,12 @@ def test_it_is_said_where_it_can_be(home: Home, user: User, tmp_path: Path) -> N
         for line in (state / "ecr-py" / "log" / "ecr-py.log").read_text().splitlines()
         if "root keeps nothing" in line
     ]
-    assert f"{home.cache}, a place of user nobody" in line
+    assert f"{home.cache}, which belongs to user nobody" in line
     assert "store   none: root keeps nothing in" in user.invoke("status").stdout
     lines = user.invoke("doctor").stdout.splitlines()
     [line] = [line for line in lines if line.split()[1] == "cache"]
     assert line.split()[0] == "note"
-    assert "a place of user nobody: run it as that user" in line
+    assert "which belongs to user nobody: run it as that user" in line
 
 
 def test_it_is_logged_in_a_place_of_roots(home: Home, user: User, aws: Aws) -> None:
@@ -203,27 +217,30 @@ def test_a_place_of_roots_own_is_used(home: Home, aws: Aws, tmp_path: Path) -> N
 
 def test_the_users_daemon_is_neither_asked_nor_kept_from_starting(home: Home, aws: Aws) -> None:
     line = User(home, aws).ecr_py("daemon", "start").line
-    assert f"root runs no daemon in {home.path}/runtime/ecr-py, a place of user nobody" in line
+    assert (
+        f"root runs no daemon in {home.path}/runtime/ecr-py, which belongs to user nobody" in line
+    )
     home.write(home.settings, '[defaults]\nstore = "memory"\n')
     give(home.path)
     right(aws, home.get(registry(DEV)))
-    daemon = subprocess.Popen(
-        [*run_by_other(), ECR_PY, "daemon", "run"],
-        env=home.environment,
-        cwd="/",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        socket = home.path / "runtime" / "ecr-py" / "daemon.sock"
-        eventually(socket.exists)
-        password = gets(home)
-        assert gets(home) == password
-        assert right(aws, home.get(registry(DEV))) != password
-    finally:
-        daemon.terminate()
-        daemon.wait(20)
+    with becoming_another() as become:
+        daemon = subprocess.Popen(
+            [*become, ECR_PY, "daemon", "run"],
+            env=home.environment,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            socket = home.path / "runtime" / "ecr-py" / "daemon.sock"
+            eventually(socket.exists)
+            password = gets(home)
+            assert gets(home) == password
+            assert right(aws, home.get(registry(DEV))) != password
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
 
 
 # The session
@@ -258,9 +275,9 @@ def test_a_refreshed_token_keeps_its_owner(home: Home, aws: Aws, near_its_end: P
 # botocore refreshes the tokens of `aws login` itself, where its crypto library is installed.
 _REFRESHES_LOGIN = """
 import json, os, sys
-from docker_credential_ecr_py.aws import Session
+from docker_credential_ecr_py.aws.session import Session
 session = Session()
-session.settle_providers("default")
+session.use_tolerant_config_readers("default")
 cache = session.get_component("credential_provider").get_provider("login")._token_cache
 cache["token"] = dict(cache["token"], refreshToken="new")
 """
@@ -310,7 +327,10 @@ def test_a_login_by_root_is_the_users(home: Home, user: User, aws: Aws) -> None:
 
 
 def test_what_root_edits_there_is_the_users(home: Home, user: User) -> None:
-    assert "--undo`: see the copies in NAME.bak" in user.ecr_py("configure").stdout
+    assert (
+        "--undo` is not available here: see the copies in NAME.bak"
+        in user.ecr_py("configure").stdout
+    )
     assert user.ecr_py("config", "set", "login", "never").code == 0
     assert {owner for owner, _, _ in seen(home).values()} == {OTHER}
     assert not list(home.path.rglob("undo"))
@@ -366,7 +386,7 @@ def test_an_edit_follows_no_link_of_the_users(
     before = {path: facts(path) for path in roots.iterdir()}
     done = user.ecr_py(*words.split())
     assert done.code == 1
-    assert "is a link that another user may have put there" in done.stderr
+    assert "is a link that another user may have created" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path: facts(path) for path in roots.iterdir()} == before
 
@@ -381,7 +401,7 @@ def test_a_session_is_kept_behind_no_link_of_the_users(
     os.chown(cache, OTHER, OTHER, follow_symlinks=False)
     before = {path: facts(path) for path in moved.iterdir()}
     assert (
-        "is a link that another user may have put there"
+        "is a link that another user may have created"
         in user.ecr_py("login", "dev", "--force", "--device", "--no-browser").stderr
     )
     home.get(registry(DEV))

@@ -111,7 +111,7 @@ def test_a_record_of_undo(home: Home, plant: Callable[[Path], None]) -> None:
     record.unlink()
     plant(record)
     done = run(home, ECR_PY, "configure", "--undo")
-    assert (done.returncode, "nothing to put back" in done.stdout) == (0, True)
+    assert (done.returncode, "nothing to undo" in done.stdout) == (0, True)
 
 
 def test_what_stands_for_an_empty_file_is_one(home: Home) -> None:

@@ -160,7 +160,7 @@ def test_root_follows_no_link_of_theirs(
         for path in theirs.iterdir():
             os.chown(path, OTHER, OTHER, follow_symlinks=False)
     for after in (b"changed", None):
-        with pytest.raises(PermissionError, match="a link that another user may have put there"):
+        with pytest.raises(PermissionError, match="a link that another user may have created"):
             rewrite(file, before[3], after)
     if planted is not planted_file:
         with pytest.raises(PermissionError, match="a link"):
@@ -191,7 +191,7 @@ def test_the_daemons_units_are_written_through_no_link_of_theirs(theirs: Path, r
     os.chown(theirs / "systemd", OTHER, OTHER, follow_symlinks=False)
     unit = theirs / "systemd" / "user" / "ecr-py.service"
     service = Service("systemd", {unit: "text"}, (), (), (), ())
-    with pytest.raises(CannotInstall, match="a link that another user may have put there"):
+    with pytest.raises(CannotInstall, match="a link that another user may have created"):
         service.write()
     assert os.listdir(roots.parent) == [roots.name]
 

@@ -178,7 +178,7 @@ def test_a_code_of_the_portal(user: User, aws: Aws, environment: dict[str, str])
     user.portal_fails_with("AuthorizationPendingException")
     # Profiles of one portal are one session: any of them begins it.
     shown = on_terminal(user, "ecr-py login stage --no-browser", **environment)
-    assert "nobody allowed the login" in shown
+    assert "the login was not approved" in shown
     assert left(shown, by_rich=not environment) == set()
     shown = on_terminal(user, f"echo {HOST} | docker-credential-ecr-py get")
     assert "the code is AB\\n" in shown
@@ -273,7 +273,7 @@ def test_the_path_of_the_log_in_an_error_that_nobody_has_thought_of(home: Home) 
         "from docker_credential_ecr_py import protocol\n"
         "class Broken:\n"
         "    def __init__(self, *a, **k): raise ZeroDivisionError\n"
-        "protocol.Broker = Broken\n"
+        "protocol.App = Broken\n"
         "sys.exit(protocol.main(['list'], None))\n"
     )
     done = subprocess.run(

@@ -95,7 +95,7 @@ def test_after_their_login_we_need_none(at_aws: User, aws: Aws, cli: str, sessio
     for account in (DEV, PROD):
         assert aws.issued[user.home.get(registry(account)).password].account == account
     assert set(user.calls()) == {"GetRoleCredentials", "GetAuthorizationToken"}
-    assert "You are logged in" in user.invoke("login", "dev").stdout
+    assert "Already logged in" in user.invoke("login", "dev").stdout
 
 
 def test_their_registration_is_used_and_their_token_refreshed(
@@ -166,7 +166,7 @@ def test_botocore_reads_our_token_and_refreshes_it(user: User, aws: Aws) -> None
     aws.reset_calls()
     assert user.home.get(HOST).password in aws.issued
     assert aws.count("CreateToken") == 0
-    assert "You are logged in" in user.ecr_py("login").stdout
+    assert "Already logged in" in user.ecr_py("login").stdout
 
 
 def test_both_refresh_at_the_same_time(user: User, aws: Aws) -> None:

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_written(approved: User, aws: Aws) -> None:
     done = approved.try_run(*read_only(folder), "ecr-py", "login", "dev")
     line = last_line(done)
     assert str(folder) in line
-    assert "writable" in line
+    assert "cannot be written: Read-only file system" in line
     assert aws.count("StartDeviceAuthorization") == 0
 
 
@@ -259,7 +259,7 @@ def test_a_config_that_cannot_be_read(approved: User) -> None:
         (("--nonsense",), "No such option"),
         (("--start-url",), "requires an argument"),
         (("--start-url", START_URL), "--sso-region"),
-        (("--start-url", START_URL, "--sso-region", "eu-west-1", "dev"), "without a name"),
+        (("--start-url", START_URL, "--sso-region", "eu-west-1", "dev"), "with a name"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -383,7 +383,7 @@ def test_the_time_limit_ends_the_wait_cleanly(with_session: User, aws: Aws) -> N
         answer = answer_of(user, terminal)
         assert terminal.state == terminal.before
     assert 9 < time.monotonic() - began < 60
-    assert "nobody allowed the login within 10 seconds" in answer.line
+    assert "the login was not approved within 10 seconds" in answer.line
     assert HOST in answer.line
     assert port not in listeners()
     assert user.token_files() == []
@@ -411,7 +411,7 @@ def test_ctrl_c_leaves_nothing_behind(user: User, aws: Aws, grant: str, command:
         if command == "login":
             # The cursor that a spinner hides is back.
             assert terminal.shown.rfind("\x1b[?25h") >= terminal.shown.rfind("\x1b[?25l")
-            assert terminal.shown.rstrip().splitlines()[-1].endswith("ecr-py: given up")
+            assert terminal.shown.rstrip().splitlines()[-1].endswith("ecr-py: cancelled")
         else:
             out, err = (user.home.path / name for name in ("out", "err"))
             assert b"Secret" not in out.read_bytes()

@@ -127,7 +127,7 @@ def test_a_name_unlike_any(user: User, aws: Aws) -> None:
 def test_a_profile_without_a_session_has_nothing_to_log_in_to(user: User) -> None:
     config = user.home.aws_config
     config.write_text(config.read_text() + KEYS)
-    assert "does not log in by IAM Identity Center" in user.invoke("login", "keys").line
+    assert "does not use IAM Identity Center" in user.invoke("login", "keys").line
 
 
 def test_no_session_at_all(user: User) -> None:
@@ -268,7 +268,7 @@ def test_a_session_that_is_alive_is_left_alone_unless_forced(approved: User, aws
     [file] = approved.token_files()
     before, calls = file.read_text(), aws.count()
     done = approved.invoke("login", "dev")
-    assert "You are logged in" in done.stdout
+    assert "Already logged in" in done.stdout
     assert "for 7h59m" in done.stdout
     assert (file.read_text(), aws.count()) == (before, calls + 1)
     assert aws.count("ListAccounts") == 1  # it might have ended at the portal
@@ -350,7 +350,7 @@ def test_a_device_code_that_expires(user: User) -> None:
     user.portal_fails_with("ExpiredTokenException")
     done = user.ecr_py("login", "dev", "--no-browser")
     last = done.stderr.splitlines()[-1]
-    assert "not allowed in time" in last
+    assert "not approved in time" in last
     assert (done.code, done.stdout) == (1, "")
 
 
@@ -371,7 +371,7 @@ def test_the_portals_own_limit_counts_where_it_is_shorter(user: User, aws: Aws) 
     assert time.monotonic() - began < 30
     assert done.code == 1
     last = done.stderr.splitlines()[-1]
-    assert "nobody allowed the login within" in last
+    assert "the login was not approved within" in last
     assert "within 0 minutes" not in last
     assert "0 minutes" not in done.stderr
 
@@ -467,4 +467,4 @@ def test_a_session_that_the_portal_has_ended_begins_anew(approved: User, aws: Aw
 def test_a_session_that_nobody_can_be_asked_about_is_taken_for_alive(user: User, aws: Aws) -> None:
     aws.write_sso_token(user.home.path, START_URL)
     aws.fault("ListAccounts", "error", status=500, code="InternalServerException")
-    assert "You are logged in to" in user.try_run("ecr-py", "login", "dev").stdout
+    assert "Already logged in to" in user.try_run("ecr-py", "login", "dev").stdout

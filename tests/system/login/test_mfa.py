@@ -107,7 +107,7 @@ def test_what_lies_where_a_role_is_kept_is_no_role(deployer: User, aws: Aws, obs
     file.unlink()
     os.mkfifo(file) if obstacle == "pipe" else file.mkdir()
     other = deployer.home.get(HOST.replace("eu-west-1", "us-east-1"))
-    assert "nobody may be asked" in other.line
+    assert "the user cannot be asked for it here" in other.line
 
 
 def test_the_aws_cli_does_not_ask_after_us(at_aws: User, deployer: User, cli: str) -> None:
@@ -132,7 +132,7 @@ def test_we_do_not_ask_after_the_aws_cli(at_aws: User, deployer: User, aws: Aws,
 
 def test_without_a_terminal_one_line(deployer: User, aws: Aws) -> None:
     line = deployer.home.get(HOST).line
-    for wanted in (SERIAL, HOST, "profile deploy", "nobody may be asked"):
+    for wanted in (SERIAL, HOST, "profile deploy", "the user cannot be asked for it here"):
         assert wanted in line
     assert aws.count("AssumeRole") == 0
 

@@ -424,7 +424,7 @@ def test_a_whole_login_under_attack(with_session: User, aws: Aws) -> None:
         assert user.token_files() == []
         visit(address, "allow")
         assert terminal.wait() == 0
-    assert "the browser of another user" in user.home.log.read_text()
+    assert "another user's browser" in user.home.log.read_text()
     assert len(user.token_files()) == 1
 
 

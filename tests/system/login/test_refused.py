@@ -154,7 +154,7 @@ def test_one_that_was_begun_anew_by_hand_is_not_refused_any_more(user: User, aws
     """Though it ended in a timeout: nobody has said no to it."""
     refused(user, aws)
     user.home.write(user.home.settings, "[defaults]\nlogin_timeout = 10\n")
-    assert "nobody allowed" in user.ecr_py("login", "dev").stderr
+    assert "the login was not approved" in user.ecr_py("login", "dev").stderr
     with user.at_terminal(GET) as terminal:
         aws.approve(terminal.wait_for(CODE)[1])
         assert answer_of(user, terminal).password in aws.issued
@@ -168,7 +168,7 @@ def test_one_that_was_given_up(user: User, aws: Aws, command: str) -> None:
         terminal.type("\x03")
         assert terminal.wait() in (1, 130)
     line = at_terminal(user)
-    assert "the login was given up" in line
+    assert "the login was cancelled" in line
     assert "run `ecr-py login dev`, or try again in a minute" in line
     assert aws.count("StartDeviceAuthorization") == 1
 
@@ -193,7 +193,7 @@ def test_where_nobody_is_the_line_is_the_usual_one(user: User, aws: Aws) -> None
     """And the refusal still counts where somebody is."""
     refused(user, aws)
     line = user.home.get(HOST).line
-    assert "the SSO session has ended" in line
+    assert "not logged in, or the session has expired" in line
     assert "ecr-py login dev" in line
     assert "refused" in at_terminal(user)
 

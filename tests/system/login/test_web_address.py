@@ -122,7 +122,7 @@ def test_a_get_says_so_too(user: User, aws: Aws) -> None:
     answer(aws, verificationUriComplete="file:///etc/passwd")
     line = user.home.get("642976147714.dkr.ecr.eu-west-1.amazonaws.com").line
     assert "'file:///etc/passwd'" in line
-    assert "not an https:// page" in line
+    assert "not an https:// URL" in line
     assert user.opened == []
 
 
@@ -170,7 +170,7 @@ def test_an_interval_that_is_too_short(user: User, aws: Aws, given: dict[str, An
     answer(aws, expiresIn=3, **given)
     user.portal_fails_with("AuthorizationPendingException")
     done = user.ecr_py("login", "dev", "--no-browser")
-    assert "nobody allowed the login" in done.stderr
+    assert "the login was not approved" in done.stderr
     assert aws.count("CreateToken") <= 4
 
 

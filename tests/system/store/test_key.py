@@ -98,7 +98,7 @@ def test_all_that_is_sealed_opens_with_the_new_key_and_not_with_the_old(
     assert len(opened_by(home, old)) == 3
     done = user.ecr_py("key", "rotate")
     assert done == Done(
-        0, "The sealing key is a new one: sealed 2 logins and 1 credential anew\n", ""
+        0, "Changed the sealing key, and sealed 2 logins and 1 credential with it\n", ""
     )
     [new] = keyring.keys
     assert new != old
@@ -140,7 +140,7 @@ def test_a_login_that_does_not_open_is_said_and_stays(
     done = user.ecr_py("key", "rotate")
     assert done.code == 0
     assert "sealed 2 logins" in done.stdout
-    assert "1 login did not open and stayed as before: run `docker login`" in done.stderr
+    assert "1 login could not be decrypted and did not change: run `docker login`" in done.stderr
     assert damaged.read_bytes() == b"damaged"
     check_logins(home)
 
@@ -181,7 +181,7 @@ def test_a_keyring_that_keeps_one_text_for_all_names_loses_nothing(
 ) -> None:
     backends.use_backend(home, "")
     keeps(home, aws)
-    assert "does not keep two keys" in user.ecr_py("key", "rotate").line
+    assert "cannot hold two keys" in user.ecr_py("key", "rotate").line
     check_logins(home)
 
 
@@ -247,10 +247,12 @@ def test_a_full_disk_loses_nothing(home: Home, keyring: Keyring, kept: str, user
     folder(home).rmdir()
     aside.rename(folder(home))
     check_logins(home)
-    [line] = [line for line in user.ecr_py("doctor").stdout.splitlines() if "was cut off" in line]
+    [line] = [
+        line for line in user.ecr_py("doctor").stdout.splitlines() if "was interrupted" in line
+    ]
     assert "run `ecr-py key rotate`" in line
     assert user.ecr_py("key", "rotate").code == 0
-    assert "was cut off" not in user.ecr_py("doctor").stdout
+    assert "was interrupted" not in user.ecr_py("doctor").stdout
     check_logins(home)
 
 
@@ -290,6 +292,20 @@ def test_gets_go_on_meanwhile(home: Home, keyring: Keyring, kept: str, user: Use
             check_logins(home)
 
 
+def test_a_get_reads_again_an_entry_that_is_deleted_as_it_is_read(
+    home: Home, aws: Aws, user: User
+) -> None:
+    backends.use_backend(home, backends.NAMED)
+    password = keeps(home, aws)
+    home.write(home.path / "dies-at", "6 before")
+    assert user.ecr_py("key", "rotate").code == 9
+    assert len(json.loads((home.path / "kept").read_text())) == 2
+    (home.path / "dies-at").unlink()
+    backends.use_backend(home, backends.NAMED + backends.LOSES_AN_ENTRY)
+    check_logins(home)
+    assert right(aws, home.get(registry(DEV))) == password
+
+
 def test_logins_that_come_meanwhile_are_not_lost(
     home: Home, keyring: Keyring, kept: str, user: User
 ) -> None:
@@ -325,7 +341,7 @@ def test_rm_says_what_is_lost_and_removes_it(
     assert "2 logins will be lost with the key: " in done.stderr
     for name in LOGINS:
         assert name in done.stderr
-    assert "1 cached credential will be asked of AWS anew" in done.stderr
+    assert "1 cached credential will be fetched from AWS again" in done.stderr
     assert keyring.everything == []
     assert list(folder(home).iterdir()) == []
     assert files(home, "credentials") == []
@@ -366,7 +382,7 @@ def test_rm_removes_nothing_if_nobody_can_be_asked(
 
 def test_rm_of_no_key(home: Home, keyring: Keyring, user: User) -> None:
     done = user.ecr_py("key", "rm", "--yes")
-    assert (done.code, done.stdout) == (0, "Removed no key: there was none\n")
+    assert (done.code, done.stdout) == (0, "Removed nothing: there was no sealing key\n")
 
 
 def test_rm_of_a_key_that_is_gone_removes_what_it_sealed(
@@ -374,7 +390,7 @@ def test_rm_of_a_key_that_is_gone_removes_what_it_sealed(
 ) -> None:
     keyring.delete_key()
     done = user.ecr_py("key", "rm", "--yes")
-    assert "ones that do not open any more" in done.stderr
+    assert "ones that cannot be decrypted any more" in done.stderr
     assert list(folder(home).iterdir()) == []
     assert home.get(HUB) == NOT_FOUND
 

@@ -45,10 +45,10 @@ def test_no_file_says_nothing(file: Path) -> None:
         ("{", "line 1: not JSON"),
         ('{\n// mine\n"auths": {}}', "line 2: not JSON"),
         ("[]", "not a JSON object"),
-        ('{"credHelpers": ["ecr-py"]}', "credHelpers is an object"),
+        ('{"credHelpers": ["ecr-py"]}', "credHelpers must be an object"),
         ('{"credHelpers": {"a": 1}}', "credHelpers: a takes the name"),
         ('{"credsStore": {}}', "credsStore takes the name"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_docker_would_not_take(file: Path, text: str, said: str) -> None:

@@ -177,5 +177,5 @@ def test_a_thousand_registries_at_once() -> None:
 @pytest.mark.parametrize("name", ["credHelpers", "credsStore", "auths"])
 def test_a_key_that_stands_twice_is_refused(name: str) -> None:
     value = '""' if name == "credsStore" else "{}"
-    with pytest.raises(DockerConfigError, match=f"config.json: {name} stands twice"):
+    with pytest.raises(DockerConfigError, match=f"config.json: {name} appears twice"):
         docker_edit.check(f'{{"{name}": {value}, "{name}": {value}}}', Path("config.json"))

@@ -51,20 +51,20 @@ def test_nothing_said_is_the_defaults(text: str) -> None:
     [
         (
             "x = 1",
-            "config.toml, line 1: x: is unknown at the top, where defaults, registries may stand",
+            "config.toml, line 1: x: is unknown at the top; allowed: defaults, registries",
         ),
         (
             '\n\nprefer = "account"',
-            "config.toml, line 3: prefer: is unknown at the top, where defaults, registries may "
-            "stand; it belongs under [defaults]",
+            "config.toml, line 3: prefer: is unknown at the top; allowed: defaults, registries; "
+            "it belongs under [defaults]",
         ),
         (
             "[default]\n",
-            "config.toml, line 1: default: is unknown at the top, where defaults, registries",
+            "config.toml, line 1: default: is unknown at the top; allowed: defaults, registries",
         ),
         (
             '[defaults]\nprofile = "x"',
-            "line 2: profile: is unknown under [defaults], where prefer, store,",
+            "line 2: profile: is unknown under [defaults]; allowed: prefer, store,",
         ),
         (
             '[defaults]\nprefer = "accounts"',
@@ -77,39 +77,42 @@ def test_nothing_said_is_the_defaults(text: str) -> None:
         ('[defaults]\nlogin = "yes"', "line 2: login: 'yes' is not one of auto, never"),
         (
             "[defaults]\nlogin_timeout = 5",
-            "line 2: login_timeout: takes a number of seconds, 10 to 3600",
+            "line 2: login_timeout: must be a number of seconds, 10 to 3600",
         ),
-        ("[defaults]\nlogin_timeout = true", "line 2: login_timeout: takes a number of seconds"),
-        ('[defaults]\nlogin_timeout = "60"', "line 2: login_timeout: takes a number of seconds"),
-        ("[defaults]\nprefer = 1", "line 2: prefer: under [defaults] takes a text in quotes"),
-        ('[defaults]\nfallback = ""', "line 2: fallback: under [defaults] takes a text in quotes"),
-        ('[defaults]\nfallback = "ecr-py"', "line 2: fallback: we cannot be our own fallback"),
-        ('[defaults]\nfallback = "docker-credential-ecr-py"', "we cannot be our own fallback"),
+        ("[defaults]\nlogin_timeout = true", "line 2: login_timeout: must be a number of seconds"),
+        ('[defaults]\nlogin_timeout = "60"', "line 2: login_timeout: must be a number of seconds"),
+        ("[defaults]\nprefer = 1", "line 2: prefer: under [defaults] must be a string in quotes"),
+        (
+            '[defaults]\nfallback = ""',
+            "line 2: fallback: under [defaults] must be a string in quotes",
+        ),
+        ('[defaults]\nfallback = "ecr-py"', "line 2: fallback: ecr-py cannot be its own fallback"),
+        ('[defaults]\nfallback = "docker-credential-ecr-py"', "ecr-py cannot be its own fallback"),
         (
             '[defaults]\nfallback = "../x"',
             "line 2: fallback: '../x' is not the name of a credential helper",
         ),
-        ("defaults = 1", "line 1: defaults: is a table, written [defaults]"),
-        ("registries = []", "line 1: registries: is a table, written [registries]"),
+        ("defaults = 1", "line 1: defaults: must be a table, written [defaults]"),
+        ("registries = []", "line 1: registries: must be a table, written [registries]"),
         (
             f'[registries]\n"{HOST}" = "dev"',
-            f'line 2: {HOST}: is written [registries."HOST"], with profile',
+            f'line 2: {HOST}: must be written [registries."HOST"], with profile',
         ),
         (
             '[registries."a b"]\nprofile = "x"',
-            "line 1: a b: 'a b' is not a registry's host, nor a glob",
+            "line 1: a b: 'a b' is not a registry host or a glob",
         ),
         (
             '[registries."https://h"]\nprofile = "x"',
-            "is not a registry's host, nor a glob for hosts",
+            "is not a registry host or a glob of hosts",
         ),
         (
             f'[registries."{HOST}"]\nprofil = "x"',
-            f"line 2: profil: is unknown under [{HOST}], where profile, alias",
+            f"line 2: profil: is unknown under [{HOST}]; allowed: profile, alias",
         ),
         (
             f'[registries."{HOST}"]\nprofile = 3',
-            f"line 2: profile: under [{HOST}] takes a text in quotes",
+            f"line 2: profile: under [{HOST}] must be a string in quotes",
         ),
         (
             f'[registries."a.b"]\nprofile = "x"\n[registries."{HOST}"]\nprofile = 3',
@@ -122,7 +125,7 @@ def test_nothing_said_is_the_defaults(text: str) -> None:
         ('[registries."a.b"]\nalias = "a b"', "line 2: alias: not a server URL: 'a b'"),
         (
             f'[registries."*.b"]\nalias = "{HOST}"',
-            "line 2: alias: '*.b' is a glob; an alias is one host",
+            "line 2: alias: '*.b' is a glob; an alias must be one host",
         ),
         ("[defaults", "config.toml is not TOML: "),
         ("a = 1\na = 2\n", "line 2"),
