@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EDITABLE := .venv-editable
+RELEASE := .venv-release
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for programs more than they compute; unit tests do not.
 WORKERS := $(shell echo $$((2 * $(CORES))))
 
-.PHONY: test unit demo bench lint clean
+.PHONY: test unit demo bench lint release clean
 .DEFAULT_GOAL := test
 
 # The package is installed as users install it, not in place: the tests run what pip leaves behind.
@@ -46,5 +47,15 @@ demo: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.helpers $(ROWS)
 
+# For upload: into dist/. The compiler for all platforms is downloaded, 90 MB.
+release: $(RELEASE)/installed
+	$(RELEASE)/bin/python packaging/release.py dist
+
+$(RELEASE)/installed: pyproject.toml
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE) || { echo 'apt install python3-venv' >&2; exit 1; }
+	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check --group release
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(EDITABLE) build dist .*_cache .hypothesis
+	rm -rf $(VENV) $(EDITABLE) $(RELEASE) build dist .*_cache .hypothesis

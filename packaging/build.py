@@ -3,12 +3,14 @@
 With a C compiler the wheel is for this platform: its docker-credential-ecr-py is front/front.c,
 and the launcher goes to libexec, for the front to run on a miss. Without one the wheel is for every
 platform, and its docker-credential-ecr-py is the launcher. ECR_PY_FRONT=0 asks for that one,
-ECR_PY_FRONT=1 for the other: then it is an error if it cannot be built. CC names the compiler.
+ECR_PY_FRONT=1 for the other: then it is an error if it cannot be built. CC names the compiler. If
+it compiles for another platform, ECR_PY_FRONT is that one's tag, such as macosx_11_0_arm64.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -46,13 +48,14 @@ class Build(BuildHookInterface[Any]):
         for page in man.write_pages(self.folder, self.metadata.version):
             build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
         launcher = str(PACKAGING / NAME)
+        tag = platform()
         front = self._front(version, constants.header())
         if front is None:
             build_data["shared_scripts"][launcher] = NAME
             return
-        build_data["shared_scripts"][str(front)] = NAME
+        build_data["shared_scripts"][str(front)] = NAME + ".exe" * tag.startswith("win")
         build_data["shared_data"][launcher] = constants.LAUNCHER
-        build_data["tag"] = f"py3-none-{platform()}"
+        build_data["tag"] = f"py3-none-{tag}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         rmtree(self.folder)
@@ -60,8 +63,6 @@ class Build(BuildHookInterface[Any]):
     def _front(self, version: str, constants: str) -> Path | None:
         """Return the compiled front, or None for a wheel without it. Raises CannotBuild."""
         wanted = os.environ.get("ECR_PY_FRONT", "")
-        if wanted not in ("", "0", "1"):
-            raise CannotBuild(f"ECR_PY_FRONT is {wanted!r}: it can be 0, 1 or empty")
         # An editable installation runs the source as it is now; hatchling takes no tag for it.
         if wanted == "0" or version == "editable":
             return None
@@ -76,8 +77,6 @@ class Build(BuildHookInterface[Any]):
 
 def compiled(folder: Path, constants: str) -> Path:
     """Compile the front in `folder` for this machine; return the program. Raises CannotBuild."""
-    if sys.platform == "win32":
-        raise CannotBuild("the front is not made for Windows yet")
     (folder / "constants.h").write_text(constants)
     program = folder / NAME
     compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
@@ -95,5 +94,10 @@ def compiled(folder: Path, constants: str) -> Path:
 
 
 def platform() -> str:
-    """Return this machine's platform, as a wheel's tag has it."""
-    return sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    """Return the platform's part of the tag of a wheel with the front. Raises CannotBuild."""
+    wanted = os.environ.get("ECR_PY_FRONT", "")
+    if wanted in ("", "0", "1"):
+        return re.sub("[-.]", "_", sysconfig.get_platform())
+    if not re.fullmatch(r"[a-z]+_\w+(\.[a-z]+_\w+)*", wanted):
+        raise CannotBuild(f"ECR_PY_FRONT is {wanted!r}: it can be 0, 1, a platform's tag or empty")
+    return wanted

@@ -37,6 +37,7 @@
 #include <mach-o/dyld.h>
 #define st_mtim st_mtimespec
 #define USUAL_CACHE CACHE_ON_MACOS
+#undef MSG_NOSIGNAL /* of a newer macOS: SO_NOSIGPIPE does it on all */
 #define MSG_NOSIGNAL 0
 #else
 #include <sys/auxv.h>

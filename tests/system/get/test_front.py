@@ -25,6 +25,7 @@ from tests.support.daemon import short_folder
 from tests.support.front import SOURCE, build_front
 from tests.support.home import DEV, HELPER, Answer, registry
 from tests.support.programs import need
+from tests.support.surroundings import machine_path
 
 HOST = registry(DEV).encode()
 BEHIND = """#!/bin/sh
@@ -33,6 +34,8 @@ exec cat
 """
 DOCUMENT = b'{"ServerURL":"%b","Username":"AWS","Secret":"x"}\n' % HOST
 KEPT = b"kept\0" + DOCUMENT
+# Of a hit, as gcc 12 compiles it for x86-64.
+INSTRUCTIONS = 98_000
 NOT_FOUND = Answer(1, b"credentials not found in native keychain\n", b"")
 
 
@@ -76,7 +79,13 @@ class Front:
         told = " ".join(["-IS -X utf8", f"{self.prefix}/bin/../libexec/{HELPER.name}", *arguments])
         return Answer(0, f"handed over: {told}\n".encode() + stdin, b"")
 
-    def keep(self, *conditions: bytes, renew_in: int = 100, key: bytes = b"0" * 32) -> None:
+    def keep(
+        self,
+        *conditions: bytes,
+        renew_in: int = 100,
+        key: bytes = b"0" * 32,
+        secret: bytes = b"x",
+    ) -> None:
         """Write the records of a hit for HOST."""
         here = record.context({os.fsencode(k): os.fsencode(v) for k, v in self.environment.items()})
         now = int(time.time())
@@ -86,7 +95,10 @@ class Front:
                 *(record.SELECTION, HOST, here, key, b"{}"),
                 *conditions,
             ),
-            record.credential_name(key): (record.CREDENTIAL, key, *times, b'"AWS"', b'"x"'),
+            record.credential_name(key): (
+                *(record.CREDENTIAL, key, *times),
+                *(b'"AWS"', b'"%b"' % secret),
+            ),
         }
         for folder in ("", "selections", "credentials", "locks"):
             (self.root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -166,6 +178,34 @@ def test_a_hit_is_one_exec_and_opens_no_more_than_two_records(front: Front) -> N
         for path in (front.root / name).iterdir()
     }
     assert [line for line in lines if " write(" in line and " write(1, " not in line] == []
+
+
+def test_a_hit_takes_no_more_instructions_than_it_did(
+    front: Front, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In `main`, with a secret as long as ECR's; other programs on the machine change nothing."""
+    version = subprocess.run(
+        ["cc", "-dM", "-E", "-x", "c", "/dev/null"],
+        env={"PATH": machine_path()},
+        capture_output=True,
+        text=True,
+    ).stdout
+    if not {"#define __GNUC__ 12", "#define __x86_64__ 1"} <= set(version.splitlines()):
+        pytest.skip("the count is known for gcc 12 on x86-64")
+    front.keep(*(b"/", record.PRESENT) * 4, secret=b"x" * 2700)
+    static = build_front(tmp_path_factory.mktemp("static"), SOURCE / "front.c", "-static")
+    log = front.prefix / "callgrind"
+    options = ("--tool=callgrind", "--toggle-collect=main", f"--callgrind-out-file={log}")
+    done = subprocess.run(
+        [need("valgrind"), *options, static, "get"],
+        input=HOST,
+        env=front.environment,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith(b'{"ServerURL":')
+    (total,) = re.findall(r"^(?:summary|totals): (\d+)", log.read_text(), re.MULTILINE)[:1]
+    assert 0 < int(total) < 1.1 * INSTRUCTIONS
 
 
 def test_an_ageing_credential_is_answered_for_a_minute_after_a_renewal_began(front: Front) -> None:

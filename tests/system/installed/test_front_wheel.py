@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from tests.standin.aws import Aws
 from tests.support.environments import PROJECT, new_environment
 from tests.support.home import DEV, Home, registry
-from tests.support.programs import lacking
+from tests.support.programs import lacking, need
 from tests.support.surroundings import machine_path
 
 NAME = "docker-credential-ecr-py"
@@ -27,12 +28,14 @@ def compiler() -> str:
     return shutil.which("cc", path=machine_path()) or lacking("cc is not installed")
 
 
+PIP = (sys.executable, "-I", "-m", "pip", "--disable-pip-version-check")
+
+
 def build(folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Build a wheel in `folder`. The tests' own PATH has no compiler."""
-    pip = (sys.executable, "-I", "-m", "pip", "--disable-pip-version-check")
     options = ("--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
     return subprocess.run(
-        [*pip, "wheel", *options, PROJECT],
+        [*PIP, "wheel", *options, PROJECT],
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **environment},
         capture_output=True,
         text=True,
@@ -110,3 +113,86 @@ def test_what_is_installed_answers(tmp_path: Path, compiler: str, home: Home, aw
     (installed.parent / "libexec" / NAME).unlink()
     assert home.get(HOST) == first
     assert aws.count("GetAuthorizationToken") == 1
+
+
+def test_on_arm(tmp_path: Path, compiler: str, home: Home, aws: Aws) -> None:
+    """The same for a processor that is not this one's, which qemu emulates."""
+    emulator = need("qemu-aarch64-static")
+    assert build(tmp_path, {"ECR_PY_FRONT": "0"}).returncode == 0
+    wheel, _, _ = wheel_in(tmp_path)
+    installed = new_environment(tmp_path / "venv", Path(sys.executable), wheel)
+    arm = tmp_path / "arm"
+    arm.mkdir()
+    foreign = {"ECR_PY_FRONT": "linux_aarch64", "CC": need("aarch64-linux-gnu-gcc")}
+    done = build(arm, {"PATH": machine_path(), **foreign})
+    assert done.returncode == 0, done.stderr
+    (wheel,) = arm.glob("*-linux_aarch64.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            folder, _, file = name.partition(".data/")[2].partition("/")
+            if file in (NAME, f"libexec/{NAME}"):
+                place = installed / NAME if folder == "scripts" else installed.parent / file
+                place.parent.mkdir(exist_ok=True)
+                place.write_bytes(archive.read(name))
+    home.helper = tmp_path / NAME
+    home.helper.write_text(f'#!/bin/sh\nexec {emulator} {installed / NAME} "$@"\n')
+    home.helper.chmod(0o755)
+    assert home.call("version").stdout.startswith(b"docker-credential-ecr-py ")
+    first = home.get(HOST)
+    assert (first.code, first.stderr) == (0, b"")
+    (installed.parent / "libexec" / NAME).unlink()
+    assert home.get(HOST) == first
+    assert aws.count("GetAuthorizationToken") == 1
+
+
+# A release
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory, compiler: str) -> Path:
+    """A wheel with each tag of a release. All have this machine's program in them."""
+    folder = tmp_path_factory.mktemp("dist")
+    tags = runpy.run_path(str(PROJECT / "packaging" / "release.py"))["TARGETS"]
+    for tag in [*tags, "0"]:
+        done = build(folder, {"PATH": machine_path(), "ECR_PY_FRONT": tag})
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("platforms", "tag"),
+    [
+        (("manylinux_2_17_x86_64",), "manylinux_2_17_x86_64.musllinux_1_1_x86_64"),
+        (
+            ("manylinux_2_36_x86_64", "manylinux_2_17_x86_64"),
+            "manylinux_2_17_x86_64.musllinux_1_1_x86_64",
+        ),
+        (("musllinux_1_1_x86_64",), "manylinux_2_17_x86_64.musllinux_1_1_x86_64"),
+        (("manylinux_2_17_aarch64",), "manylinux_2_17_aarch64.musllinux_1_1_aarch64"),
+        (("musllinux_1_1_aarch64",), "manylinux_2_17_aarch64.musllinux_1_1_aarch64"),
+        (("macosx_11_0_x86_64",), "macosx_11_0_x86_64"),
+        (("macosx_15_0_arm64",), "macosx_11_0_arm64"),
+        (("win_amd64",), "win_amd64"),
+        (("manylinux_2_17_ppc64le",), "any"),
+        (("win_arm64",), "any"),
+        (("freebsd_14_1_release_amd64",), "any"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one[0],
+)
+def test_which_wheel_pip_takes(
+    tmp_path: Path, released: Path, platforms: tuple[str, ...], tag: str
+) -> None:
+    place = ("--no-index", "--find-links", released, "--dest", tmp_path)
+    which = [f"--platform={platform}" for platform in platforms]
+    options = ("--no-deps", "--only-binary=:all:", "--python-version=3.12", *which)
+    subprocess.run([*PIP, "download", *options, *place, NAME], check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    assert wheel.name.endswith(f"-py3-none-{tag}.whl")
+
+
+def test_the_same_source_makes_the_same_wheel(tmp_path: Path, compiler: str) -> None:
+    for turn in ("once", "again"):
+        done = build(tmp_path / turn, {"PATH": machine_path(), "SOURCE_DATE_EPOCH": "1700000000"})
+        assert done.returncode == 0, done.stderr
+    once, again = (wheel_in(tmp_path / turn)[0] for turn in ("once", "again"))
+    assert once.read_bytes() == again.read_bytes()
