@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 EDITABLE := .venv-editable
 RELEASE := .venv-release
+# What a `get` does that can differ without the compiled front.
+LAUNCHED := $(addprefix get/test_,hit.py get.py age.py streams.py) daemon/test_socket_hit.py clients/test_docker.py
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for programs more than they compute; unit tests do not.
 WORKERS := $(shell echo $$((2 * $(CORES))))
 
-.PHONY: test unit demo bench lint release clean
+.PHONY: test test-launcher unit demo bench lint release clean
 .DEFAULT_GOAL := test
 
 # The package is installed as users install it, not in place: the tests run what pip leaves behind.
@@ -36,6 +38,12 @@ lint: $(VENV)/installed
 # it has changed.
 test: $(if $(T),$(VENV)/installed,lint)
 	$(BIN)/pytest -n $(WORKERS) $(T)
+
+# With the launcher in the place of the compiled front, as on a machine without a C compiler.
+test-launcher: $(VENV)/installed
+	rm $(VENV)/installed
+	ECR_PY_FRONT=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
+	$(BIN)/pytest -n $(WORKERS) $(addprefix tests/system/,$(LAUNCHED))
 
 unit: $(EDITABLE)/installed
 	$(EDITABLE)/bin/pytest -n $(CORES) $(or $(T),tests/unit)

@@ -29,6 +29,11 @@ def main() -> None:
         _main()
     except KeyboardInterrupt:
         _end(b"", 130)
+    except ImportError as error:
+        name = str(error.name).encode(errors="replace")
+        line = b"ecr-py: the module %b is missing: install docker-credential-ecr-py again\n" % name
+        system.write(2, line)
+        _end(line, 1)
 
 
 def _main() -> "NoReturn":

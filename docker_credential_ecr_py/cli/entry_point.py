@@ -12,11 +12,15 @@ import sys
 def main() -> None:
     """Run ecr-py, and exit with its code."""
     sys.path[:] = installed_only(sys.path, os.environ.get("PYTHONPATH", ""))
-    from docker_credential_ecr_py.hardening import forbid_dumps
+    try:
+        from docker_credential_ecr_py.hardening import forbid_dumps
 
-    forbid_dumps()
-    from docker_credential_ecr_py.cli.main import main as command
-
+        forbid_dumps()
+        from docker_credential_ecr_py.cli.main import main as command
+    except ImportError as error:
+        sys.exit(
+            f"ecr-py: the module {error.name} is missing: install docker-credential-ecr-py again"
+        )
     command()
 
 
