@@ -1,13 +1,17 @@
 """Runs programs side by side and holds the watch. Knows nothing of what they do."""
 
+import atexit
 import os
 import selectors
+import shutil
 import statistics
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 
 
 class Wrong(Exception):
@@ -48,8 +52,7 @@ class Ratio:
 def seconds(command: Command) -> float:
     """The wall time of one run, from its start until it has answered and ended."""
     command.before()
-    began = time.perf_counter()
-    process, out = _spawned(command)
+    process, out, began = _spawned(command)
     stdout = b""
     while chunk := os.read(out, 65536):
         stdout += chunk
@@ -60,27 +63,29 @@ def seconds(command: Command) -> float:
     return took
 
 
-def _spawned(command: Command) -> tuple[int, int]:
-    """A process that runs it, and the end of a pipe from its standard output."""
+def _spawned(command: Command) -> tuple[int, int, float]:
+    """A process that runs it, the end of a pipe from its standard output, and when it began."""
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
     os.write(in_write, command.stdin)
     os.close(in_write)
+    file_actions = [
+        (os.POSIX_SPAWN_DUP2, in_read, 0),
+        (os.POSIX_SPAWN_DUP2, out_write, 1),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    began = time.perf_counter()
     try:
         process = os.posix_spawn(
             command.arguments[0],
             command.arguments,
             command.environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, in_read, 0),
-                (os.POSIX_SPAWN_DUP2, out_write, 1),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
+            file_actions=file_actions,
         )
     finally:
         os.close(in_read)
         os.close(out_write)
-    return process, out_read
+    return process, out_read, began
 
 
 @dataclass
@@ -113,8 +118,8 @@ def at_once(command: Command, width: int, runs: int) -> Crowd:
         began = time.perf_counter()
         while started < runs or selector.get_map():
             while started < runs and len(selector.get_map()) < width:
-                process, out = _spawned(command)
-                selector.register(out, selectors.EVENT_READ, (process, time.perf_counter(), []))
+                process, out, start = _spawned(command)
+                selector.register(out, selectors.EVENT_READ, (process, start, []))
                 started += 1
             for key, _ in selector.select():
                 process, start, said = key.data
@@ -138,26 +143,26 @@ def race(runs: int, *commands: Command) -> list[list[float]]:
     return [list(times) for times in zip(*rounds, strict=True)]
 
 
-# A process inherits the peak of whoever started it, so a bare interpreter does, which is smaller
-# than any that loads more.
-_SPAWN = """
-import posix, sys
-process = posix.posix_spawn(sys.argv[1], sys.argv[1:], posix.environ)
-usage = posix.wait4(process, 0)
-posix.write(2, b"%d" % usage[2].ru_maxrss)
-sys.exit(usage[1] >> 8)
-"""
+@lru_cache
+def _watcher() -> str:
+    """peak_memory.c, compiled. Raises FileNotFoundError without a C compiler."""
+    folder = tempfile.mkdtemp(prefix="peak-")
+    atexit.register(shutil.rmtree, folder)
+    program = Path(folder, "peak_memory")
+    source = Path(__file__).with_name("peak_memory.c")
+    subprocess.run(["cc", "-O2", "-static", "-o", program, source], check=True)
+    return str(program)
 
 
 def peak_memory(command: Command) -> float:
-    """The most memory that one run held resident, in MiB."""
+    """Return the most memory that one run held resident, in MiB."""
     command.before()
     done = subprocess.run(
-        [sys.executable, "-IS", "-c", _SPAWN, *command.arguments],
+        [_watcher(), *command.arguments],
         input=command.stdin,
         env=command.environment,
         capture_output=True,
         check=False,
     )
     command.check(done.returncode, done.stdout)
-    return int(done.stderr) / (1024 * 1024 if sys.platform == "darwin" else 1024)
+    return int(done.stderr) / 1024
