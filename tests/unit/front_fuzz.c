@@ -54,7 +54,7 @@ static struct timespec now(void)
 }
 
 static outcome last;
-static char top[] = "/tmp/front-fuzz-XXXXXX";
+static char top[PATH];
 
 static void write_file(const char *name, const char *head, const uint8_t *data, size_t length)
 {
@@ -70,10 +70,11 @@ static void write_file(const char *name, const char *head, const uint8_t *data, 
 
 static void prepare(void)
 {
-    static char cache[80], runtime[80], path[200], *variables[] = {cache, runtime, NULL};
+    static char cache[PATH], runtime[PATH], path[PATH], *variables[] = {cache, runtime, NULL};
     if (environ_of_test != NULL)
         return;
-    if (mkdtemp(top) == NULL)
+    const char *place = getenv("TMPDIR");
+    if (!FORMAT(top, "%s/front-fuzz-XXXXXX", place != NULL ? place : "/tmp") || mkdtemp(top) == NULL)
         abort();
     FORMAT(cache, "XDG_CACHE_HOME=%s", top);
     FORMAT(runtime, "XDG_RUNTIME_DIR=%s", top);

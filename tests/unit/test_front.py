@@ -355,7 +355,14 @@ def test_what_fuzzing_found_worth_trying(tmp_path: Path) -> None:
     """See front_fuzz.c. The files that people wrote have names, and come to what is said here."""
     program = build_front(tmp_path, DRIVER.with_name("front_fuzz.c"), *SANITIZERS, "-DREPLAY")
     files = sorted(DRIVER.with_name("front_corpus").iterdir())
-    done = subprocess.run([program, *files], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [program, *files],
+        env={"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     outcomes = {file.name: int(line) for file, line in zip(files, done.stdout.split(), strict=True)}
     wanted = {
         **dict.fromkeys(("hit", "whole", "none", "daemon", "daemon-none-by-bytes"), ANSWER),
