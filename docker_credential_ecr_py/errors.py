@@ -223,6 +223,11 @@ def login_command(name: str) -> str:
     return f"run `ecr-py login {quote(name)}`"
 
 
+def assign_command(account: str, profile: str) -> str:
+    """Return the command that makes a profile answer for every registry of an account."""
+    return f"ecr-py config set 'registries.{account}.*.profile' {quote(profile)}"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return `; nearest: a, b` for the end of a sentence, or "" if none is near."""
     near = difflib.get_close_matches(name, list(names), 3)

@@ -16,17 +16,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
     NoCredentialsInProfile,
     NoProfile,
+    assign_command,
     nearest,
     some,
 )
-from docker_credential_ecr_py.registry import REGION_PATTERN, Registry
+from docker_credential_ecr_py.registry import REGION_PATTERN, Registry, partition_of
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # As the AWS CLI does if [sso-session] has no sso_registration_scopes.
@@ -389,13 +390,41 @@ def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
     return AwsConfigError(f"{section} in {source} has no {missing}")
 
 
+def profiles_for_other_accounts(
+    registry: Registry, aws: AwsConfig, *, on_ec2: bool = False
+) -> list[str]:
+    """Return the profiles that could get a token for a registry although none is for its account.
+
+    First those whose account is not known, since it may be the registry's; then those in its
+    region. An identity has no rights in another partition.
+    """
+
+    def serves(name: str) -> bool:
+        region = aws.profiles[name].get("region", "")
+        if region and partition_of(region) != registry.partition:
+            return False
+        try:
+            identity_of(name, aws, on_ec2=on_ec2)
+        except AwsConfigError:
+            return False
+        return True
+
+    def likelihood(name: str) -> tuple[bool, bool]:
+        values = aws.profiles[name]
+        return bool(accounts_of(values)), values.get("region") != registry.region
+
+    return sorted(filter(serves, aws.profiles), key=likelihood)
+
+
 def _no_profile(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
     searched = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    others = profiles_for_other_accounts(registry, aws, on_ec2=question.on_ec2)
+    use_other = f"run `{assign_command(registry.account, others[0])}`" if others else ""
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({searched}), "
         "and the environment has no AWS credentials",
-        hint=LOG_IN_FIRST,
+        hint=f"{use_other}, or set AWS_PROFILE" if others else LOG_IN_FIRST,
     )

@@ -12,7 +12,13 @@ from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_confi
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, select
+from docker_credential_ecr_py.selection import (
+    Identity,
+    Selection,
+    SsoSession,
+    profiles_for_other_accounts,
+    select,
+)
 from tests.support.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 DEFAULT = {"default": {"aws_access_key_id": "AKIADEFAULT"}}
@@ -114,9 +120,37 @@ def test_then_nobody(three: Profiles) -> None:
     said = str(error.value)
     assert "111111111111" in said
     assert "looked at dev, stage, prod" in said
-    assert "ecr-py login --start-url" in said
-    with pytest.raises(NoProfile, match="it has no profiles"):
+    assert "run `ecr-py config set 'registries.111111111111.*.profile' dev`" in said
+    assert "AWS_PROFILE" in said
+    with pytest.raises(NoProfile, match=r"it has no profiles.*ecr-py login --start-url"):
         choose({})
+
+
+@pytest.mark.parametrize(
+    ("profiles", "offered"),
+    [
+        ({"a": sso(STAGE), "b": sso(PROD)}, ["a", "b"]),
+        ({"a": sso(STAGE, region="us-east-1"), "b": sso(PROD)}, ["b", "a"]),
+        ({"a": sso(STAGE), "b": {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE"}}, ["b", "a"]),
+        ({"a": {"region": "eu-west-1"}, "b": sso(PROD), "c": {"role_arn": "r"}}, ["b"]),
+        ({"china": sso(STAGE, region="cn-north-1")}, []),
+        ({"anywhere": sso(STAGE, region="")}, ["anywhere"]),
+    ],
+)
+def test_the_profiles_that_may_open_another_account(profiles: Profiles, offered: list[str]) -> None:
+    place = Registry.parse(registry(DEV))
+    assert profiles_for_other_accounts(place, AwsConfig(profiles)) == offered
+    with pytest.raises(NoProfile) as error:
+        choose(profiles)
+    named = [f"*.profile' {name}`" for name in offered[:1]]
+    assert all(name in error.value.hint for name in named)
+    assert ("login --start-url" in error.value.hint) == (not offered)
+
+
+def test_the_command_in_the_hint_quotes_a_profile() -> None:
+    with pytest.raises(NoProfile) as error:
+        choose({"my team": sso(STAGE)})
+    assert "*.profile' 'my team'`" in error.value.hint
 
 
 @pytest.mark.parametrize(

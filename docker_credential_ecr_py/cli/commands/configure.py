@@ -6,7 +6,8 @@ file and undoes the change.
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,15 @@ from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
     DockerConfigError,
+    EcrPyError,
+    NoProfile,
     SettingsError,
     some,
 )
 from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.registry import PUBLIC_HOSTS
+from docker_credential_ecr_py.registry import PUBLIC_HOSTS, Registry
+from docker_credential_ecr_py.selection import profiles_for_other_accounts
 
 _DOCKER = "docker"
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
@@ -71,9 +75,7 @@ class _Kind:
 
 
 _CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
-_SETTINGS = _Kind(
-    lambda text, file: parse_settings(text, str(file)), settings_edit.without_fallback, str
-)
+_SETTINGS = _Kind(lambda text, file: parse_settings(text, str(file)), settings_edit.undone, str)
 
 
 @dataclass
@@ -225,7 +227,8 @@ def configure(
     if replace and not any(change.uses(replace) for change in changes):
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
-    settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
+    chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
+    settings_file, settings_text, settings_after = _with_settings(app.settings, fallback, chosen)
     for change in changes:
         _report_kept_helpers(change)
         if change.plan.unread:
@@ -244,9 +247,12 @@ def configure(
         file_edits.Edit(file, text, after, kind.undo) for file, kind, text, after in edits
     )
     # Printed last: the reader of the output may close it at any line.
-    _show(known)
-    if settings_after != (settings_text or ""):
+    accounts = {host: app.settings.registry_for(host).account for host in known}
+    _show({host: profile or chosen.get(accounts[host], "") for host, profile in known.items()})
+    if fallback and settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
+    for account, profile in chosen.items():
+        click.echo(f"settings: account {account} uses profile {profile} in {settings_file}")
     _report_changes(changes)
     for change in changes:
         if change.drop and (hint := file_edits.hint_of_copies(change.file)):
@@ -267,7 +273,7 @@ def _registries(
     found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
     if named:
         hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
-        found = {host: found.get(host, "") for host in hosts}
+        found = {host: found.get(host) or _selected_profile(app, host) for host in hosts}
     elif not regions:
         unplaced = [
             name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
@@ -293,6 +299,13 @@ def _registries(
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
 
+def _selected_profile(app: App, host: str) -> str:
+    """Return the profile that answers for a registry now; "" if none does."""
+    with suppress(EcrPyError):
+        return app.select(host).profile
+    return ""
+
+
 def _profiles_have(names: list[str]) -> str:
     """Return "profile dev has", or "profiles dev, stage have": how a sentence begins."""
     return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
@@ -310,18 +323,61 @@ def _implied_store(config: DockerConfig) -> str:
     return store if find_program(f"docker-credential-{store}") else ""
 
 
-def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
-    """Return the settings file, and its text before and after. Raises SettingsError."""
+def _profiles_to_set(app: App, named: Iterable[str], *, sure: bool, ask: bool) -> dict[str, str]:
+    """Return the profile to set for each account that no rule finds one for.
+
+    Asks on a terminal which one it is; else prints how to set it.
+    """
+    chosen: dict[str, str] = {}
+    for name in named:
+        registry = resolve_target(app, TargetOptions(name)).registry
+        if registry.public or registry.account in chosen:
+            continue
+        try:
+            app.select(registry.host)
+        except NoProfile as error:
+            profiles = profiles_for_other_accounts(registry, app.aws_config)
+            if sure and len(profiles) == 1:
+                chosen[registry.account] = profiles[0]
+            elif profiles and ask and can_ask() and (picked := _ask_profile(registry, profiles)):
+                chosen[registry.account] = picked
+            else:
+                error.add_context(registry=registry.host)
+                click.echo(str(error), err=True)
+    return chosen
+
+
+def _ask_profile(registry: Registry, profiles: list[str]) -> str:
+    """Ask which profile to use for another account's registry; "" if none."""
+    click.echo(f"No profile is for account {registry.account} of {registry.host}.", err=True)
+    question = f"Use which profile for it ({some(profiles)}; none)"
+    only = profiles[0] if len(profiles) == 1 else None
+    allowed = click.Choice([*profiles, "none"])
+    picked = click.prompt(question, type=allowed, default=only, show_choices=False, err=True)
+    return "" if picked == "none" else str(picked)
+
+
+def _with_settings(
+    settings: Settings, fallback: str, profiles: Mapping[str, str]
+) -> tuple[Path, str | None, str]:
+    """Return the settings file, and its text before and after. Raises SettingsError.
+
+    `profiles` are those to set, by account.
+    """
     file = paths.settings_file(os.environ)
     text = read_text(file, SettingsError)
-    if not fallback or fallback == settings.fallback:
-        return file, text, text or ""
-    if settings.fallback:
-        raise SettingsError(
-            f"docker's credsStore is {fallback}, but the fallback in {file} is {settings.fallback}",
-            hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
-        )
-    after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
+    after = text or ""
+    if fallback and fallback != settings.fallback:
+        if settings.fallback:
+            raise SettingsError(
+                f"docker's credsStore is {fallback}, but the fallback in {file} is "
+                f"{settings.fallback}",
+                hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
+            )
+        after = settings_edit.with_value(after, settings_edit.FALLBACK, fallback)
+    for account, profile in profiles.items():
+        path = settings_edit.profile_of(f"{account}.*")
+        after = settings_edit.with_value(after, path, profile)
     parse_settings(after, str(file))
     return file, text, after
 
