@@ -35,6 +35,7 @@ DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(REGION_PATTERN)
 _HTTP_HOST = re.compile(r"https?://(?:[^/?#@]*@)?([\w.-]+)(?::[0-9]+)?(?:[/?#]|$)")
+_PROFILE_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 _LONGEST_CHAIN = 20
 
 
@@ -49,7 +50,7 @@ class SsoSession:
     start_url: str
     region: str
     name: str
-    profile: str
+    profile: str = field(compare=False)
     scopes: tuple[str, ...] = ()
 
     @property
@@ -99,12 +100,14 @@ class Step:
 class Selection:
     """The identity that answers for a registry, and the rules that led to it.
 
-    `profile` is "" if the identity comes from no profile.
+    `profile` is "" if the identity comes from no profile. `others` are profiles for the same
+    account that lead to another identity, and were not chosen.
     """
 
     identity: Identity
     profile: str
     steps: tuple[Step, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -116,6 +119,7 @@ class _Found:
     identity: Identity
     profile: str
     saw: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def select(
         found = rule(question)
         if isinstance(found, _Found):
             steps += (Step(name, found.saw, won=True),)
-            return Selection(found.identity, found.profile, steps)
+            return Selection(found.identity, found.profile, steps, found.others)
         steps += (Step(name, found),)
     raise _no_profile(question)
 
@@ -185,14 +189,26 @@ def _by_settings(question: _Question) -> _Found | str:
 
 def _by_environment(question: _Question) -> _Found | str:
     environ = question.environ
-    key = environ.get("AWS_ACCESS_KEY_ID")
-    if key and environ.get("AWS_SECRET_ACCESS_KEY"):
-        # Before AWS_PROFILE, because the AWS CLI and botocore do so too.
-        return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
-    for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+    # Before AWS_PROFILE, because the AWS CLI and botocore do so too.
+    if found := _keys_in(environ):
+        return found
+    for variable in _PROFILE_VARIABLES:
         if profile := environ.get(variable):
             identity = question.identity(profile, variable)
             return _Found(identity, profile, f"{variable}={profile}")
+    nothing = "no AWS_PROFILE, access key, web identity or container credentials"
+    return _role_in(environ) or nothing
+
+
+def _keys_in(environ: Mapping[str, str]) -> _Found | None:
+    key = environ.get("AWS_ACCESS_KEY_ID")
+    if key and environ.get("AWS_SECRET_ACCESS_KEY"):
+        return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
+    return None
+
+
+def _role_in(environ: Mapping[str, str]) -> _Found | None:
+    """Return the role that the environment of a CI job or a container has."""
     role, token_file = environ.get("AWS_ROLE_ARN"), environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if role and token_file:
         identity = Identity("web-identity", f"{role} {token_file}")
@@ -204,7 +220,33 @@ def _by_environment(question: _Question) -> _Found | str:
         if uri := environ.get(variable):
             identity = Identity("container", _host_in(uri), hidden=uri)
             return _Found(identity, "", f"{variable} is set")
-    return "no AWS_PROFILE, access key, web identity or container credentials"
+    return None
+
+
+def account_of_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the account of the credentials in the environment; "" if it is not known.
+
+    None if the environment has no credentials, or names a profile.
+    """
+    found = _keys_in(environ)
+    if found is None and not any(map(environ.get, _PROFILE_VARIABLES)):
+        found = _role_in(environ)
+    if found is None:
+        return None
+    if account := environ.get("AWS_ACCOUNT_ID"):  # botocore's name for it
+        return account
+    key = {"keys": "aws_access_key_id", "web-identity": "role_arn"}.get(found.identity.kind, "")
+    return "".join(accounts_of({key: found.identity.name}))
+
+
+def region_of_environment(environ: Mapping[str, str], aws: AwsConfig) -> str:
+    """Return the region that credentials in the environment are used in, or ""."""
+    return region_variable(environ) or aws.profiles.get("default", {}).get("region", "")
+
+
+def region_variable(environ: Mapping[str, str]) -> str:
+    """Return the region that the environment names, as the AWS CLI reads it, or ""."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def _by_account(question: _Question) -> _Found | str:
@@ -215,16 +257,20 @@ def _by_account(question: _Question) -> _Found | str:
         question.aws.for_account(registry.account),
         key=lambda name: profiles[name].get("region") != registry.region,
     )
+    identities: dict[str, Identity] = {}
     incomplete: list[AwsConfigError] = []
     for name in candidates:
         try:
-            identity = question.identity(name)
+            identities[name] = question.identity(name)
         except AwsConfigError as error:
             incomplete.append(error)
-            continue
-        others = [other for other in candidates if other != name]
+    if identities:
+        name, identity = next(iter(identities.items()))
+        also = [other for other in candidates if other != name]
         saw = f"profile {name} is for account {registry.account}"
-        return _Found(identity, name, saw + (f"; so are {some(others)}" if others else ""))
+        saw += f"; so are {some(also)}" if also else ""
+        others = tuple(other for other, theirs in identities.items() if theirs != identity)
+        return _Found(identity, name, saw, others)
     if incomplete:
         raise incomplete[0]
     return f"no profile is for account {registry.account}"

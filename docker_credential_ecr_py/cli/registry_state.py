@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from docker_credential_ecr_py.app import App
@@ -11,12 +12,20 @@ from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, NotEcr
+from docker_credential_ecr_py.errors import (
+    EcrPyError,
+    LoginNeeded,
+    NotEcr,
+    assign_command,
+    some,
+)
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 
 # Where a session stands.
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
+# The accounts with several profiles that are shown.
+_MOST_CHOICES = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,24 @@ def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
             )
         )
     return rows
+
+
+def choices(selected: Iterable[tuple[Registry, Selection]]) -> list[str]:
+    """Return a line for each account that several profiles are for: which is used, and the command.
+
+    The rights of the profiles may differ: a push can fail with one of them.
+    """
+    found = {registry.account: selection for registry, selection in selected if selection.others}
+    lines = [
+        f"account {account} uses profile {selection.profile}, not {some(selection.others)}: "
+        f"`{assign_command(account, selection.others[0])}` changes that"
+        for account, selection in list(found.items())[:_MOST_CHOICES]
+    ]
+    if more := len(found) - len(lines):
+        lines.append(
+            f"and {more} more accounts have several profiles: `ecr-py explain ACCOUNT` shows each"
+        )
+    return lines
 
 
 def _session(app: App, sso: SsoSession) -> Session:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 
 from tests.acceptance.remedies import command_in, commands_in, opens, shell
 from tests.standin.aws import Aws
-from tests.support.home import DEV, Home, registry
+from tests.support.home import DEV, ROLE, STAGE, START_URL, Home, access_key_id, registry
 from tests.support.user import User
 
 # Amazon's own, with the add-ons of EKS.
@@ -82,3 +85,234 @@ def test_doctor_and_status_say_so(user: User) -> None:
     for command in ("status", "doctor", "explain"):
         done = user.ecr_py(command, *[HOST] * (command == "explain"))
         assert f"`{wanted}`" in done.said, command
+
+
+# Keys that do not tell their account, and profiles without a region
+
+OLD_KEY = "AKIAIOSFODNN7EXAMPLE"  # from before 2019
+OWN = registry(DEV)
+
+
+@pytest.fixture
+def old_key(user: User) -> User:
+    """A user with the key of an IAM user in the default profile, as `aws configure` writes it."""
+    secret = user.aws.add_key(OLD_KEY, f"arn:aws:iam::{DEV}:user/ann")
+    credentials = user.home.aws_config.with_name("credentials")
+    user.home.write(
+        credentials,
+        f"[default]\naws_access_key_id = {OLD_KEY}\naws_secret_access_key = {secret}\n",
+    )
+    user.home.write(user.home.aws_config, "[default]\nregion = eu-west-1\n")
+    return user
+
+
+def works(user: User, config: dict[str, object]) -> None:
+    """Check that docker is set up like this, and that doctor and a `get` succeed."""
+    assert user.read_config() == config
+    opens(user.home.get(OWN), user, DEV)
+    assert user.ecr_py("doctor").code == 0
+
+
+@pytest.mark.parametrize(
+    "command", [("configure",), ("status",), ("token",), ("repo", "ls", "default")]
+)
+def test_a_key_from_before_2019(old_key: User, command: tuple[str, ...]) -> None:
+    said = old_key.ecr_py(*command).said
+    by_hand, by_us = commands_in(said)
+    assert by_hand == "aws configure set aws_account_id ACCOUNT --profile default"
+    assert old_key.aws.calls == []
+    shell(old_key, by_us)
+    assert old_key.calls() == ["GetCallerIdentity"]
+    assert old_key.home.aws_config.read_text() == (
+        f"[default]\nregion = eu-west-1\naws_account_id = {DEV}\n"
+    )
+    works(old_key, {"credHelpers": {OWN: "ecr-py"}})
+    # There is one registry, so it need not be named.
+    assert old_key.ecr_py("token").code == 0
+    shell(old_key, "ecr-py configure --undo")
+    assert old_key.home.aws_config.read_text() == "[default]\nregion = eu-west-1\n"
+
+
+def test_a_key_from_before_2019_by_hand(old_key: User, cli: str) -> None:
+    command = command_in(old_key.ecr_py("configure").said)
+    shell(old_key, command.replace("aws ", f"{cli} ", 1).replace("ACCOUNT", DEV))
+    shell(old_key, "ecr-py configure")
+    works(old_key, {"credHelpers": {OWN: "ecr-py"}})
+
+
+def test_configure_asks_before_it_asks_aws(old_key: User) -> None:
+    for answer, calls in (("n", []), ("", ["GetCallerIdentity"])):
+        with old_key.at_terminal("ecr-py configure") as terminal:
+            terminal.wait_for(r"Ask AWS \(sts:GetCallerIdentity\)")
+            terminal.type(f"{answer}\r")
+            assert terminal.wait() == (1 if answer else 0)
+        assert old_key.calls() == calls
+    works(old_key, {"credHelpers": {OWN: "ecr-py"}})
+
+
+def test_aws_does_not_know_the_key(old_key: User) -> None:
+    old_key.aws.keys.clear()
+    done = old_key.ecr_py("configure", "--yes")
+    assert done.code == 1
+    assert "AWS rejected the keys of the profile" in done.stderr
+    assert "(profile default): run `aws configure --profile default`" in done.stderr
+
+
+def test_doctor_with_a_key_from_before_2019(old_key: User) -> None:
+    done = old_key.ecr_py("doctor")
+    assert done.code == 1
+    shell(old_key, command_in(done.stdout))
+    works(old_key, {"credsStore": "ecr-py"})
+
+
+@pytest.mark.parametrize("command", ["configure", "status", "token"])
+def test_a_profile_without_a_region(user: User, cli: str, command: str) -> None:
+    one, _, _ = user.home.aws_config.read_text().partition("[profile stage]")
+    user.home.aws_config.write_text(one.replace("\nregion = eu-west-1", ""))
+    done = user.ecr_py(command)
+    assert "login --start-url" not in done.said
+    wanted = command_in(done.said.splitlines()[-1])
+    assert wanted == "aws configure set region REGION --profile dev"
+    assert user.ecr_py("token", AWS_REGION="eu-west-1").code == 0
+    shell(user, wanted.replace("aws ", f"{cli} ", 1).replace("REGION", "eu-west-1"))
+    shell(user, "ecr-py configure")
+    works(user, {"credHelpers": {OWN: "ecr-py"}})
+    assert user.ecr_py("token").code == 0
+
+
+def test_the_one_registry_of_docker_need_not_be_named(old_key: User) -> None:
+    old_key.write_docker_config({"credHelpers": {OWN: "ecr-py"}})
+    assert old_key.ecr_py("token").stdout.strip() in old_key.aws.issued
+    old_key.write_docker_config({"credHelpers": dict.fromkeys([OWN, HOST], "ecr-py")})
+    assert "which of 2 registries" in old_key.ecr_py("token").line
+
+
+def test_the_one_account_in_another_region_need_not_be_named(user: User) -> None:
+    one, _, _ = user.home.aws_config.read_text().partition("[profile stage]")
+    user.home.aws_config.write_text(one)
+    done = user.ecr_py("token", "--region", "us-east-1")
+    assert user.aws.issued[done.stdout.strip()].region == "us-east-1"
+
+
+# Credentials in the environment only, as in CI
+
+
+@pytest.fixture
+def ci(user: User) -> User:
+    """A job with an access key, which tells its account, and no files."""
+    shutil.rmtree(user.home.aws_config.parent)
+    key = access_key_id(DEV)
+    secret = user.aws.add_key(key, f"arn:aws:iam::{DEV}:user/ci")
+    user.home.environment |= {
+        "CI": "true",
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "eu-west-1",
+    }
+    return user
+
+
+def test_an_access_key_in_the_environment(ci: User) -> None:
+    shell(ci, "ecr-py configure")
+    works(ci, {"credHelpers": {OWN: "ecr-py"}})
+    assert OWN in shell(ci, "ecr-py status").stdout
+    assert ci.aws.issued[shell(ci, "ecr-py token").stdout.strip()].account == DEV
+    states = {
+        check["state"] for check in json.loads(shell(ci, "ecr-py doctor --json").stdout)["checks"]
+    }
+    assert states == {"ok"}
+    assert f"arn:aws:ecr:eu-west-1:{DEV}:repository/" in shell(ci, "ecr-py policy pull").stdout
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_a_region_in_the_environment(ci: User, variable: str) -> None:
+    del ci.home.environment["AWS_REGION"]
+    for command in ("configure", "status", "token"):
+        assert ci.ecr_py(command).said.rstrip().endswith("no region: set AWS_REGION")
+    ci.home.environment[variable] = "us-east-1"
+    done = ci.ecr_py("token")
+    assert ci.aws.issued[done.stdout.strip()].region == "us-east-1"
+
+
+def test_a_web_identity_in_the_environment(ci: User) -> None:
+    role = f"arn:aws:iam::{STAGE}:role/deploy"
+    token = ci.home.write(ci.home.path / "token", "of-the-job")
+    ci.aws.web_identity_tokens.add("of-the-job")
+    ci.aws.allow_role(role)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del ci.home.environment[name]
+    ci.home.environment |= {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
+    shell(ci, "ecr-py configure")
+    assert ci.read_config() == {"credHelpers": {registry(STAGE): "ecr-py"}}
+    opens(ci.home.get(registry(STAGE)), ci, STAGE)
+    assert ci.ecr_py("doctor").code == 0
+
+
+def test_credentials_that_do_not_tell_their_account(ci: User) -> None:
+    """An old key, or a container's role."""
+    ci.home.environment |= {
+        "AWS_ACCESS_KEY_ID": OLD_KEY,
+        "AWS_SECRET_ACCESS_KEY": ci.aws.add_key(OLD_KEY, f"arn:aws:iam::{DEV}:user/ci"),
+    }
+    for command in ("configure", "status", "token"):
+        assert "set AWS_ACCOUNT_ID" in ci.ecr_py(command).said
+    assert ci.aws.issued[ci.ecr_py("token", AWS_ACCOUNT_ID=DEV).stdout.strip()].account == DEV
+    shell(ci, command_in(ci.ecr_py("configure").line))
+    works(ci, {"credsStore": "ecr-py"})
+
+
+def test_the_environment_goes_before_profiles(user: User) -> None:
+    """As in the AWS CLI; the registry and the credentials are of the same account."""
+    key = access_key_id(DEV)
+    secret = user.aws.add_key(key, f"arn:aws:iam::{DEV}:user/ci")
+    keys = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_PROFILE": "stage"}
+    user.home.environment |= keys
+    assert "set AWS_REGION" in user.ecr_py("token").line
+    done = user.ecr_py("token", AWS_REGION="us-east-1")
+    assert user.aws.issued[done.stdout.strip()].principal_arn.endswith(":user/ci")
+
+
+# Several profiles for one account
+
+
+@pytest.fixture
+def two_roles(user: User) -> User:
+    """A user who may take two roles of one account; the first in the file may only pull."""
+    sections = [
+        f"[profile {name}]\nsso_session = telia\nsso_account_id = {DEV}\n"
+        f"sso_role_name = {role}\nregion = eu-west-1\n"
+        for name, role in (("dev-readonly", "ReadOnly"), ("dev-admin", ROLE), ("again", "ReadOnly"))
+    ]
+    session = f"[sso-session telia]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\n"
+    user.home.write(user.home.aws_config, session + "".join(sections))
+    user.aws.assign(DEV, "ReadOnly")
+    user.aws.write_sso_token(user.home.path, START_URL, session="telia", region="eu-west-1")
+    return user
+
+
+def role_of(user: User) -> str:
+    """Return the role that docker's password for the registry is of."""
+    return user.aws.issued[user.home.get(OWN).password].principal_arn.split("_")[1]
+
+
+@pytest.mark.parametrize("command", ["configure", "status", f"explain {OWN}", "explain dev-admin"])
+def test_another_profile_of_the_account(two_roles: User, command: str) -> None:
+    assert role_of(two_roles) == "ReadOnly"
+    done = shell(two_roles, f"ecr-py {command}")
+    [line] = [line for line in done.said.splitlines() if "`ecr-py config set" in line]
+    assert "dev-readonly" in line
+    assert "again" not in line  # the same role
+    shell(two_roles, command_in(line))
+    assert role_of(two_roles) == ROLE
+    assert "config set" not in shell(two_roles, f"ecr-py {command}").said
+
+
+def test_explain_explains_the_profile_that_is_named(two_roles: User) -> None:
+    said = shell(two_roles, "ecr-py explain dev-admin").stdout
+    assert "profile   dev-admin" in said
+    assert f"identity  sso telia {DEV} {ROLE}" in said
+    assert f"docker    uses profile dev-readonly: `ecr-py config set 'registries.{DEV}" in said
+    said = shell(two_roles, "ecr-py explain dev-readonly").stdout
+    assert f"-> account      profile dev-readonly is for account {DEV}" in said
+    found = json.loads(shell(two_roles, "ecr-py status --json").stdout)["registries"]
+    assert [row["otherProfiles"] for row in found] == [["dev-admin"]]

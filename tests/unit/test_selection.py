@@ -16,6 +16,7 @@ from docker_credential_ecr_py.selection import (
     Identity,
     Selection,
     SsoSession,
+    account_of_environment,
     profiles_for_other_accounts,
     select,
 )
@@ -494,3 +495,47 @@ def test_registry_is_not_looked_up_by_a_part_of_its_account(three: Profiles) -> 
     assert Registry.parse(registry(DEV)).account == DEV
     with pytest.raises(NoProfile):
         choose({"dev": sso(DEV + "0")})
+
+
+# What the environment's credentials tell
+
+WEB = {"AWS_ROLE_ARN": f"arn:aws:iam::{STAGE}:role/x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
+CONTAINER = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "account"),
+    [
+        # Published with their accounts.
+        ({"AWS_ACCESS_KEY_ID": "ASIAY34FZKBOKMUTVV7A"}, "609629065308"),
+        ({"AWS_ACCESS_KEY_ID": "AKIASP2TPHJSQH3FJRUX", "AWS_PROFILE": "dev"}, "171436882533"),
+        ({"AWS_ACCESS_KEY_ID": "AKIASP2TPHJSQH3FJRUX"} | WEB, "171436882533"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, ""),
+        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_ACCOUNT_ID": DEV}, DEV),
+        (WEB, STAGE),
+        (WEB | {"AWS_PROFILE": "dev"}, None),
+        (WEB | {"AWS_ROLE_ARN": "x"}, ""),
+        (CONTAINER, ""),
+        (CONTAINER | {"AWS_ACCOUNT_ID": DEV}, DEV),
+        ({"AWS_ACCOUNT_ID": DEV}, None),
+        ({}, None),
+    ],
+)
+def test_the_account_of_the_environment(environ: Mapping[str, str], account: str | None) -> None:
+    secret = {"AWS_SECRET_ACCESS_KEY": "x"} if "AWS_ACCESS_KEY_ID" in environ else {}
+    assert account_of_environment({**environ, **secret}) == account
+    if "AWS_ACCESS_KEY_ID" in environ and not WEB.keys() & environ.keys():
+        assert account_of_environment(environ) is None  # as long as there is no secret key
+
+
+def test_profiles_of_another_identity_are_a_choice() -> None:
+    profiles = {
+        "us": sso(DEV, "Reader", region="us-east-1"),
+        "first": sso(DEV, "Reader"),
+        "same": sso(DEV, "Reader"),
+        "incomplete": {"sso_account_id": DEV},
+        "admin": sso(DEV, "Admin"),
+    }
+    selection = choose(profiles)
+    assert (selection.profile, selection.others) == ("first", ("admin",))
+    assert choose(profiles, environ={"AWS_PROFILE": "admin"}).others == ()
