@@ -28,7 +28,7 @@ from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.config.docker_plan import stale_auths
-from docker_credential_ecr_py.config.settings import KEYRING, Settings
+from docker_credential_ecr_py.config.settings import KEYRING, Settings, may_be_used
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
@@ -166,9 +166,14 @@ def settings(scene: Scene) -> Iterator[Finding]:
     name = "settings"
     if error := scene.failures.get("settings"):
         yield failed(name, error)
-    else:
-        file = paths.settings_file(scene.environ)
-        yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
+        return
+    for host in scene.settings.profiles:
+        if not may_be_used(host, scene.settings):
+            what = f"{host} matches no registry, so its profile is never used"
+            hint = f"run `ecr-py config unset {quote(f'registries.{host}.profile')}`"
+            yield Finding(name, NOTE, what, hint)
+    file = paths.settings_file(scene.environ)
+    yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
 
 
 def fallback_helper(scene: Scene) -> Iterator[Finding]:

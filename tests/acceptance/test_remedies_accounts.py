@@ -316,3 +316,36 @@ def test_explain_explains_the_profile_that_is_named(two_roles: User) -> None:
     assert f"-> account      profile dev-readonly is for account {DEV}" in said
     found = json.loads(shell(two_roles, "ecr-py status --json").stdout)["registries"]
     assert [row["otherProfiles"] for row in found] == [["dev-admin"]]
+
+
+# Settings that would have no effect
+
+
+def test_a_profile_that_does_not_exist(user: User) -> None:
+    line = user.ecr_py("config", "set", f"registries.{ADD_ONS}.*.profile", "devv").line
+    assert line.endswith("nearest: dev")
+    assert not user.home.settings.exists()
+
+
+def test_a_name_of_ones_own(user: User) -> None:
+    own = "images.example.com"
+    line = user.ecr_py("config", "set", f"registries.{own}.profile", "stage").line
+    shell(user, command_in(line).replace("123456789012", DEV))
+    shell(user, f"ecr-py config set registries.{own}.profile dev")
+    opens(user.home.get(own), user, DEV)
+
+
+def test_an_entry_that_is_never_used(user: User) -> None:
+    user.home.write(user.home.settings, '[registries."*.ghcr.io"]\nprofile = "dev"\n')
+    shell(user, "ecr-py configure")
+    lines = shell(user, "ecr-py doctor").stdout.splitlines()
+    [line] = [line for line in lines if "never used" in line]
+    shell(user, command_in(line))
+    assert "never used" not in shell(user, "ecr-py doctor").stdout
+
+
+def test_a_fallback_that_is_not_installed(user: User) -> None:
+    line = user.ecr_py("config", "set", "fallback", "typo").line
+    assert not user.home.settings.exists()
+    shell(user, command_in(line))
+    assert 'fallback = "keyring"' in user.home.settings.read_text()
