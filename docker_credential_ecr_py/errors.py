@@ -213,6 +213,14 @@ def login_needed(name: str) -> LoginNeeded:
     return LoginNeeded("not logged in, or the session has expired", hint=login_command(name))
 
 
+def aws_login_needed(profile: str) -> LoginNeeded:
+    """Return the error for a session of `aws login` that is missing or has ended."""
+    return LoginNeeded(
+        "not logged in, or the session has expired",
+        hint=f"run `aws login --profile {quote(profile)}`",
+    )
+
+
 def login_refused(name: str, what: str) -> LoginRefused:
     """Return the error for a login that was refused, for the reason `what`."""
     return LoginRefused(what, hint=f"{login_command(name)}, or try again in a minute")

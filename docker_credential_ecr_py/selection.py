@@ -72,6 +72,21 @@ class SsoSession:
 
 
 @dataclass(frozen=True)
+class AwsLogin:
+    """A session of `aws login`: the `arn` of who logged in, by the `profile` that leads to it."""
+
+    arn: str
+    profile: str = field(compare=False)
+
+    @property
+    def token_file(self) -> str:
+        """The name of the token file, as AWS CLI and botocore choose it (LoginTokenLoader)."""
+        from hashlib import sha256
+
+        return sha256(self.arn.encode()).hexdigest() + ".json"
+
+
+@dataclass(frozen=True)
 class Identity:
     """Whom AWS sees. Two are equal if AWS would issue tokens for the same principal.
 
@@ -85,6 +100,7 @@ class Identity:
     sso: SsoSession | None = None
     mfa_serial: str = ""
     hidden: str = field(default="", repr=False)
+    aws_login: "AwsLogin | None" = None
 
 
 @dataclass(frozen=True)
@@ -315,7 +331,8 @@ def identity_of(
     if name in aws.shared_keys:
         return Identity("keys", aws.shared_keys[name])
     if "login_session" in values:
-        return Identity("login", values["login_session"])
+        arn = values["login_session"]
+        return Identity("login", arn, aws_login=AwsLogin(arn, name))
     if "credential_process" in values:
         return Identity("process", name, hidden=values["credential_process"])
     if "aws_access_key_id" in values:
@@ -358,6 +375,7 @@ def _role(
             source.sso,
             values.get("mfa_serial", "") or source.mfa_serial,
             hidden=f"{external_id}\n{source.hidden}" if external_id or source.hidden else "",
+            aws_login=source.aws_login,
         )
     if source_name := values.get("credential_source"):
         return Identity("role", f"{role} by {source_name}", hidden=external_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.broker import token_file
 from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
@@ -17,6 +18,7 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     NotEcr,
     assign_command,
+    aws_login_needed,
     some,
 )
 from docker_credential_ecr_py.registry import Registry
@@ -85,6 +87,10 @@ def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
         except EcrPyError as error:
             # Public images need no credentials.
             rows.append(row if registry.public else replace(row, wrong=error))
+            continue
+        login, file = selection.identity.aws_login, token_file(selection.identity)
+        if login and file and not file.exists():
+            rows.append(replace(row, selection=selection, wrong=aws_login_needed(login.profile)))
             continue
         sso = selection.identity.sso
         if sso is not None and sso.token_file not in sessions:

@@ -18,6 +18,7 @@ from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import AwsConfigError
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
+_PRINCIPAL_ACCOUNT = re.compile(r"arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):")
 # Keys made since 2019. Older ones begin with I or J, and do not contain the account.
 _KEY_WITH_ACCOUNT = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
@@ -64,7 +65,15 @@ def accounts_of(values: Mapping[str, str]) -> set[str]:
 
 def _named_accounts(values: Mapping[str, str]) -> set[str]:
     accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
+    accounts.add(values.get("granted_sso_account_id", ""))
     if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
+        accounts.add(role[1])
+    # What `aws login` and saml2aws write.
+    for key in ("login_session", "x_principal_arn"):
+        if principal := _PRINCIPAL_ACCOUNT.match(values.get(key, "")):
+            accounts.add(principal[1])
+    # The role that aws-sso-cli, okta-aws-cli and others are told to take.
+    if role := _ROLE_ACCOUNT.search(values.get("credential_process", "")):
         accounts.add(role[1])
     return accounts - {""}
 

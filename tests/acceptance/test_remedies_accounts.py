@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.acceptance.remedies import command_in, commands_in, opens, shell
 from tests.standin.aws import Aws
@@ -121,7 +127,10 @@ def test_a_key_from_before_2019(old_key: User, command: tuple[str, ...]) -> None
     by_hand, by_us = commands_in(said)
     assert by_hand == "aws configure set aws_account_id ACCOUNT --profile default"
     assert old_key.aws.calls == []
-    shell(old_key, by_us)
+    lines = shell(old_key, by_us).stdout.splitlines()
+    assert [line.split() for line in lines[:3]] == [["REGISTRY", "PROFILE"], [OWN, "default"], []]
+    assert lines[3].startswith(f"AWS config: profile default is for account {DEV}, in ")
+    assert lines[4].startswith("docker: 1 entry in credHelpers in ")
     assert old_key.calls() == ["GetCallerIdentity"]
     assert old_key.home.aws_config.read_text() == (
         f"[default]\nregion = eu-west-1\naws_account_id = {DEV}\n"
@@ -188,10 +197,15 @@ def test_the_one_registry_of_docker_need_not_be_named(old_key: User) -> None:
 
 
 def test_the_one_account_in_another_region_need_not_be_named(user: User) -> None:
-    one, _, _ = user.home.aws_config.read_text().partition("[profile stage]")
+    one, _, rest = user.home.aws_config.read_text().partition("[profile stage]")
+    two, _, _ = rest.partition("[profile prod]")
     user.home.aws_config.write_text(one)
     done = user.ecr_py("token", "--region", "us-east-1")
     assert user.aws.issued[done.stdout.strip()].region == "us-east-1"
+    other = two.replace("region = eu-west-1\n", "region = us-east-1\n")
+    user.home.aws_config.write_text(f"{one}[profile stage]{other}")
+    done = user.ecr_py("token", "--region", "us-east-1")
+    assert user.aws.issued[done.stdout.strip()].account == STAGE
 
 
 # Credentials in the environment only, as in CI
@@ -258,6 +272,18 @@ def test_credentials_that_do_not_tell_their_account(ci: User) -> None:
         assert "set AWS_ACCOUNT_ID" in ci.ecr_py(command).said
     assert ci.aws.issued[ci.ecr_py("token", AWS_ACCOUNT_ID=DEV).stdout.strip()].account == DEV
     shell(ci, command_in(ci.ecr_py("configure").line))
+    works(ci, {"credsStore": "ecr-py"})
+
+
+def test_the_role_of_an_instance(ci: User) -> None:
+    ci.aws.instance_role = f"arn:aws:iam::{DEV}:role/instance"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del ci.home.environment[name]
+    ci.home.environment |= ci.aws.instance_environment()
+    line = ci.ecr_py("configure").line
+    assert "set AWS_ACCOUNT_ID" in line
+    assert ci.aws.issued[ci.ecr_py("token", AWS_ACCOUNT_ID=DEV).stdout.strip()].account == DEV
+    shell(ci, command_in(line))
     works(ci, {"credsStore": "ecr-py"})
 
 
@@ -349,3 +375,165 @@ def test_a_fallback_that_is_not_installed(user: User) -> None:
     assert not user.home.settings.exists()
     shell(user, command_in(line))
     assert 'fallback = "keyring"' in user.home.settings.read_text()
+
+
+# Profiles that other tools write
+
+
+def test_a_profile_of_granted(user: User) -> None:
+    """As `granted sso generate` writes it; a process has the credentials."""
+    key = user.aws.session_key(f"arn:aws:sts::{DEV}:assumed-role/{ROLE}/ann", 3600)
+    printed = json.dumps(
+        {
+            "Version": 1,
+            "AccessKeyId": key.access_key_id,
+            "SecretAccessKey": key.secret_access_key,
+            "SessionToken": key.session_token,
+        }
+    )
+    granted = user.home.write(user.home.path / "bin" / "granted", f"#!/bin/sh\necho '{printed}'\n")
+    granted.chmod(0o755)
+    user.home.write(
+        user.home.aws_config,
+        f"[profile Dev/{ROLE}]\ngranted_sso_start_url = {START_URL}\n"
+        f"granted_sso_region = eu-west-1\ngranted_sso_account_id = {DEV}\n"
+        f"granted_sso_role_name = {ROLE}\ncommon_fate_generated_from = aws-sso\n"
+        f"credential_process = {granted} credential-process --profile Dev/{ROLE}\n"
+        "region = eu-west-1\n",
+    )
+    shell(user, "ecr-py configure")
+    works(user, {"credHelpers": {OWN: "ecr-py"}})
+
+
+def test_a_profile_of_saml2aws(user: User) -> None:
+    arn = f"arn:aws:sts::{DEV}:assumed-role/{ROLE}/ann@example.com"
+    key = user.aws.session_key(arn, 3600)
+    user.home.aws_config.unlink()
+    user.home.write(
+        user.home.aws_config.with_name("credentials"),
+        f"[saml]\naws_access_key_id = {key.access_key_id}\n"
+        f"aws_secret_access_key = {key.secret_access_key}\n"
+        f"aws_session_token = {key.session_token}\naws_security_token = {key.session_token}\n"
+        f"x_principal_arn = {arn}\nx_security_token_expires = 2099-01-01T00:00:00Z\n"
+        "region = eu-west-1\n",
+    )
+    shell(user, "ecr-py configure")
+    works(user, {"credHelpers": {OWN: "ecr-py"}})
+
+
+# Profiles of `aws login`
+
+
+@dataclass
+class AwsLogin:
+    """A user with a profile of `aws login`, and no session at IAM Identity Center."""
+
+    user: User
+    arn: str = f"arn:aws:sts::{DEV}:assumed-role/{ROLE}/ann"
+
+    @property
+    def token_file(self) -> Path:
+        name = hashlib.sha256(self.arn.encode()).hexdigest()
+        return self.user.home.path / ".aws" / "login" / "cache" / f"{name}.json"
+
+    def log_in(self, *, seconds: float = 900) -> None:
+        """Write the token file that `aws login` writes, with keys that end in so many seconds."""
+        key = self.user.aws.session_key(self.arn, 3600)
+        expires = datetime.now(UTC) + timedelta(seconds=seconds)
+        private = ec.generate_private_key(ec.SECP256R1())
+        pem = private.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        ).decode()
+        token = {
+            "accessToken": {
+                "accessKeyId": key.access_key_id,
+                "secretAccessKey": key.secret_access_key,
+                "sessionToken": key.session_token,
+                "accountId": DEV,
+                "expiresAt": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+            },
+            "tokenType": "aws_sigv4",
+            "refreshToken": "once",
+            "clientId": "arn:aws:signin:::devtools/same-device",
+            "dpopKey": pem,
+        }
+        self.user.home.write(self.token_file, json.dumps(token))
+
+
+@pytest.fixture
+def by_aws_login(user: User) -> AwsLogin:
+    login = AwsLogin(user)
+    shutil.rmtree(user.home.path / ".aws" / "sso")
+    user.home.write(
+        user.home.aws_config,
+        f"[profile ann]\nlogin_session = {login.arn}\nregion = eu-west-1\n",
+    )
+    return login
+
+
+def test_a_profile_of_aws_login(by_aws_login: AwsLogin) -> None:
+    """The account is in the ARN, and no library has to be installed."""
+    user = by_aws_login.user
+    by_aws_login.log_in()
+    shell(user, "ecr-py configure")
+    works(user, {"credHelpers": {OWN: "ecr-py"}})
+
+
+def test_its_token_is_refreshed(by_aws_login: AwsLogin) -> None:
+    user = by_aws_login.user
+    by_aws_login.log_in(seconds=-60)
+    key = user.aws.session_key(by_aws_login.arn, 3600)
+    answer = {
+        "accessToken": {
+            "accessKeyId": key.access_key_id,
+            "secretAccessKey": key.secret_access_key,
+            "sessionToken": key.session_token,
+        },
+        "tokenType": "aws_sigv4",
+        "expiresIn": 900,
+        "refreshToken": "next",
+    }
+    user.aws.fault("POST /v1/token", "answer", document=answer)
+    user.home.environment["AWS_ENDPOINT_URL_SIGNIN"] = user.aws.url
+    opens(user.home.get(OWN), user, DEV)
+    assert json.loads(by_aws_login.token_file.read_text())["refreshToken"] == "next"
+
+
+def test_aws_logout_ends_our_answers(by_aws_login: AwsLogin) -> None:
+    """It removes the token file."""
+    user = by_aws_login.user
+    by_aws_login.log_in()
+    opens(user.home.get(OWN), user, DEV)
+    by_aws_login.token_file.unlink()
+    line = user.home.get(OWN).line
+    assert "not logged in, or the session has expired" in line
+    assert command_in(line) == "aws login --profile ann"
+    for command in ("status", "doctor"):
+        assert "run `aws login --profile ann`" in user.ecr_py(command).stdout
+    assert user.ecr_py("status", "--check").code == 3
+    by_aws_login.log_in()  # as that command does
+    opens(user.home.get(OWN), user, DEV)
+
+
+@pytest.mark.parametrize("verb", ["login", "logout"])
+@pytest.mark.parametrize("names", [(), ("ann",), (OWN,)], ids=["none", "profile", "registry"])
+def test_login_and_logout_name_the_command(
+    by_aws_login: AwsLogin, verb: str, names: tuple[str, ...]
+) -> None:
+    assert command_in(by_aws_login.user.ecr_py(verb, *names).line) == (f"aws {verb} --profile ann")
+
+
+def test_a_session_that_cannot_be_refreshed(by_aws_login: AwsLogin) -> None:
+    user = by_aws_login.user
+    by_aws_login.log_in(seconds=-60)
+    user.home.environment["AWS_ENDPOINT_URL_SIGNIN"] = user.aws.url
+    user.aws.fault("POST /v1/token", "error", status=400, code="AccessDeniedException")
+    assert "run `aws login --profile ann`" in user.home.get(OWN).line
+
+
+def test_a_damaged_token_file_is_reported_in_words(by_aws_login: AwsLogin) -> None:
+    by_aws_login.log_in()
+    by_aws_login.token_file.write_text("{}")
+    line = by_aws_login.user.home.get(OWN).line
+    assert "[secret]" not in line
+    assert "run `aws login --profile ann`" in line
