@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.broker import Broker, Choice
+from docker_credential_ecr_py.broker import Broker, Choice, token_file
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
@@ -238,8 +238,8 @@ class App:
         )
         for step in selection.steps:
             log.debug("%s: %s: %s%s", request.host, step.rule, step.saw, " (won)" * step.won)
-        if sso := selection.identity.sso:
-            conditions[os.fsencode(paths.sso_cache_folder() / sso.token_file)] = record.PRESENT
+        if file := token_file(selection.identity):
+            conditions[os.fsencode(file)] = record.PRESENT
         return Choice(selection, conditions)
 
     def _default_login(self) -> "Login | None":

@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from docker_credential_ecr_py.config import paths
@@ -33,7 +34,7 @@ from docker_credential_ecr_py.identity_call import Ask, IdentityCall, key_of
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
-from docker_credential_ecr_py.selection import Selection
+from docker_credential_ecr_py.selection import Identity, Selection
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import Lock
 from docker_credential_ecr_py.store.record_store import stamps_of
@@ -412,10 +413,21 @@ def expiry_inside(password: str) -> int | None:
         return None
 
 
+def token_file(identity: Identity) -> Path | None:
+    """Return the token file of the session that an identity comes from; None if from none.
+
+    A logout removes it, and ends the credentials of the session.
+    """
+    if identity.sso is not None:
+        return paths.sso_cache_folder() / identity.sso.token_file
+    if identity.aws_login is not None:
+        return paths.login_cache_folder() / identity.aws_login.token_file
+    return None
+
+
 def _session_is_there(selection: Selection) -> bool:
-    """Whether the session's token file exists. A logout removes it, and ends its credentials."""
-    sso = selection.identity.sso
-    return sso is None or os.path.exists(paths.sso_cache_folder() / sso.token_file)
+    file = token_file(selection.identity)
+    return file is None or os.path.exists(file)
 
 
 def _login_key(host: str) -> str:

@@ -213,6 +213,14 @@ def login_needed(name: str) -> LoginNeeded:
     return LoginNeeded("not logged in, or the session has expired", hint=login_command(name))
 
 
+def aws_login_needed(profile: str) -> LoginNeeded:
+    """Return the error for a session of `aws login` that is missing or has ended."""
+    return LoginNeeded(
+        "not logged in, or the session has expired",
+        hint=f"run `aws login --profile {quote(profile)}`",
+    )
+
+
 def login_refused(name: str, what: str) -> LoginRefused:
     """Return the error for a login that was refused, for the reason `what`."""
     return LoginRefused(what, hint=f"{login_command(name)}, or try again in a minute")
@@ -221,6 +229,11 @@ def login_refused(name: str, what: str) -> LoginRefused:
 def login_command(name: str) -> str:
     """Return the hint to log in: to an SSO session, or to that of a profile."""
     return f"run `ecr-py login {quote(name)}`"
+
+
+def assign_command(account: str, profile: str) -> str:
+    """Return the command that makes a profile answer for every registry of an account."""
+    return f"ecr-py config set 'registries.{account}.*.profile' {quote(profile)}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

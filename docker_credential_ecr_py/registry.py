@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, WrongPartition
 from docker_credential_ecr_py.redact import redact
@@ -48,6 +49,11 @@ _URL = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~%:@!$&'()*+,;=/-]*)?",
     re.IGNORECASE | re.ASCII,
 )
+
+
+_GLOB_TOKEN = re.compile(r"\[!?\]?[^\]]*\]|.")
+_REGION_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
+_REGION_LENGTHS = range(len("eu-west-1"), len("ap-northeast-10") + 4)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,43 @@ def partition_of(region: str) -> str:
     """Return the AWS partition of a region, or "" if no partition has regions like it."""
     names = (name for name, pattern in _REGIONS.items() if re.fullmatch(pattern, region))
     return next(names, "")
+
+
+def may_name_registries(glob: str) -> bool:
+    """Return whether any host of ECR's can match a glob (fnmatch's)."""
+    if any(fnmatchcase(host, glob) for host in PUBLIC_HOSTS):
+        return True
+    tokens = [(part == "*", _matching(part)) for part in _GLOB_TOKEN.findall(glob)]
+    return any(
+        _can_match(tokens, ["0123456789"] * 12 + [*".dkr", ".-", *"ecr", *fips, "."] + end)
+        for fips in ("", "-fips")
+        for suffix in SUFFIXES
+        for length in _REGION_LENGTHS
+        for end in [[_REGION_CHARACTERS] * length + [".", *suffix]]
+    )
+
+
+def _matching(token: str) -> frozenset[str]:
+    """Return the characters of hosts that a part of a glob matches: a character, `?` or [...]."""
+    return frozenset(sign for sign in _REGION_CHARACTERS + "._" if fnmatchcase(sign, token))
+
+
+def _can_match(tokens: list[tuple[bool, frozenset[str]]], places: list[str]) -> bool:
+    """Return whether a glob matches a text with one of so many characters at each place."""
+
+    def past_stars(states: set[int]) -> set[int]:
+        for state in sorted(states):
+            while state < len(tokens) and tokens[state][0]:
+                state += 1
+                states.add(state)
+        return states
+
+    states = past_stars({0})  # how many tokens may have matched what is before the place
+    for characters in places:
+        here = [(state, *tokens[state]) for state in states if state < len(tokens)]
+        matched = [(state, star) for state, star, fits in here if not fits.isdisjoint(characters)]
+        states = past_stars({state if star else state + 1 for state, star in matched})
+    return len(tokens) in states
 
 
 def _suffixes_of(partition: str) -> list[str]:

@@ -16,17 +16,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
     NoCredentialsInProfile,
     NoProfile,
+    assign_command,
     nearest,
     some,
 )
-from docker_credential_ecr_py.registry import REGION_PATTERN, Registry
+from docker_credential_ecr_py.registry import REGION_PATTERN, Registry, partition_of
 
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # As the AWS CLI does if [sso-session] has no sso_registration_scopes.
@@ -34,6 +35,7 @@ DEFAULT_SCOPE = "sso:account:access"
 START_URL = re.compile(r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[\x21-\x7e]*)?")
 _REGION = re.compile(REGION_PATTERN)
 _HTTP_HOST = re.compile(r"https?://(?:[^/?#@]*@)?([\w.-]+)(?::[0-9]+)?(?:[/?#]|$)")
+_PROFILE_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
 _LONGEST_CHAIN = 20
 
 
@@ -48,7 +50,7 @@ class SsoSession:
     start_url: str
     region: str
     name: str
-    profile: str
+    profile: str = field(compare=False)
     scopes: tuple[str, ...] = ()
 
     @property
@@ -70,6 +72,21 @@ class SsoSession:
 
 
 @dataclass(frozen=True)
+class AwsLogin:
+    """A session of `aws login`: the `arn` of who logged in, by the `profile` that leads to it."""
+
+    arn: str
+    profile: str = field(compare=False)
+
+    @property
+    def token_file(self) -> str:
+        """The name of the token file, as AWS CLI and botocore choose it (LoginTokenLoader)."""
+        from hashlib import sha256
+
+        return sha256(self.arn.encode()).hexdigest() + ".json"
+
+
+@dataclass(frozen=True)
 class Identity:
     """Whom AWS sees. Two are equal if AWS would issue tokens for the same principal.
 
@@ -83,6 +100,7 @@ class Identity:
     sso: SsoSession | None = None
     mfa_serial: str = ""
     hidden: str = field(default="", repr=False)
+    aws_login: "AwsLogin | None" = None
 
 
 @dataclass(frozen=True)
@@ -98,12 +116,14 @@ class Step:
 class Selection:
     """The identity that answers for a registry, and the rules that led to it.
 
-    `profile` is "" if the identity comes from no profile.
+    `profile` is "" if the identity comes from no profile. `others` are profiles for the same
+    account that lead to another identity, and were not chosen.
     """
 
     identity: Identity
     profile: str
     steps: tuple[Step, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -115,6 +135,7 @@ class _Found:
     identity: Identity
     profile: str
     saw: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +185,7 @@ def select(
         found = rule(question)
         if isinstance(found, _Found):
             steps += (Step(name, found.saw, won=True),)
-            return Selection(found.identity, found.profile, steps)
+            return Selection(found.identity, found.profile, steps, found.others)
         steps += (Step(name, found),)
     raise _no_profile(question)
 
@@ -184,14 +205,26 @@ def _by_settings(question: _Question) -> _Found | str:
 
 def _by_environment(question: _Question) -> _Found | str:
     environ = question.environ
-    key = environ.get("AWS_ACCESS_KEY_ID")
-    if key and environ.get("AWS_SECRET_ACCESS_KEY"):
-        # Before AWS_PROFILE, because the AWS CLI and botocore do so too.
-        return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
-    for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+    # Before AWS_PROFILE, because the AWS CLI and botocore do so too.
+    if found := _keys_in(environ):
+        return found
+    for variable in _PROFILE_VARIABLES:
         if profile := environ.get(variable):
             identity = question.identity(profile, variable)
             return _Found(identity, profile, f"{variable}={profile}")
+    nothing = "no AWS_PROFILE, access key, web identity or container credentials"
+    return _role_in(environ) or nothing
+
+
+def _keys_in(environ: Mapping[str, str]) -> _Found | None:
+    key = environ.get("AWS_ACCESS_KEY_ID")
+    if key and environ.get("AWS_SECRET_ACCESS_KEY"):
+        return _Found(Identity("keys", key), "", f"AWS_ACCESS_KEY_ID={key}")
+    return None
+
+
+def _role_in(environ: Mapping[str, str]) -> _Found | None:
+    """Return the role that the environment of a CI job or a container has."""
     role, token_file = environ.get("AWS_ROLE_ARN"), environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     if role and token_file:
         identity = Identity("web-identity", f"{role} {token_file}")
@@ -203,7 +236,33 @@ def _by_environment(question: _Question) -> _Found | str:
         if uri := environ.get(variable):
             identity = Identity("container", _host_in(uri), hidden=uri)
             return _Found(identity, "", f"{variable} is set")
-    return "no AWS_PROFILE, access key, web identity or container credentials"
+    return None
+
+
+def account_of_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the account of the credentials in the environment; "" if it is not known.
+
+    None if the environment has no credentials, or names a profile.
+    """
+    found = _keys_in(environ)
+    if found is None and not any(map(environ.get, _PROFILE_VARIABLES)):
+        found = _role_in(environ)
+    if found is None:
+        return None
+    if account := environ.get("AWS_ACCOUNT_ID"):  # botocore's name for it
+        return account
+    key = {"keys": "aws_access_key_id", "web-identity": "role_arn"}.get(found.identity.kind, "")
+    return "".join(accounts_of({key: found.identity.name}))
+
+
+def region_of_environment(environ: Mapping[str, str], aws: AwsConfig) -> str:
+    """Return the region that credentials in the environment are used in, or ""."""
+    return region_variable(environ) or aws.profiles.get("default", {}).get("region", "")
+
+
+def region_variable(environ: Mapping[str, str]) -> str:
+    """Return the region that the environment names, as the AWS CLI reads it, or ""."""
+    return environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
 
 
 def _by_account(question: _Question) -> _Found | str:
@@ -214,16 +273,20 @@ def _by_account(question: _Question) -> _Found | str:
         question.aws.for_account(registry.account),
         key=lambda name: profiles[name].get("region") != registry.region,
     )
+    identities: dict[str, Identity] = {}
     incomplete: list[AwsConfigError] = []
     for name in candidates:
         try:
-            identity = question.identity(name)
+            identities[name] = question.identity(name)
         except AwsConfigError as error:
             incomplete.append(error)
-            continue
-        others = [other for other in candidates if other != name]
+    if identities:
+        name, identity = next(iter(identities.items()))
+        also = [other for other in candidates if other != name]
         saw = f"profile {name} is for account {registry.account}"
-        return _Found(identity, name, saw + (f"; so are {some(others)}" if others else ""))
+        saw += f"; so are {some(also)}" if also else ""
+        others = tuple(other for other, theirs in identities.items() if theirs != identity)
+        return _Found(identity, name, saw, others)
     if incomplete:
         raise incomplete[0]
     return f"no profile is for account {registry.account}"
@@ -268,7 +331,8 @@ def identity_of(
     if name in aws.shared_keys:
         return Identity("keys", aws.shared_keys[name])
     if "login_session" in values:
-        return Identity("login", values["login_session"])
+        arn = values["login_session"]
+        return Identity("login", arn, aws_login=AwsLogin(arn, name))
     if "credential_process" in values:
         return Identity("process", name, hidden=values["credential_process"])
     if "aws_access_key_id" in values:
@@ -311,6 +375,7 @@ def _role(
             source.sso,
             values.get("mfa_serial", "") or source.mfa_serial,
             hidden=f"{external_id}\n{source.hidden}" if external_id or source.hidden else "",
+            aws_login=source.aws_login,
         )
     if source_name := values.get("credential_source"):
         return Identity("role", f"{role} by {source_name}", hidden=external_id)
@@ -389,13 +454,41 @@ def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:
     return AwsConfigError(f"{section} in {source} has no {missing}")
 
 
+def profiles_for_other_accounts(
+    registry: Registry, aws: AwsConfig, *, on_ec2: bool = False
+) -> list[str]:
+    """Return the profiles that could get a token for a registry although none is for its account.
+
+    First those whose account is not known, since it may be the registry's; then those in its
+    region. An identity has no rights in another partition.
+    """
+
+    def serves(name: str) -> bool:
+        region = aws.profiles[name].get("region", "")
+        if region and partition_of(region) != registry.partition:
+            return False
+        try:
+            identity_of(name, aws, on_ec2=on_ec2)
+        except AwsConfigError:
+            return False
+        return True
+
+    def likelihood(name: str) -> tuple[bool, bool]:
+        values = aws.profiles[name]
+        return bool(accounts_of(values)), values.get("region") != registry.region
+
+    return sorted(filter(serves, aws.profiles), key=likelihood)
+
+
 def _no_profile(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
     searched = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    others = profiles_for_other_accounts(registry, aws, on_ec2=question.on_ec2)
+    use_other = f"run `{assign_command(registry.account, others[0])}`" if others else ""
     return NoProfile(
         f"no AWS profile in {aws.source} is for account {registry.account} ({searched}), "
         "and the environment has no AWS credentials",
-        hint=LOG_IN_FIRST,
+        hint=f"{use_other}, or set AWS_PROFILE" if others else LOG_IN_FIRST,
     )

@@ -41,6 +41,7 @@ from docker_credential_ecr_py.errors import (
     MfaCodeNeeded,
     NoProfile,
     Unreachable,
+    aws_login_needed,
     login_needed,
 )
 from docker_credential_ecr_py.folder import other_owner
@@ -64,6 +65,8 @@ _SESSION_ENDED = (
     aws_errors.SSOTokenLoadError,
     aws_errors.TokenRetrievalError,
 )
+# By name: an older botocore does not have them.
+_LOGIN_ENDED = ("LoginTokenLoadError", "LoginRefreshRequired", "LoginError")
 _LARGEST_SKEW = 300
 _LACKING_KEY = re.compile("Missing required key in response: '(AccessKeyId|SecretAccessKey)'")
 
@@ -195,6 +198,11 @@ def decode(data: Any, *, now: float) -> Credential:
 
 
 def _session(registry: Registry, selection: Selection) -> Session:
+    if selection.identity.aws_login is not None:
+        # Not above: it loads cryptography, which other profiles do not need.
+        from docker_credential_ecr_py.aws.aws_login import prepare_botocore
+
+        prepare_botocore()
     session = Session(profile=selection.profile or None)
     session.use_tolerant_config_readers(selection.profile or "default")
     if not session.get_config_variable("region"):
@@ -280,8 +288,14 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
     session = selection.identity.sso
     if session is not None and isinstance(error, _SESSION_ENDED):
         return login_needed(session.login_name)
+    login = selection.identity.aws_login
+    if login is not None and type(error).__name__ in _LOGIN_ENDED:
+        return aws_login_needed(login.profile)
     text = str(error)
     match error:
+        case aws_errors.BotoCoreError() if type(error).__name__ == "LoginInsufficientPermissions":
+            # Its text names the permission.
+            return AccessDenied(first_line(text))
         case aws_errors.MetadataRetrievalError():
             return Unreachable(
                 f"cannot get the container or instance credentials: {first_line(text)}"

@@ -23,15 +23,15 @@ from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
 from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
+from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
-from docker_credential_ecr_py.config.docker_config import DockerConfig
+from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.config.docker_plan import stale_auths
-from docker_credential_ecr_py.config.settings import KEYRING, Settings
+from docker_credential_ecr_py.config.settings import KEYRING, Settings, may_be_used
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
-    LOG_IN_FIRST,
     AwsConfigError,
     CredentialsNotFound,
     EcrPyError,
@@ -44,7 +44,13 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.other_registries import find_helper
 from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.selection import SsoSession, identity_of
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import (
+    SsoSession,
+    account_of_environment,
+    identity_of,
+    select,
+)
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
@@ -56,6 +62,7 @@ OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
+_OF_ANY_ACCOUNT = Registry.of_account("0" * 12, "us-east-1")
 
 
 @dataclass(frozen=True)
@@ -127,13 +134,16 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     if error := scene.failures.get("docker"):
         yield failed(name, error)
         return
-    docker, configure = scene.docker, "run `ecr-py configure`"
+    docker = scene.docker
+    configure = f"run `ecr-py configure{'' if scene.rows else ' --creds-store'}`"
     for host in docker.ours:
         if not scene.settings.is_ecr(host):
             yield Finding(name, NOTE, f"uses ecr-py for {host}, which is not an ECR registry")
     configured = [row for row in scene.rows if row.in_docker]
     others = [row.host for row in scene.rows if not row.in_docker]
-    if not configured:
+    if not scene.rows and docker.store == OURSELVES:
+        yield Finding(name, OK, f"{docker.source} uses ecr-py for every registry")
+    elif not configured:
         yield Finding(name, WRONG, f"{docker.source} does not use ecr-py", configure)
     elif others:
         yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
@@ -156,9 +166,14 @@ def settings(scene: Scene) -> Iterator[Finding]:
     name = "settings"
     if error := scene.failures.get("settings"):
         yield failed(name, error)
-    else:
-        file = paths.settings_file(scene.environ)
-        yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
+        return
+    for host in scene.settings.profiles:
+        if not may_be_used(host, scene.settings):
+            what = f"{host} matches no registry, so its profile is never used"
+            hint = f"run `ecr-py config unset {quote(f'registries.{host}.profile')}`"
+            yield Finding(name, NOTE, what, hint)
+    file = paths.settings_file(scene.environ)
+    yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
 
 
 def fallback_helper(scene: Scene) -> Iterator[Finding]:
@@ -185,7 +200,9 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
             if accounts_of(values) or profile != "default":
                 incomplete += 1
                 yield failed(name, error, NOTE)
-    if not profiles:
+    if not profiles and account_of_environment(scene.environ) is not None:
+        yield Finding(name, OK, "not needed: the environment has AWS credentials")
+    elif not profiles:
         yield Finding(name, NOTE, f"{scene.aws.source} does not exist or has no profiles")
     elif not incomplete:
         yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
@@ -195,8 +212,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
     """Check that credentials can be found for each registry."""
     name = "registries"
     if not scene.rows and not scene.failures:
-        hint = LOG_IN_FIRST
-        yield Finding(name, WRONG, "none found", hint)
+        yield _any_registry(scene)
         return
     answered = [row for row in scene.rows if row.wrong is None]
     for row in scene.rows:
@@ -206,6 +222,24 @@ def registries(scene: Scene) -> Iterator[Finding]:
     if answered and len(answered) == len(scene.rows):
         every = f"{'all ' if len(answered) > 1 else ''}{_registries(len(answered))}"
         yield Finding(name, OK, f"credentials found for {every}")
+
+
+def _any_registry(scene: Scene) -> Finding:
+    """Check that credentials can be found although no file names a registry."""
+    here = on_ec2(scene.environ)
+    try:
+        found = select(
+            _OF_ANY_ACCOUNT,
+            _OF_ANY_ACCOUNT.host,
+            scene.settings,
+            scene.aws,
+            scene.environ,
+            on_ec2=here,
+        )
+    except EcrPyError:
+        missing = no_registry(scene.aws)
+        return Finding("registries", WRONG, f"none found: {missing.what}", missing.hint)
+    return Finding("registries", OK, f"{found.steps[-1].saw} answers for any registry")
 
 
 def sessions(scene: Scene) -> Iterator[Finding]:

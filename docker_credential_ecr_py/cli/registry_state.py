@@ -2,21 +2,32 @@
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.broker import token_file
 from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
-from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, NotEcr
+from docker_credential_ecr_py.errors import (
+    EcrPyError,
+    LoginNeeded,
+    NotEcr,
+    assign_command,
+    aws_login_needed,
+    some,
+)
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 
 # Where a session stands.
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
+# The accounts with several profiles that are shown.
+_MOST_CHOICES = 5
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,10 @@ def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
             # Public images need no credentials.
             rows.append(row if registry.public else replace(row, wrong=error))
             continue
+        login, file = selection.identity.aws_login, token_file(selection.identity)
+        if login and file and not file.exists():
+            rows.append(replace(row, selection=selection, wrong=aws_login_needed(login.profile)))
+            continue
         sso = selection.identity.sso
         if sso is not None and sso.token_file not in sessions:
             sessions[sso.token_file] = _session(app, sso)
@@ -89,6 +104,24 @@ def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
             )
         )
     return rows
+
+
+def choices(selected: Iterable[tuple[Registry, Selection]]) -> list[str]:
+    """Return a line for each account that several profiles are for: which is used, and the command.
+
+    The rights of the profiles may differ: a push can fail with one of them.
+    """
+    found = {registry.account: selection for registry, selection in selected if selection.others}
+    lines = [
+        f"account {account} uses profile {selection.profile}, not {some(selection.others)}: "
+        f"`{assign_command(account, selection.others[0])}` changes that"
+        for account, selection in list(found.items())[:_MOST_CHOICES]
+    ]
+    if more := len(found) - len(lines):
+        lines.append(
+            f"and {more} more accounts have several profiles: `ecr-py explain ACCOUNT` shows each"
+        )
+    return lines
 
 
 def _session(app: App, sso: SsoSession) -> Session:

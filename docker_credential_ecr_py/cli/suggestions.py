@@ -35,7 +35,8 @@ def registries(ctx: click.Context, incomplete: str) -> dict[str, str]:
     known = known_registries(app.settings, app.aws_config)
     found: dict[str, str] = {}
     for one in known:
-        found.setdefault(one.profile, one.host)
+        if one.profile:
+            found.setdefault(one.profile, one.host)
     return found | {one.host: one.profile for one in known}
 
 

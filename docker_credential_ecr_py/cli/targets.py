@@ -1,16 +1,24 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
-from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
+from docker_credential_ecr_py.config import paths
+from docker_credential_ecr_py.config.aws_config import (
+    AwsConfig,
+    accounts_of,
+    profiles_without_account,
+)
+from docker_credential_ecr_py.config.docker_config import load_docker_config
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
@@ -22,6 +30,11 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.selection import (
+    account_of_environment,
+    region_of_environment,
+    region_variable,
+)
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.aws.repositories import Repositories
@@ -61,16 +74,13 @@ def known_registries(
 ) -> list[Known]:
     """Return the registries of the AWS config and of the settings, each host once, in file order.
 
-    A profile without a region has registries in `more_regions` only.
+    A profile without a region has registries in the environment's region, if it names one, and in
+    `more_regions`. Credentials in the environment have a registry too, if they tell their account.
     """
     regions = tuple(more_regions)
     found: dict[str, Known] = {}
-    for name, values in aws.profiles.items():
-        places = [(account, _region_of(values)) for account in sorted(accounts_of(values))]
-        places += [(account, region) for account, _ in places for region in regions]
-        for account, region in places:
-            if name not in aws.for_account(account):
-                continue
+    for name, account, own_region in _accounts(aws):
+        for region in (own_region, *regions):
             try:
                 registry = Registry.of_account(account, region)
             except BadInput:
@@ -85,11 +95,80 @@ def known_registries(
     return list(found.values())
 
 
+def _accounts(aws: AwsConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield profile, account and region; the environment's credentials have no profile."""
+    for name, values in aws.profiles.items():
+        for account in sorted(accounts_of(values)):
+            if name in aws.for_account(account):
+                yield name, account, _region_of(values) or region_variable(os.environ)
+    if own := _account_without_profile(aws):
+        yield "", own, region_of_environment(os.environ, aws)
+
+
+def _account_without_profile(aws: AwsConfig) -> str | None:
+    """Return the account of the environment's credentials, or of this EC2 instance's role.
+
+    "" if it is not known, None if there are no such credentials.
+    """
+    account = account_of_environment(os.environ)
+    if account is None and not aws.profiles and on_ec2(os.environ):
+        return os.environ.get("AWS_ACCOUNT_ID", "")
+    return account
+
+
+def no_registry(aws: AwsConfig) -> BadInput:
+    """Return the error if no registry is known: what is missing, and the command that adds it."""
+    account = _account_without_profile(aws)
+    if account:
+        return BadInput("the environment has AWS credentials, but no region", hint="set AWS_REGION")
+    if account is not None:
+        return BadInput(
+            "the AWS credentials here do not tell their account",
+            hint="set AWS_ACCOUNT_ID and AWS_REGION, or name a registry by its host; "
+            "`ecr-py configure --creds-store` sets up docker for every registry",
+        )
+    if unplaced := profiles_without_region(aws):
+        return no_region(unplaced)
+    if unowned := profiles_without_account(aws):
+        return no_account(unowned, aws)
+    return BadInput(f"no profile in {aws.source} names an account and a region", hint=LOG_IN_FIRST)
+
+
+def no_region(names: Sequence[str]) -> BadInput:
+    """Return the error for profiles that have no region."""
+    return BadInput(
+        f"{profiles_have(names)} no region",
+        hint=f"run `aws configure set region REGION --profile {quote(names[0])}`, "
+        "or set AWS_REGION",
+    )
+
+
+def no_account(names: Sequence[str], aws: AwsConfig) -> BadInput:
+    """Return the error for profiles whose account is not known."""
+    return BadInput(
+        f"{profiles_have(names)} no account in {aws.source}",
+        hint=f"run `aws configure set aws_account_id ACCOUNT --profile {quote(names[0])}`, "
+        "or `ecr-py configure --yes`, which asks AWS for it",
+    )
+
+
+def profiles_without_region(aws: AwsConfig) -> list[str]:
+    """Return the profiles whose account is known, but not the region of its registry."""
+    if region_variable(os.environ):
+        return []
+    return [name for name, of in aws.profiles.items() if accounts_of(of) and not _region_of(of)]
+
+
+def profiles_have(names: Sequence[str]) -> str:
+    """Return "profile dev has", or "profiles dev, stage have": how a sentence begins."""
+    return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
+
+
 def named_registry(app: App, options: TargetOptions) -> Registry:
     """Return the registry that --registry names: a host or URL, an alias, a profile, an account.
 
-    If it is not given, that of --profile, of AWS_PROFILE, or the only one that is known. --region
-    goes before the profile's own. Raises BadInput if there is none, or several.
+    If it is not given, that of --profile, of the environment, or the only one that is known.
+    --region goes before the profile's own. Raises BadInput if there is none, or several.
     """
     aws, name, region = app.aws_config, options.registry, options.region
     if _is_host(name, aws):
@@ -104,11 +183,8 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     if name.isdigit() and name not in aws.profiles:
         if len(name) != 12:
             raise BadInput(f"an account has twelve digits: {name[:80]!r}")
-        regions = {
-            _region_of(values)
-            for values in aws.profiles.values()
-            if name in accounts_of(values) and _region_of(values)
-        }
+        regions = {own for _, account, own in _accounts(aws) if account == name} - {""}
+        regions = regions or {region_variable(os.environ)} - {""}
         if not region and len(regions) != 1:
             which = f", one of {', '.join(sorted(regions))}" if regions else ""
             raise BadInput(f"account {name} has no single region: set --region{which}")
@@ -116,27 +192,31 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     if name and options.profile and name != options.profile:
         raise BadInput(f"{name} is already a profile; leave out --profile {options.profile}")
     environ = os.environ
-    chosen = name or options.profile or environ.get("AWS_PROFILE")
-    chosen = chosen or environ.get("AWS_DEFAULT_PROFILE")
+    chosen = name or options.profile or ""
+    if not chosen and (account := _account_without_profile(aws)):
+        # The environment's credentials are used, whatever the profiles are.
+        region = region or region_of_environment(environ, aws)
+        if not region:
+            raise no_registry(aws)
+        return Registry.of_account(account, region)
+    chosen = chosen or environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or ""
     if chosen:
         return _registry_of_profile(chosen, aws, region)
-    all_known = known_registries(app.settings, aws)
+    all_known = known_registries(app.settings, aws) or _in_docker(app)
     registries = list({known.registry.host: known.registry for known in all_known}.values())
     if region:
-        registries = [registry for registry in registries if registry.region == region]
+        accounts = dict.fromkeys(one.account for one in registries if not one.public)
+        registries = [one for one in registries if one.region == region] or [
+            Registry.of_account(account, region) for account in accounts
+        ]
     if len(registries) == 1:
         return registries[0]
     if not registries:
-        raise BadInput(
-            f"no profile in {aws.source} names an account and a region",
-            hint=LOG_IN_FIRST
-            if not aws.profiles
-            else "set aws_account_id and region in a profile, or name a registry by its host",
-        )
-    profiles = [known.profile for known in all_known if known.profile]
+        raise no_registry(aws)
+    names = [known.profile or known.host for known in all_known]
     raise BadInput(
         f"which of {len(registries)} registries?",
-        hint=f"name one of {some(list(dict.fromkeys(profiles)))}, or set AWS_PROFILE",
+        hint=f"name one of {some(list(dict.fromkeys(names)))}, or set AWS_PROFILE",
     )
 
 
@@ -235,6 +315,13 @@ def target_options(command: Callable[..., _T]) -> Callable[..., _T]:
     return run
 
 
+def _in_docker(app: App) -> list[Known]:
+    """Return the ECR registries that docker's config names ecr-py for."""
+    ours = load_docker_config(paths.docker_config_file(os.environ)).ours
+    hosts = [host for host in ours if app.settings.is_ecr(host)]
+    return [Known(host, app.settings.registry_for(host), "") for host in hosts]
+
+
 def _is_host(name: str, aws: AwsConfig) -> bool:
     return ("." in name or ":" in name) and name not in aws.profiles
 
@@ -249,11 +336,8 @@ def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
         )
     accounts = accounts_of(values)
     if len(accounts) != 1:
-        raise BadInput(
-            f"profile {name} in {aws.source} has no account: "
-            "set aws_account_id, or name the registry by its host"
-        )
-    region = region or os.environ.get("AWS_REGION", "") or _region_of(values)
+        raise no_account([name], aws)
+    region = region or region_variable(os.environ) or _region_of(values)
     if not region:
         raise BadInput(f"profile {name} in {aws.source} has no region: set --region")
     return Registry.of_account(accounts.pop(), region)

@@ -18,6 +18,7 @@ from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import AwsConfigError
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
+_PRINCIPAL_ACCOUNT = re.compile(r"arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):")
 # Keys made since 2019. Older ones begin with I or J, and do not contain the account.
 _KEY_WITH_ACCOUNT = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
@@ -64,7 +65,15 @@ def accounts_of(values: Mapping[str, str]) -> set[str]:
 
 def _named_accounts(values: Mapping[str, str]) -> set[str]:
     accounts = {values.get("sso_account_id", ""), values.get("aws_account_id", "")}
+    accounts.add(values.get("granted_sso_account_id", ""))
     if role := _ROLE_ACCOUNT.match(values.get("role_arn", "")):
+        accounts.add(role[1])
+    # What `aws login` and saml2aws write.
+    for key in ("login_session", "x_principal_arn"):
+        if principal := _PRINCIPAL_ACCOUNT.match(values.get(key, "")):
+            accounts.add(principal[1])
+    # The role that aws-sso-cli, okta-aws-cli and others are told to take.
+    if role := _ROLE_ACCOUNT.search(values.get("credential_process", "")):
         accounts.add(role[1])
     return accounts - {""}
 
@@ -83,6 +92,20 @@ def _account_of_key(key_id: str) -> str:
     return f"{account:012}" if account < 10**12 else ""
 
 
+def profiles_without_account(aws: AwsConfig) -> list[str]:
+    """Return the profiles with credentials of their own that do not tell whose they are.
+
+    A profile that is only the source of another's role is not meant for registries.
+    """
+    sources = {values.get("source_profile") for values in aws.profiles.values()}
+    return [
+        name
+        for name, values in aws.profiles.items()
+        if {"aws_access_key_id", "credential_process"} & values.keys()
+        if not accounts_of(values) and name not in sources
+    ]
+
+
 def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
     """Read both files; an absent one counts as empty. Raises AwsConfigError."""
     config = read_sections(config_file)
@@ -90,7 +113,7 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
     profiles: Sections = {}
     sessions: Sections = {}
     for section, values in config.items():
-        kind, name = _parse_heading(section)
+        kind, name = parse_heading(section)
         table = {"profile": profiles, "sso-session": sessions}.get(kind)
         if table is not None:
             table.setdefault(name, {}).update(values)
@@ -106,10 +129,14 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
 
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
     """Return the sections of an AWS INI file; none if it is absent. Raises AwsConfigError."""
-    text = (read_text(path, AwsConfigError) or "").removeprefix(BYTE_ORDER_MARK)
+    return parse_sections(read_text(path, AwsConfigError) or "", path, with_secrets=with_secrets)
+
+
+def parse_sections(text: str, path: Path, *, with_secrets: bool = False) -> Sections:
+    """Return the sections in the text of the file at `path`. Raises AwsConfigError."""
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read_string(text)
+        parser.read_string(text.removeprefix(BYTE_ORDER_MARK))
     except configparser.MissingSectionHeaderError as error:
         raise AwsConfigError(f"{path}, line {error.lineno}: a [section] must come first") from None
     except configparser.ParsingError as error:
@@ -125,7 +152,7 @@ def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:
     }
 
 
-def _parse_heading(section: str) -> tuple[str, str]:
+def parse_heading(section: str) -> tuple[str, str]:
     """Split `profile dev` into ("profile", "dev"). `default` alone is a profile too."""
     try:
         words = shlex.split(section)

@@ -143,6 +143,12 @@ def sso_cache_folder() -> Path:
     return Path(os.path.expanduser("~/.aws/sso/cache"))
 
 
+def login_cache_folder() -> Path:
+    """Return the folder of the tokens of `aws login`, where the AWS CLI and botocore have it."""
+    named = os.environ.get("AWS_LOGIN_CACHE_DIRECTORY")
+    return Path(os.path.expanduser(os.path.expandvars(named or "~/.aws/login/cache")))
+
+
 def as_bytes(environ: Mapping[str, str]) -> dict[bytes, bytes]:
     """Return an environment as a bare interpreter has it."""
     return {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}

@@ -12,7 +12,12 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.docker_config import OURSELVES
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
-from docker_credential_ecr_py.registry import Registry, RegistryRequest, host_of
+from docker_credential_ecr_py.registry import (
+    Registry,
+    RegistryRequest,
+    host_of,
+    may_name_registries,
+)
 
 # Not the name of a helper: the logins are sealed by this package.
 KEYRING = "keyring"
@@ -76,6 +81,15 @@ class Settings:
             return "", ""
         best = max(fitting, key=lambda glob: (glob in hosts, _literal_characters(glob)))
         return best, self.profiles[best]
+
+
+def may_be_used(host: str, settings: Settings) -> bool:
+    """Return whether a client's host can match the host or glob of an entry."""
+    if any(fnmatchcase(alias, host) for alias in settings.aliases):
+        return True
+    if _literal_characters(host) == len(host):
+        return settings.is_ecr(host)
+    return may_name_registries(host)
 
 
 def defaults() -> dict[str, Any]:

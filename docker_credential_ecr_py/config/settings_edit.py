@@ -17,6 +17,11 @@ FALLBACK = ("defaults", "fallback")
 _Tables = MutableMapping[str, Any]
 
 
+def profile_of(host: str) -> tuple[str, str, str]:
+    """Return the path of the profile for a host, or for a glob of hosts."""
+    return "registries", host, "profile"
+
+
 def value_at(text: str, path: Sequence[str]) -> Any:
     """Return the value at a path of tables and a key, or None."""
     place: Any = tomlkit.parse(text.removeprefix(BYTE_ORDER_MARK)).unwrap()
@@ -54,14 +59,16 @@ def without_value(text: str, path: Sequence[str]) -> str:
     return text if value_at(text, path) is None else _edited(text, drop)
 
 
-def without_fallback(text: str, before: str | None, after: str) -> str | None:
-    """Return `text` with the fallback as it was before configure changed `before` to `after`.
+def undone(text: str, before: str | None, after: str) -> str | None:
+    """Return `text` with the values as they were before configure changed `before` to `after`.
 
     None if there was no file before and nothing is left for one.
     """
-    was, made = (value_at(other, FALLBACK) for other in (before or "", after))
-    if was != made and value_at(text, FALLBACK) == made:
-        text = without_value(text, FALLBACK) if was is None else with_value(text, FALLBACK, was)
+    registries = value_at(after, ("registries",)) or {}
+    for path in (FALLBACK, *(profile_of(host) for host in registries)):
+        was, made = (value_at(other, path) for other in (before or "", after))
+        if was != made and value_at(text, path) == made:
+            text = without_value(text, path) if was is None else with_value(text, path, was)
     return None if before is None and not text.strip(f"{BYTE_ORDER_MARK} \t\r\n") else text
 
 

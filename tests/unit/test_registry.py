@@ -16,6 +16,7 @@ from docker_credential_ecr_py.registry import (
     Registry,
     host_of,
     is_registry,
+    may_name_registries,
     partition_of,
 )
 from docker_credential_ecr_py.store import record
@@ -298,3 +299,41 @@ def test_a_plain_host_can_stand_in_json_and_in_a_path(server_url: bytes) -> None
 def test_a_hit_takes_no_url_that_the_parser_refuses_for_its_length() -> None:
     server_url = f"https://{HOST}/" + "a" * LONGEST_URL
     assert record.plain_host(server_url.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("glob", "possible"),
+    [
+        ("642976147714.*", True),
+        ("*.dkr.ecr.us-gov-west-1.amazonaws.com", True),
+        ("[0-9]*.dkr.ecr.*", True),
+        ("*-fips*", True),
+        ("64297614771?.dkr-ecr.eu-west-1.on.aws", True),
+        ("*.eu-west-1.*", True),
+        ("public.*", True),
+        ("*", True),
+        ("", False),
+        ("[!0-9]*", True),  # ECR Public
+        ("[!0-9ep]*", False),
+        ("642976147714", False),
+        ("64297614771.*", False),
+        ("6429761477140.*", False),
+        ("*.ghcr.io", False),
+        ("*.dkr.ecr.eu_west_1.amazonaws.com", False),
+        ("*.eu-west-1.amazonaws.co", False),
+        ("[*", False),
+    ],
+)
+def test_a_glob_that_can_match_a_registry(glob: str, possible: bool) -> None:
+    assert may_name_registries(glob) == possible
+
+
+@given(st.sampled_from(sorted(SUFFIXES)), st.sampled_from(["", "-fips"]), st.data())
+def test_a_glob_made_from_a_registry_can_match_it(
+    suffix: str, fips: str, data: st.DataObject
+) -> None:
+    host = f"642976147714.dkr.ecr{fips}.eu-west-1.{suffix}"
+    start = data.draw(st.integers(0, len(host)))
+    end = data.draw(st.integers(start, len(host)))
+    for wildcards in ("*", "?" * (end - start), "[!_]" * (end - start)):
+        assert may_name_registries(host[:start] + wildcards + host[end:])

@@ -12,7 +12,14 @@ from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_confi
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import AwsConfigError, NoProfile
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, select
+from docker_credential_ecr_py.selection import (
+    Identity,
+    Selection,
+    SsoSession,
+    account_of_environment,
+    profiles_for_other_accounts,
+    select,
+)
 from tests.support.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 DEFAULT = {"default": {"aws_access_key_id": "AKIADEFAULT"}}
@@ -114,9 +121,37 @@ def test_then_nobody(three: Profiles) -> None:
     said = str(error.value)
     assert "111111111111" in said
     assert "looked at dev, stage, prod" in said
-    assert "ecr-py login --start-url" in said
-    with pytest.raises(NoProfile, match="it has no profiles"):
+    assert "run `ecr-py config set 'registries.111111111111.*.profile' dev`" in said
+    assert "AWS_PROFILE" in said
+    with pytest.raises(NoProfile, match=r"it has no profiles.*ecr-py login --start-url"):
         choose({})
+
+
+@pytest.mark.parametrize(
+    ("profiles", "offered"),
+    [
+        ({"a": sso(STAGE), "b": sso(PROD)}, ["a", "b"]),
+        ({"a": sso(STAGE, region="us-east-1"), "b": sso(PROD)}, ["b", "a"]),
+        ({"a": sso(STAGE), "b": {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE"}}, ["b", "a"]),
+        ({"a": {"region": "eu-west-1"}, "b": sso(PROD), "c": {"role_arn": "r"}}, ["b"]),
+        ({"china": sso(STAGE, region="cn-north-1")}, []),
+        ({"anywhere": sso(STAGE, region="")}, ["anywhere"]),
+    ],
+)
+def test_the_profiles_that_may_open_another_account(profiles: Profiles, offered: list[str]) -> None:
+    place = Registry.parse(registry(DEV))
+    assert profiles_for_other_accounts(place, AwsConfig(profiles)) == offered
+    with pytest.raises(NoProfile) as error:
+        choose(profiles)
+    named = [f"*.profile' {name}`" for name in offered[:1]]
+    assert all(name in error.value.hint for name in named)
+    assert ("login --start-url" in error.value.hint) == (not offered)
+
+
+def test_the_command_in_the_hint_quotes_a_profile() -> None:
+    with pytest.raises(NoProfile) as error:
+        choose({"my team": sso(STAGE)})
+    assert "*.profile' 'my team'`" in error.value.hint
 
 
 @pytest.mark.parametrize(
@@ -460,3 +495,47 @@ def test_registry_is_not_looked_up_by_a_part_of_its_account(three: Profiles) -> 
     assert Registry.parse(registry(DEV)).account == DEV
     with pytest.raises(NoProfile):
         choose({"dev": sso(DEV + "0")})
+
+
+# What the environment's credentials tell
+
+WEB = {"AWS_ROLE_ARN": f"arn:aws:iam::{STAGE}:role/x", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
+CONTAINER = {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/x"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "account"),
+    [
+        # Published with their accounts.
+        ({"AWS_ACCESS_KEY_ID": "ASIAY34FZKBOKMUTVV7A"}, "609629065308"),
+        ({"AWS_ACCESS_KEY_ID": "AKIASP2TPHJSQH3FJRUX", "AWS_PROFILE": "dev"}, "171436882533"),
+        ({"AWS_ACCESS_KEY_ID": "AKIASP2TPHJSQH3FJRUX"} | WEB, "171436882533"),
+        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, ""),
+        ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_ACCOUNT_ID": DEV}, DEV),
+        (WEB, STAGE),
+        (WEB | {"AWS_PROFILE": "dev"}, None),
+        (WEB | {"AWS_ROLE_ARN": "x"}, ""),
+        (CONTAINER, ""),
+        (CONTAINER | {"AWS_ACCOUNT_ID": DEV}, DEV),
+        ({"AWS_ACCOUNT_ID": DEV}, None),
+        ({}, None),
+    ],
+)
+def test_the_account_of_the_environment(environ: Mapping[str, str], account: str | None) -> None:
+    secret = {"AWS_SECRET_ACCESS_KEY": "x"} if "AWS_ACCESS_KEY_ID" in environ else {}
+    assert account_of_environment({**environ, **secret}) == account
+    if "AWS_ACCESS_KEY_ID" in environ and not WEB.keys() & environ.keys():
+        assert account_of_environment(environ) is None  # as long as there is no secret key
+
+
+def test_profiles_of_another_identity_are_a_choice() -> None:
+    profiles = {
+        "us": sso(DEV, "Reader", region="us-east-1"),
+        "first": sso(DEV, "Reader"),
+        "same": sso(DEV, "Reader"),
+        "incomplete": {"sso_account_id": DEV},
+        "admin": sso(DEV, "Admin"),
+    }
+    selection = choose(profiles)
+    assert (selection.profile, selection.others) == ("first", ("admin",))
+    assert choose(profiles, environ={"AWS_PROFILE": "admin"}).others == ()

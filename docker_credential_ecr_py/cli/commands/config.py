@@ -2,11 +2,13 @@
 
 import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -22,14 +24,23 @@ from docker_credential_ecr_py.config.settings import (
     REGISTRY,
     Settings,
     defaults,
+    may_be_used,
     parse_settings,
 )
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.daemon.discovery import find_daemon
-from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError, nearest
+from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
+    BadInput,
+    EcrPyError,
+    SettingsError,
+    nearest,
+    some,
+)
 from docker_credential_ecr_py.other_registries import find_helper
 
 _STORE = ("defaults", "store")
+_EXAMPLE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 
 
@@ -67,7 +78,7 @@ def show(as_json: bool) -> None:
 @click.argument("value")
 @_DRY_RUN
 def set_value(key: str, value: str, dry_run: bool) -> None:
-    """Set KEY to VALUE. An invalid value is refused, and nothing is written.
+    """Set KEY to VALUE. A value that is invalid or has no effect is refused.
 
     \b
     ecr-py config set login never
@@ -86,6 +97,7 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
     _check(path, chosen)
     file, before = _file()
     after = settings_edit.with_value(before or "", path, chosen)
+    _check_here(path, chosen, after)
     _save(file, before, after, f"{key} is {value} in {file}", dry_run=dry_run)
     if path == _STORE and not dry_run:
         _take_over()
@@ -114,8 +126,6 @@ def show_path() -> None:
 
 def _take_over() -> None:
     """Move what the previous store kept into the new one, or remove it."""
-    from docker_credential_ecr_py.app import App
-
     App(may_log_in=False).store.take_over_leftovers()
 
 
@@ -130,11 +140,6 @@ def _missing(path: tuple[str, ...], value: object) -> str:
             Seal(None).key()
         except EcrPyError as error:
             return f"{error.what}, so nothing can be kept"
-    elif path == settings_edit.FALLBACK:
-        try:
-            find_helper(str(value))
-        except EcrPyError as error:
-            return error.what
     return ""
 
 
@@ -190,6 +195,39 @@ def _check(path: tuple[str, ...], value: Any) -> None:
             ": "
         )  # it begins with a line number, which would be wrong
         raise BadInput(f"{what}{nearest(str(value), CHOICES.get(path[-1], ()))}") from None
+
+
+def _check_here(path: tuple[str, ...], value: Any, after: str) -> None:
+    """Check that a setting would have an effect on this machine. Raises BadInput, AwsConfigError.
+
+    `after` is the text of the settings with the value.
+    """
+    if path == settings_edit.FALLBACK and value != KEYRING:
+        try:
+            find_helper(str(value).removeprefix("docker-credential-"))
+        except EcrPyError as error:
+            hint = "install it first; `ecr-py config set fallback keyring` needs no other helper"
+            raise BadInput(error.what, hint=hint) from None
+    if path[-1] != "profile":
+        return
+    host = path[1].lower()
+    with suppress(SettingsError):  # a mistake elsewhere in the file is reported when it is saved
+        if not may_be_used(host, parse_settings(after, "")):
+            raise BadInput(
+                f"{host} matches no registry: a registry is like {_EXAMPLE}, a glob of all of an "
+                f"account like {_EXAMPLE.partition('.')[0]}.*",
+                hint=""
+                if set(host) & set("*?[")
+                else f"if {host} is your own name for a registry, run "
+                f"`ecr-py config set registries.{host}.alias {_EXAMPLE}` first",
+            )
+    aws = App().aws_config
+    if value not in aws.profiles:
+        near = nearest(value, aws.profiles)
+        known = f"profiles are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
+        raise BadInput(
+            f"{value} is not a profile in {aws.source}{near}", hint="" if near else known
+        )
 
 
 def _file() -> tuple[Path, str | None]:

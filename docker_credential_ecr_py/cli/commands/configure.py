@@ -4,9 +4,11 @@ docker_plan.py decides what to change, docker_edit.py edits the text, and file_e
 file and undoes the change.
 """
 
+import dataclasses
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +26,23 @@ from docker_credential_ecr_py.cli.output import (
     show_change,
     show_table,
 )
+from docker_credential_ecr_py.cli.registry_state import choices
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
     known_registries,
+    no_account,
+    no_region,
+    no_registry,
+    profiles_have,
+    profiles_without_region,
     resolve_target,
 )
-from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
-from docker_credential_ecr_py.config.aws_config import accounts_of
+from docker_credential_ecr_py.config import aws_edit, docker_edit, file_edits, paths, settings_edit
+from docker_credential_ecr_py.config.aws_config import (
+    AwsConfig,
+    parse_sections,
+    profiles_without_account,
+)
 from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
@@ -41,16 +53,23 @@ from docker_credential_ecr_py.config.settings import Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
-    LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
     DockerConfigError,
+    EcrPyError,
+    NoProfile,
     SettingsError,
     some,
 )
 from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.registry import PUBLIC_HOSTS
+from docker_credential_ecr_py.redact import redact
+from docker_credential_ecr_py.registry import PUBLIC_HOSTS, Registry
+from docker_credential_ecr_py.selection import (
+    Selection,
+    identity_of,
+    profiles_for_other_accounts,
+)
 
 _DOCKER = "docker"
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
@@ -71,9 +90,8 @@ class _Kind:
 
 
 _CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
-_SETTINGS = _Kind(
-    lambda text, file: parse_settings(text, str(file)), settings_edit.without_fallback, str
-)
+_SETTINGS = _Kind(lambda text, file: parse_settings(text, str(file)), settings_edit.undone, str)
+_AWS = _Kind(parse_sections, aws_edit.undone, redact)
 
 
 @dataclass
@@ -200,7 +218,10 @@ def configure(
         raise click.UsageError(f"--replace takes the name of another helper, not {OURSELVES}")
 
     app = App()
-    known = _registries(app, named, regions, public=public)
+    aws, accounts = app.aws_config, dict[str, str]()
+    if not named:
+        aws, accounts = _with_accounts(aws, sure=yes and not dry_run, ask=not dry_run)
+    known = _registries(app, aws, named, regions, public=public)
     changes = []
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
@@ -218,20 +239,23 @@ def configure(
         )
         changes.append(_Change(client, file, before, config, made))
     if not known and not any(change.will_use_us for change in changes):
-        raise AwsConfigError(
-            f"no profile in {app.aws_config.source} names an account and a region",
-            hint=f"{LOG_IN_FIRST}, or name a --registry",
-        )
+        raise no_registry(aws)
+    if not named and (unowned := profiles_without_account(aws)):
+        click.echo(str(no_account(unowned, aws)), err=True)
     if replace and not any(change.uses(replace) for change in changes):
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
-    settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
+    chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
+    settings_file, settings_text, settings_after = _with_settings(app.settings, fallback, chosen)
     for change in changes:
         _report_kept_helpers(change)
         if change.plan.unread:
             _confirm_unread(change, sure=yes or dry_run)
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
+    if accounts:
+        file, text, after = _with_accounts_written(accounts)
+        edits.append((file, _AWS, text, after))
     edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
     edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
     if dry_run:
@@ -244,18 +268,65 @@ def configure(
         file_edits.Edit(file, text, after, kind.undo) for file, kind, text, after in edits
     )
     # Printed last: the reader of the output may close it at any line.
-    _show(known)
-    if settings_after != (settings_text or ""):
+    of = {host: app.settings.registry_for(host).account for host in known}
+    _show({host: profile or chosen.get(of[host], "") for host, profile in known.items()})
+    if fallback and settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
+    for profile, account in accounts.items():
+        click.echo(f"AWS config: profile {profile} is for account {account}, in {aws.source}")
+    for account, profile in chosen.items():
+        click.echo(f"settings: account {account} uses profile {profile} in {settings_file}")
     _report_changes(changes)
+    for line in choices(_selections(app, known)):
+        click.echo(f"ecr-py: {line}", err=True)
     for change in changes:
         if change.drop and (hint := file_edits.hint_of_copies(change.file)):
             click.echo(hint, err=True)
     _check_path()
 
 
+def _with_accounts(aws: AwsConfig, *, sure: bool, ask: bool) -> tuple[AwsConfig, dict[str, str]]:
+    """Ask AWS for the account of each profile that does not tell it, if the user agrees.
+
+    An access key from before 2019 does not contain its account. Returns the config with the
+    accounts in it, and the accounts by profile.
+    """
+    names = profiles_without_account(aws)
+    if not names or not (sure or (ask and can_ask() and _agrees(names))):
+        return aws, {}
+    from docker_credential_ecr_py.aws.sts import account_of
+
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = account_of(name, identity_of(name, aws))
+        except EcrPyError as error:
+            error.profile = name
+            click.echo(str(error), err=True)
+    added = {name: {**aws.profiles[name], "aws_account_id": found[name]} for name in found}
+    return dataclasses.replace(aws, profiles={**aws.profiles, **added}), found
+
+
+def _agrees(names: list[str]) -> bool:
+    """Ask whether AWS may be called for the accounts of profiles."""
+    what = profiles_have(names)
+    click.echo(f"{what[0].upper()}{what[1:]} no account in the AWS config.", err=True)
+    question = "Ask AWS (sts:GetCallerIdentity), and write the account there"
+    return click.confirm(question, default=True, err=True)
+
+
+def _with_accounts_written(accounts: Mapping[str, str]) -> tuple[Path, str | None, str]:
+    """Return the AWS config's file, and its text before and after. Raises AwsConfigError."""
+    file = paths.aws_config_file(os.environ)
+    text = read_text(file, AwsConfigError)
+    after = text or ""
+    for profile, account in accounts.items():
+        after = aws_edit.with_account(after, profile, account)
+    return file, text, after
+
+
 def _registries(
-    app: App, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
+    app: App, aws: AwsConfig, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
 ) -> dict[str, str]:
     """Return host and profile of each registry to configure. Raises EcrPyError."""
     if regions:
@@ -263,39 +334,27 @@ def _registries(
 
         for region in regions:
             check_region(region, "ecr", "ECR")
-    aws = app.aws_config
     found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
     if named:
         hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
-        found = {host: found.get(host, "") for host in hosts}
-    elif not regions:
-        unplaced = [
-            name for name, of in aws.profiles.items() if accounts_of(of) and not of.get("region")
-        ]
-        if unplaced:
-            click.echo(
-                f"ecr-py: {_profiles_have(unplaced)} no region: "
-                f"set region in {aws.source}, or use --region",
-                err=True,
-            )
-        sources = {of.get("source_profile") for of in aws.profiles.values()}
-        # An access key from before 2019 does not contain its account.
-        unowned = [
-            name
-            for name, of in aws.profiles.items()
-            if "aws_access_key_id" in of and not accounts_of(of) and name not in sources
-        ]
-        if unowned:
-            click.echo(
-                f"ecr-py: {_profiles_have(unowned)} no account: set aws_account_id in {aws.source}",
-                err=True,
-            )
+        found = {host: found.get(host) or _selected_profile(app, host) for host in hosts}
+    elif not regions and (unplaced := profiles_without_region(aws)):
+        click.echo(f"{no_region(unplaced)}, or use --region", err=True)
     return found | dict.fromkeys(PUBLIC_HOSTS[:1] if public else (), "")
 
 
-def _profiles_have(names: list[str]) -> str:
-    """Return "profile dev has", or "profiles dev, stage have": how a sentence begins."""
-    return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
+def _selected_profile(app: App, host: str) -> str:
+    """Return the profile that answers for a registry now; "" if none does."""
+    with suppress(EcrPyError):
+        return app.select(host).profile
+    return ""
+
+
+def _selections(app: App, hosts: Iterable[str]) -> Iterator[tuple[Registry, Selection]]:
+    """Yield each registry that is answered now, with its selection."""
+    for host in hosts:
+        with suppress(EcrPyError):
+            yield app.settings.registry_for(host), app.select(host)
 
 
 def _implied_store(config: DockerConfig) -> str:
@@ -310,18 +369,61 @@ def _implied_store(config: DockerConfig) -> str:
     return store if find_program(f"docker-credential-{store}") else ""
 
 
-def _with_fallback(settings: Settings, fallback: str) -> tuple[Path, str | None, str]:
-    """Return the settings file, and its text before and after. Raises SettingsError."""
+def _profiles_to_set(app: App, named: Iterable[str], *, sure: bool, ask: bool) -> dict[str, str]:
+    """Return the profile to set for each account that no rule finds one for.
+
+    Asks on a terminal which one it is; else prints how to set it.
+    """
+    chosen: dict[str, str] = {}
+    for name in named:
+        registry = resolve_target(app, TargetOptions(name)).registry
+        if registry.public or registry.account in chosen:
+            continue
+        try:
+            app.select(registry.host)
+        except NoProfile as error:
+            profiles = profiles_for_other_accounts(registry, app.aws_config)
+            if sure and len(profiles) == 1:
+                chosen[registry.account] = profiles[0]
+            elif profiles and ask and can_ask() and (picked := _ask_profile(registry, profiles)):
+                chosen[registry.account] = picked
+            else:
+                error.add_context(registry=registry.host)
+                click.echo(str(error), err=True)
+    return chosen
+
+
+def _ask_profile(registry: Registry, profiles: list[str]) -> str:
+    """Ask which profile to use for another account's registry; "" if none."""
+    click.echo(f"No profile is for account {registry.account} of {registry.host}.", err=True)
+    question = f"Use which profile for it ({some(profiles)}; none)"
+    only = profiles[0] if len(profiles) == 1 else None
+    allowed = click.Choice([*profiles, "none"])
+    picked = click.prompt(question, type=allowed, default=only, show_choices=False, err=True)
+    return "" if picked == "none" else str(picked)
+
+
+def _with_settings(
+    settings: Settings, fallback: str, profiles: Mapping[str, str]
+) -> tuple[Path, str | None, str]:
+    """Return the settings file, and its text before and after. Raises SettingsError.
+
+    `profiles` are those to set, by account.
+    """
     file = paths.settings_file(os.environ)
     text = read_text(file, SettingsError)
-    if not fallback or fallback == settings.fallback:
-        return file, text, text or ""
-    if settings.fallback:
-        raise SettingsError(
-            f"docker's credsStore is {fallback}, but the fallback in {file} is {settings.fallback}",
-            hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
-        )
-    after = settings_edit.with_value(text or "", settings_edit.FALLBACK, fallback)
+    after = text or ""
+    if fallback and fallback != settings.fallback:
+        if settings.fallback:
+            raise SettingsError(
+                f"docker's credsStore is {fallback}, but the fallback in {file} is "
+                f"{settings.fallback}",
+                hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
+            )
+        after = settings_edit.with_value(after, settings_edit.FALLBACK, fallback)
+    for account, profile in profiles.items():
+        path = settings_edit.profile_of(f"{account}.*")
+        after = settings_edit.with_value(after, path, profile)
     parse_settings(after, str(file))
     return file, text, after
 
@@ -413,6 +515,7 @@ def _undo(clients: tuple[str, ...], *, dry_run: bool) -> None:
     files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
     if _DOCKER in clients:
         files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
+        files.append(("AWS config", paths.aws_config_file(os.environ), _AWS))
     with file_edits.alone():
         records = [(*each, record) for each in files if (record := file_edits.recall(each[1]))]
         if not records:

@@ -1,5 +1,7 @@
 """ecr-py explain: shows how the identity for a registry is selected. Works offline."""
 
+from contextlib import suppress
+
 import click
 
 from docker_credential_ecr_py.app import App
@@ -10,8 +12,9 @@ from docker_credential_ecr_py.cli.output import (
     show_folded,
     show_json,
 )
+from docker_credential_ecr_py.cli.registry_state import choices
 from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
-from docker_credential_ecr_py.errors import BadInput
+from docker_credential_ecr_py.errors import BadInput, EcrPyError, assign_command
 from docker_credential_ecr_py.registry import Registry, host_of, is_registry
 from docker_credential_ecr_py.selection import Identity
 
@@ -46,7 +49,10 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
         raise BadInput("the registry is empty: is a variable unset?")
     app = App(profile=profile)
     if region or not is_registry(registry):
-        registry = resolve_target(app, TargetOptions(registry, profile, region)).host
+        target = resolve_target(app, TargetOptions(registry, profile, region))
+        registry = target.host
+        if target.profile != _profile_by_rules(app, registry):
+            app = app.with_profile(target.profile or profile)
     selection = app.select(registry)
     asked = calls(selection.identity, app.settings.registry_for(host_of(registry)))
     if as_json:
@@ -66,6 +72,21 @@ def explain(registry: str, profile: str, region: str, as_json: bool) -> None:
     click.echo(f"\nprofile   {selection.profile or '(none)'}")
     click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
     show_folded(f"calls     {', then '.join(asked)}", indent=10)
+    place = app.settings.registry_for(host_of(registry))
+    for line in choices([(place, selection)]):
+        show_folded(f"choice    {line}", indent=10)
+    by_rules = _profile_by_rules(app, registry)
+    if selection.rule == "command line" and by_rules != selection.profile and not place.public:
+        uses = f"profile {by_rules}" if by_rules else "no profile"
+        command = assign_command(place.account, selection.profile)
+        show_folded(f"docker    uses {uses}: `{command}` changes that", indent=10)
+
+
+def _profile_by_rules(app: App, registry: str) -> str:
+    """Return the profile that docker uses for a registry; "" if it uses none."""
+    with suppress(EcrPyError):
+        return app.with_profile("").select(registry).profile
+    return ""
 
 
 def calls(identity: Identity, registry: Registry) -> list[str]:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from shlex import quote
 
 import click
 
@@ -153,6 +154,9 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
             found.setdefault(session.token_file, session)
         return list(found.values())
     if not known:
+        for name, values in aws.profiles.items():
+            if "login_session" in values:
+                raise _by_aws_cli(name)
         raise AwsConfigError(
             f"there is no SSO session in {aws.source}",
             hint=LOG_IN_FIRST,
@@ -174,9 +178,9 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
     if name in aws.sso_sessions:
         return sso_session(name, aws.sso_sessions[name], "", aws.source)
     if name in aws.profiles:
-        found = identity_of(name, aws).sso
+        found = identity_of(name, aws)
     elif profiles := aws.for_account(name):
-        found = identity_of(profiles[0], aws).sso
+        found = identity_of(profiles[0], aws)
     else:
         try:
             app.settings.registry_for(host_of(name))
@@ -187,10 +191,21 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
                 f"{nearest(name, names)}",
                 hint="" if names else LOG_IN_FIRST,
             ) from None
-        found = app.select(name).identity.sso
-    if found is None:
-        raise EcrPyError(f"{name} does not use IAM Identity Center, so no login is needed")
-    return found
+        found = app.select(name).identity
+    if found.sso is not None:
+        return found.sso
+    if found.aws_login is not None:
+        raise _by_aws_cli(found.aws_login.profile)
+    raise EcrPyError(f"{name} does not use IAM Identity Center, so no login is needed")
+
+
+def _by_aws_cli(profile: str) -> EcrPyError:
+    """Return the error for a profile of `aws login`."""
+    verb = click.get_current_context().info_name
+    return EcrPyError(
+        f"the session of profile {profile} is not one of IAM Identity Center",
+        hint=f"run `aws {verb} --profile {quote(profile)}`",
+    )
 
 
 def _has_ended(session: SsoSession, token: Token) -> bool:

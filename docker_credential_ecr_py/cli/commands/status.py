@@ -25,9 +25,11 @@ from docker_credential_ecr_py.cli.registry_state import (
     ALIVE,
     ENDED,
     Row,
+    choices,
     daemon_line,
     rows_of,
 )
+from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
@@ -37,11 +39,7 @@ from docker_credential_ecr_py.config.docker_config import (
 from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.deadline import call_parallel
-from docker_credential_ecr_py.errors import (
-    LOG_IN_FIRST,
-    CredentialsNotFound,
-    EcrPyError,
-)
+from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, LoginNeeded
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
@@ -119,8 +117,8 @@ def checked(row: Row) -> Row:
 def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
     screen = console()
     if not rows:
-        click.echo(f"no registry: no profile in {aws.source} names an account and a region")
-        click.echo(LOG_IN_FIRST)
+        missing = no_registry(aws)
+        click.echo(f"no registry: {missing.what}: {missing.hint}")
         return
     cells = [_cells(row, now, screen) for row in rows]
     columns = _fitting(screen.width, cells)
@@ -202,6 +200,8 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     for host in docker.ours:
         if host not in {row.host for row in rows}:
             yield f"        and for {host}, which is not an ECR registry"
+    for line in choices((row.registry, row.selection) for row in rows if row.selection):
+        yield f"choice  {line}"
     logins: dict[str, str] = {}
     for row in rows:
         if row.needs_login and row.session:
@@ -209,6 +209,10 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
             logins.setdefault(sso.token_file, quote(sso.login_name))
     if logins:
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
+    # Sessions of `aws login`, which the AWS CLI keeps.
+    others = [row.wrong for row in rows if isinstance(row.wrong, LoginNeeded) and not row.session]
+    for hint in dict.fromkeys(error.hint for error in others):
+        yield f"log in  {hint}"
     for row in rows:
         if row.wrong and not row.needs_login:
             row.wrong.add_context(registry=row.host)
@@ -226,6 +230,7 @@ def _as_json(row: Row, now: float) -> dict[str, Any]:
         "region": row.registry.region,
         "profile": (selection and selection.profile) or None,
         "chosenBy": selection and selection.rule,
+        "otherProfiles": list(selection.others) if selection else [],
         "token": kept
         and {
             "expiresAt": utc(kept.expires),

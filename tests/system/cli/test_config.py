@@ -45,7 +45,9 @@ def test_show_says_where_each_comes_from(user: User) -> None:
 
 
 def test_brackets_are_shown_as_they_are(user: User) -> None:
-    glob = "[ab]*.dkr.ecr.*.amazonaws.com"
+    glob = "[12]*.dkr.ecr.*.amazonaws.com"
+    with user.home.aws_config.open("a") as config:
+        config.write("[profile a[/b]:smile:]\nregion = eu-west-1\n")
     user.invoke_ok("config", "set", f"registries.{glob}.profile", "a[/b]:smile:")
     rows = [line.split() for line in user.invoke_ok("config", "show").stdout.splitlines()]
     assert [f"registries.{glob}.profile", "a[/b]:smile:", "file"] in rows
@@ -145,6 +147,14 @@ def test_dry_run_and_what_is_so_already_write_nothing(user: User) -> None:
         ("fallback", "", "ecr-py config unset fallback"),
         ("registries.a.example.alias", "b.example", "not an Amazon ECR registry"),
         ("registries.a b.profile", "dev", "not a registry host"),
+        (f"registries.{DEV}.*.profile", "stagge", "not a profile in"),
+        (f"registries.{DEV}.*.profile", "stagge", "nearest: stage"),
+        (f"registries.{DEV}.*.profile", "zzz", "profiles are dev, stage, prod"),
+        ("registries.images.example.com.profile", "dev", "set registries.images.example.com.alias"),
+        (f"registries.{DEV}.profile", "dev", f"{DEV} matches no registry"),
+        ("registries.64297614771.*.profile", "dev", "123456789012.*"),
+        (f"registries.{registry(DEV, 'cn-north-1')}.profile", "dev", "matches no registry"),
+        ("fallback", "typo", "docker-credential-typo is not on the PATH"),
     ],
 )
 def test_what_cannot_be_is_refused(user: User, key: str, value: str, said: str) -> None:
@@ -171,10 +181,11 @@ def test_a_file_that_cannot_be_read_or_written(user: User) -> None:
     assert "Is a directory" in user.invoke("config", "show").line
 
 
-def test_a_fallback_that_is_not_installed(user: User) -> None:
-    """Set all the same: it may come later."""
-    done = user.invoke_ok("config", "set", "fallback", "typo")
-    assert "docker-credential-typo is not on the PATH" in done.stderr
+def test_a_fallback_that_is_no_longer_installed(user: User) -> None:
+    helper = user.home.write(user.home.path / "bin" / "docker-credential-typo", "#!/bin/sh\n")
+    helper.chmod(0o755)
+    path = f"{helper.parent}:{user.home.environment['PATH']}"
+    user.invoke_ok("config", "set", "fallback", "docker-credential-typo", PATH=path)
     assert "fallback" in user.home.settings.read_text()
     lines = user.ecr_py("doctor").stdout.splitlines()
     [line] = [line for line in lines if line.split()[1] == "fallback"]

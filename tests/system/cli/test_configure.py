@@ -265,6 +265,9 @@ def test_a_fallback_that_is_another_is_not_overwritten(user: User) -> None:
     user.write_config(config(credsStore="desktop"))
     line = refused(user, "--creds-store")
     assert "ecr-py config set fallback desktop" in line
+    helper = user.home.write(user.home.path / "bin" / "docker-credential-desktop", "#!/bin/sh\n")
+    helper.chmod(0o755)
+    user.home.environment["PATH"] = f"{helper.parent}:{user.home.environment['PATH']}"
     user.invoke_ok("config", "set", "fallback", "desktop")
     user.invoke_ok("configure", "--creds-store")
     assert user.read_config()["credsStore"] == "ecr-py"
@@ -535,5 +538,8 @@ def test_keys_that_do_not_say_their_account(user: User) -> None:
     role = f"[profile role]\nrole_arn = arn:aws:iam::{DEV}:role/x\nsource_profile = base\n"
     config = user.home.aws_config
     config.write_text(f"{config.read_text()}[profile old]\n{keys}[profile base]\n{keys}{role}")
-    [line] = [line for line in user.invoke_ok("configure").stderr.splitlines() if "account" in line]
-    assert "profile old has no account: set aws_account_id" in line
+    [line] = [
+        line for line in user.invoke_ok("configure").stderr.splitlines() if "no account" in line
+    ]
+    assert "profile old has no account" in line
+    assert "aws configure set aws_account_id ACCOUNT --profile old" in line

@@ -78,7 +78,7 @@ def sso(name: str, account: str = DEV, **values: str) -> str:
 
 def test_no_profile_fits(home: Home) -> None:
     line = explained(home, registry(OTHER))
-    for wanted in ("no AWS profile", f"account {OTHER}", "dev, stage, prod", "ecr-py login"):
+    for wanted in ("no AWS profile", f"account {OTHER}", "dev, stage, prod", "ecr-py config set"):
         assert wanted in line
     assert registry(OTHER) in line
     assert str(home.aws_config) in line

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from docker_credential_ecr_py import errors
 from docker_credential_ecr_py.aws.ecr import decode, ecr_endpoint, endpoint_override, translate
-from docker_credential_ecr_py.errors import BadAnswer, EcrPyError
+from docker_credential_ecr_py.errors import AccessDenied, BadAnswer, EcrPyError, LoginNeeded
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Identity, Selection, SsoSession, Step
+from docker_credential_ecr_py.selection import AwsLogin, Identity, Selection, SsoSession, Step
 from tests.support.home import DEV, START_URL, registry
 
 NOW = 1_700_000_000.0
@@ -307,3 +307,21 @@ def test_a_registry_is_asked_at_the_endpoint_of_the_users_own(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     fips = Registry.parse(f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com")
     assert ecr_endpoint(fips) == "http://127.0.0.1:1"
+
+
+def test_what_botocore_says_of_aws_login_is_readable() -> None:
+    """Its texts begin with "token: ", and what follows must not be taken for one."""
+    arn = f"arn:aws:sts::{DEV}:assumed-role/Admin/ann"
+    identity = Identity("login", arn, aws_login=AwsLogin(arn, "ann"))
+    selection = Selection(identity, "ann", (Step("account", "", won=True),))
+    for raised in (
+        aws.LoginTokenLoadError(error_msg="Unable to load a existing login session"),
+        aws.LoginRefreshRequired(),
+        aws.LoginError(),
+    ):
+        error = translate(raised, HERE, selection)
+        assert isinstance(error, LoginNeeded)
+        assert str(error).endswith("run `aws login --profile ann`")
+    refused = translate(aws.LoginInsufficientPermissions(), HERE, selection)
+    assert isinstance(refused, AccessDenied)
+    assert "signin:CreateOAuth2Token" in str(refused)

@@ -192,3 +192,30 @@ def test_what_a_profile_says_goes_before_its_access_key() -> None:
     sso = {"sso_account_id": "171436882533"}
     assert AwsConfig({"default": key, "dev": sso}).for_account("171436882533") == ["dev"]
     assert AwsConfig({"default": key, "ci": key}).for_account("171436882533") == ["default", "ci"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"granted_sso_account_id": "642976147714", "credential_process": "granted"},
+        {"x_principal_arn": "arn:aws:sts::642976147714:assumed-role/Admin/ann"},
+        {"x_principal_arn": "arn:aws:sts::642976147714:assumed-role/Admin/ann"}
+        | {"aws_access_key_id": "ASIAY34FZKBOKMUTVV7A"},
+        {"login_session": "arn:aws:sts::642976147714:assumed-role/Admin/ann"},
+        {"login_session": "arn:aws:iam::642976147714:root"},
+        {"login_session": "arn:aws-cn:iam::642976147714:user/ann"},
+        {
+            "credential_process": "aws-sso -S Default process "
+            "--arn arn:aws:iam::642976147714:role/Admin"
+        },
+    ],
+)
+def test_the_account_in_what_other_tools_write(values: dict[str, str]) -> None:
+    assert accounts_of(values) == {"642976147714"}
+    assert AwsConfig({"p": values}).for_account("642976147714") == ["p"]
+
+
+@pytest.mark.parametrize("key", ["login_session", "x_principal_arn", "credential_process"])
+@pytest.mark.parametrize("value", ["", "arn:aws:sts::1:assumed-role/x", "arn", "mine"])
+def test_an_arn_that_is_none(key: str, value: str) -> None:
+    assert accounts_of({key: value}) == set()

@@ -66,17 +66,30 @@ def test_without_what_is_not_there_nothing_happens(text: str, mark: str) -> None
 def test_the_fallback_goes_back_to_what_it_was(text: str) -> None:
     made = settings_edit.with_value(text, settings_edit.FALLBACK, "desktop")
     edited = settings_edit.with_value(made, ("defaults", "login"), "never")
-    back = settings_edit.without_fallback(edited, text, made)
+    back = settings_edit.undone(edited, text, made)
     assert back is not None
     assert found(back, settings_edit.FALLBACK) is None
     assert found(back, ("defaults", "login")) == "never"
     theirs = settings_edit.with_value(made, settings_edit.FALLBACK, "pass")
-    assert settings_edit.without_fallback(theirs, text, made) == theirs
+    assert settings_edit.undone(theirs, text, made) == theirs
+
+
+@given(files)
+def test_the_profile_of_an_account_goes_back_to_what_it_was(text: str) -> None:
+    path = settings_edit.profile_of("602401143452.*")
+    made = settings_edit.with_value(text, path, "dev")
+    edited = settings_edit.with_value(made, ("defaults", "login"), "never")
+    back = settings_edit.undone(edited, text, made)
+    assert back is not None
+    assert found(back, path) == found(text, path)
+    assert found(back, ("defaults", "login")) == "never"
+    theirs = settings_edit.with_value(made, path, "stage")
+    assert settings_edit.undone(theirs, text, made) == theirs
 
 
 def test_a_file_for_the_fallback_alone_is_not_left_behind() -> None:
     made = settings_edit.with_value("", settings_edit.FALLBACK, "desktop")
-    assert settings_edit.without_fallback(made, None, made) is None
+    assert settings_edit.undone(made, None, made) is None
 
 
 @pytest.mark.parametrize("text", ["defaults = 3\n", "registries = []\n"])
