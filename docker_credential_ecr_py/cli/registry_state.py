@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.config.known_registries import known_registries
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, NotEcr

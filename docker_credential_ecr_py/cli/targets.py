@@ -1,7 +1,7 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +11,7 @@ import click
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
-from docker_credential_ecr_py.config.settings import Settings
+from docker_credential_ecr_py.config.known_registries import known_registries, region_of
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     BadInput,
@@ -30,15 +30,6 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Known:
-    """A registry that a profile is for. `host` is its name in docker."""
-
-    host: str
-    registry: Registry
-    profile: str
-
-
-@dataclass(frozen=True)
 class TargetOptions:
     """The values of --registry, --profile and --region; "" for one that is not given."""
 
@@ -54,35 +45,6 @@ class Target:
     registry: Registry
     host: str
     profile: str
-
-
-def known_registries(
-    settings: Settings, aws: AwsConfig, more_regions: Iterable[str] = ()
-) -> list[Known]:
-    """Return the registries of the AWS config and of the settings, each host once, in file order.
-
-    A profile without a region has registries in `more_regions` only.
-    """
-    regions = tuple(more_regions)
-    found: dict[str, Known] = {}
-    for name, values in aws.profiles.items():
-        places = [(account, _region_of(values)) for account in sorted(accounts_of(values))]
-        places += [(account, region) for account, _ in places for region in regions]
-        for account, region in places:
-            if name not in aws.for_account(account):
-                continue
-            try:
-                registry = Registry.of_account(account, region)
-            except BadInput:
-                continue
-            found.setdefault(registry.host, Known(registry.host, registry, name))
-    for host in (*settings.profiles, *settings.aliases):
-        try:
-            registry = settings.registry_for(host)
-        except NotEcr:  # a glob
-            continue
-        found[host] = Known(host, registry, settings.profile_for(host, registry.host)[1])
-    return list(found.values())
 
 
 def named_registry(app: App, options: TargetOptions) -> Registry:
@@ -105,9 +67,9 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         if len(name) != 12:
             raise BadInput(f"an account has twelve digits: {name[:80]!r}")
         regions = {
-            _region_of(values)
+            region_of(values)
             for values in aws.profiles.values()
-            if name in accounts_of(values) and _region_of(values)
+            if name in accounts_of(values) and region_of(values)
         }
         if not region and len(regions) != 1:
             which = f", one of {', '.join(sorted(regions))}" if regions else ""
@@ -253,11 +215,7 @@ def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
             f"profile {name} in {aws.source} has no account: "
             "set aws_account_id, or name the registry by its host"
         )
-    region = region or os.environ.get("AWS_REGION", "") or _region_of(values)
+    region = region or os.environ.get("AWS_REGION", "") or region_of(values)
     if not region:
         raise BadInput(f"profile {name} in {aws.source} has no region: set --region")
     return Registry.of_account(accounts.pop(), region)
-
-
-def _region_of(values: Mapping[str, str]) -> str:
-    return values.get("region", "")

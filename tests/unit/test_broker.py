@@ -321,7 +321,7 @@ def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
         world.get("docker.io")
     (remembered,) = world.app().store.selections()
     assert (remembered.host, remembered.key) == ("docker.io", "")
-    assert world.app().broker.usernames() == {}
+    assert "https://docker.io" not in world.app().usernames()
     world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
     assert list(world.app().store.selections()) == []
     with pytest.raises(NotEcr):
@@ -344,9 +344,9 @@ def test_an_alias(world: World) -> None:
         f'[registries."ecr.example.com"]\nalias = "{registry(STAGE)}"\n',
     )
     assert world.get("https://ecr.example.com") == world.get(registry(STAGE))
-    assert set(world.app().broker.usernames()) == {
+    assert set(world.app().usernames()) == {
         "https://ecr.example.com",
-        f"https://{registry(STAGE)}",
+        *(f"https://{registry(account)}" for account in (DEV, STAGE)),
     }
 
 
@@ -371,15 +371,28 @@ def test_a_config_that_cannot_be_read(world: World) -> None:
 # list and erase.
 
 
-def test_answerable_is_what_is_kept_and_good(world: World) -> None:
-    assert world.app().broker.usernames() == {}
-    world.get()
-    world.get(registry(STAGE))
+def test_every_registry_of_a_profile_is_named_cached_or_not(world: World) -> None:
     expected = {f"https://{registry(account)}": "AWS" for account in (DEV, STAGE)}
-    assert world.app().broker.usernames() == expected
-    assert world.app(AWS_PROFILE="dev").broker.usernames() == {}
+    assert world.app().usernames() == expected
+    world.get()
+    assert world.app().usernames() == expected
+    assert len(world.asked) == 1
+
+
+def test_what_docker_login_stored_is_named_until_it_expires(world: World) -> None:
+    inside = {"expiration": world.now + HOUR}
+    password = base64.b64encode(json.dumps(inside).encode()).decode()
+    world.app().broker.store_login(registry(PROD), "AWS", password)
+    assert f"https://{registry(PROD)}" in world.app().usernames()
+    world.now += HOUR
+    assert f"https://{registry(PROD)}" not in world.app().usernames()
+
+
+def test_what_was_used_is_named_while_its_profile_exists(world: World) -> None:
+    world.get(registry(PROD), AWS_PROFILE="dev")
     world.now += 12 * HOUR
-    assert world.app().broker.usernames() == {}
+    assert f"https://{registry(PROD)}" in world.app(AWS_PROFILE="dev").usernames()
+    assert f"https://{registry(PROD)}" not in world.app().usernames()
 
 
 def test_erase(world: World) -> None:
@@ -387,7 +400,7 @@ def test_erase(world: World) -> None:
     other = world.get(registry(STAGE))
     world.get(AWS_PROFILE="stage")
     world.app().broker.forget(f"https://{registry(DEV)}/")
-    assert list(world.app().broker.usernames()) == []
+    assert list(world.app().broker.stored_credentials()) == []
     assert world.get() == "AKIADEV eu-west-1 3"
     assert world.get(registry(STAGE)) != other, "the same credential opened the erased one"
     world.app().broker.forget(registry(PROD))

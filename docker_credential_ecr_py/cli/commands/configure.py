@@ -24,11 +24,7 @@ from docker_credential_ecr_py.cli.output import (
     show_change,
     show_table,
 )
-from docker_credential_ecr_py.cli.targets import (
-    TargetOptions,
-    known_registries,
-    resolve_target,
-)
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.aws_config import accounts_of
 from docker_credential_ecr_py.config.docker_config import (
@@ -37,6 +33,7 @@ from docker_credential_ecr_py.config.docker_config import (
     load_docker_config,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
+from docker_credential_ecr_py.config.known_registries import known_registries
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given

@@ -400,7 +400,7 @@ def test_an_alias_is_answered_for_the_registry_behind_it(home: Home, aws: Aws) -
     answer = home.get(f"https://{host}/v2/")
     assert answer.json["ServerURL"] == f"https://{host}/v2/"
     assert aws.issued[answer.password].account == STAGE
-    assert home.call("list").json == {f"https://{host}": "AWS"}
+    assert home.cached() == [host]
 
 
 def test_a_change_of_settings_or_config_is_seen_at_once(home: Home, aws: Aws) -> None:
