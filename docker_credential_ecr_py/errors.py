@@ -104,6 +104,10 @@ class DockerConfigError(EcrPyError):
     """Docker's config cannot be read, or docker would not accept it."""
 
 
+class ContainersConfigError(EcrPyError):
+    """registries.conf of podman, buildah and skopeo cannot be read, or is not valid."""
+
+
 class NoProfile(EcrPyError):
     """No rule leads to an identity for this registry."""
 

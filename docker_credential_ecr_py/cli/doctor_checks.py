@@ -25,7 +25,8 @@ from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
 from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
-from docker_credential_ecr_py.config.docker_config import DockerConfig
+from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
+from docker_credential_ecr_py.config.docker_config import DockerConfig, load_docker_config
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, Settings
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
@@ -134,11 +135,42 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     configured = [row for row in scene.rows if row.in_docker]
     others = [row.host for row in scene.rows if not row.in_docker]
     if not configured:
-        yield Finding(name, WRONG, f"{docker.source} does not use ecr-py", configure)
+        # Whoever has podman alone needs no config of docker's.
+        podman_alone = podman_uses_us() and not found_by_shell("docker", scene.environ.get("PATH"))
+        state = NOTE if podman_alone else WRONG
+        yield Finding(name, state, f"{docker.source} does not use ecr-py", configure)
     elif others:
         yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
     else:
         yield Finding(name, OK, f"{docker.source} uses ecr-py for {_registries(len(configured))}")
+
+
+def podman_config(scene: Scene) -> Iterator[Finding]:
+    """Check that podman, buildah and skopeo use ecr-py: they do not read docker's credsStore."""
+    name, path = "podman config", scene.environ.get("PATH")
+    installed = [program for program in CONTAINERS if found_by_shell(program, path)]
+    try:
+        containers = load_containers_config(scene.environ)
+        own = load_docker_config(paths.podman_auth_file(scene.environ))
+    except EcrPyError as error:
+        if installed:
+            yield failed(name, error, NOTE)
+        return
+    if containers.uses_us:
+        yield Finding(name, OK, f"{containers.file} uses ecr-py for every registry")
+        return
+    by_name = {*scene.docker.ours, *own.ours}
+    others = [row.host for row in scene.rows if row.host not in by_name]
+    if installed and others:
+        what = f"{some(installed)} {'does' if len(installed) == 1 else 'do'} not use ecr-py for "
+        yield Finding(name, NOTE, what + some(others), "run `ecr-py configure --for podman`")
+
+
+def podman_uses_us() -> bool:
+    """Return whether podman, buildah and skopeo use ecr-py for every registry."""
+    with suppress(EcrPyError):
+        return load_containers_config(os.environ).uses_us
+    return False
 
 
 def passwords(scene: Scene) -> Iterator[Finding]:

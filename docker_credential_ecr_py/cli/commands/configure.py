@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import replace as with_values
 from pathlib import Path
 
 import click
@@ -25,14 +26,21 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
 )
 from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
-from docker_credential_ecr_py.config import docker_edit, file_edits, paths, settings_edit
+from docker_credential_ecr_py.config import (
+    containers_config,
+    docker_edit,
+    file_edits,
+    paths,
+    settings_edit,
+)
 from docker_credential_ecr_py.config.aws_config import accounts_of
+from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
 from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
+from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
 from docker_credential_ecr_py.config.known_registries import known_registries
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
@@ -41,6 +49,7 @@ from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     AwsConfigError,
     BadInput,
+    ContainersConfigError,
     DockerConfigError,
     SettingsError,
     some,
@@ -49,10 +58,10 @@ from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS
 
-_DOCKER = "docker"
+_DOCKER, _PODMAN = "docker", "podman"
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
     _DOCKER: paths.docker_config_file,
-    "podman": paths.podman_auth_file,  # and buildah and skopeo
+    _PODMAN: paths.podman_auth_file,  # and buildah and skopeo
     "singularity": paths.singularity_config_file,
     "apptainer": paths.apptainer_config_file,
 }
@@ -68,14 +77,32 @@ class _Kind:
 
 
 _CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
+_REGISTRIES = _Kind(containers_config.helpers_in, containers_config.without_us, str)
 _SETTINGS = _Kind(
     lambda text, file: parse_settings(text, str(file)), settings_edit.without_fallback, str
 )
 
 
+@dataclass(frozen=True)
+class _Helpers:
+    """registries.conf, or the drop-in in its place, before and after the change."""
+
+    file: Path
+    before: str | None
+    after: str
+    names: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return self.after != (self.before or "")
+
+
 @dataclass
 class _Change:
-    """The file of one client, before and after the change."""
+    """The file of one client, before and after the change.
+
+    With `serves_all` another file has the client use this helper for every registry.
+    """
 
     client: str
     file: Path
@@ -83,6 +110,7 @@ class _Change:
     config: DockerConfig
     plan: Plan
     drop: tuple[str, ...] = ()
+    serves_all: bool = False
 
     def uses(self, helper: str) -> bool:
         """Return whether the client uses that helper now."""
@@ -173,7 +201,8 @@ def configure(
     ecr-py configure                      the registries of all accounts in the AWS config
     ecr-py configure --dry-run            show the change only
     ecr-py configure --creds-store        every registry, also of future accounts
-    ecr-py configure --for podman --for apptainer
+    ecr-py configure --for podman         every registry, for podman, buildah and skopeo
+    ecr-py configure --for apptainer
     ecr-py configure --replace ecr-login  replace the helper of awslabs
     ecr-py configure --undo               restore the original
 
@@ -199,37 +228,47 @@ def configure(
     app = App()
     known = _registries(app, named, regions, public=public)
     changes = []
+    helpers: _Helpers | None = None
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
         before = read_text(file, DockerConfigError)
         config = docker_edit.check(before or "", file)
+        serves_all = client == _PODMAN and not (cred_helpers or named)
+        others = [host for host in config.helpers if app.settings.is_ecr(host)]
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
         made = plan(
             config,
-            known,
+            others if serves_all else known,
             app.settings,
             every_registry=every,
             replace=replace,
             only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
         )
-        changes.append(_Change(client, file, before, config, made))
-    if not known and not any(change.will_use_us for change in changes):
+        if serves_all:
+            made = with_values(made, stale=tuple(stale_auths(config, app.settings, store=True)))
+        changes.append(_Change(client, file, before, config, made, serves_all=serves_all))
+        if serves_all or (client == _DOCKER and every and _wants_podman(sure=yes, dry_run=dry_run)):
+            helpers = _helpers(replace)
+    if not known and helpers is None and not any(change.will_use_us for change in changes):
         raise AwsConfigError(
             f"no profile in {app.aws_config.source} names an account and a region",
             hint=f"{LOG_IN_FIRST}, or name a --registry",
         )
-    if replace and not any(change.uses(replace) for change in changes):
+    replaced = any(change.uses(replace) for change in changes)
+    if replace and not replaced and not (helpers and replace in helpers.names):
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     settings_file, settings_text, settings_after = _with_fallback(app.settings, fallback)
     for change in changes:
-        _report_kept_helpers(change)
+        _report_kept_helpers(change, app.settings)
         if change.plan.unread:
             _confirm_unread(change, sure=yes or dry_run)
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
     edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
+    if helpers is not None:
+        edits.append((helpers.file, _REGISTRIES, helpers.before, helpers.after))
     edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
     if dry_run:
         for file, kind, text, after in edits:
@@ -244,7 +283,7 @@ def configure(
     _show(known)
     if settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
-    _report_changes(changes)
+    _report_changes(changes, helpers)
     for change in changes:
         if change.drop and (hint := file_edits.hint_of_copies(change.file)):
             click.echo(hint, err=True)
@@ -295,6 +334,37 @@ def _profiles_have(names: list[str]) -> str:
     return f"profile {names[0]} has" if len(names) == 1 else f"profiles {some(names)} have"
 
 
+def _helpers(replace: str) -> _Helpers:
+    """Return the change by which podman, buildah and skopeo use this helper for every registry.
+
+    It takes the place of the helper `replace`. Raises ContainersConfigError.
+    """
+    config = load_containers_config(os.environ)
+    before = after = read_text(config.file, ContainersConfigError)
+    if not config.uses_us or replace in config.helpers:
+        after = containers_config.with_us(before or "", config.helpers, replace)
+    return _Helpers(config.file, before, after or "", config.helpers)
+
+
+def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
+    """Ask the user whether podman, buildah and skopeo, which read no credsStore, are to use us.
+
+    Without a terminal, print the command instead.
+    """
+    installed = [name for name in CONTAINERS if find_program(name)]
+    if not installed or load_containers_config(os.environ).uses_us:
+        return False
+    do = "does" if len(installed) == 1 else "do"
+    what = f"{some(installed)} {do} not read credsStore"
+    if sure:
+        return True
+    if not dry_run and can_ask():
+        click.echo(f"{what}.", err=True)
+        return click.confirm("Set them up too", default=True, err=True)
+    click.echo(f"ecr-py: {what}: `ecr-py configure --for podman` sets them up", err=True)
+    return False
+
+
 def _implied_store(config: DockerConfig) -> str:
     """Return the store that docker uses if its config names none; "" if there is none.
 
@@ -332,7 +402,7 @@ def _show(known: Mapping[str, str]) -> None:
     click.echo()
 
 
-def _report_kept_helpers(change: _Change) -> None:
+def _report_kept_helpers(change: _Change, settings: Settings) -> None:
     for host, helper in change.plan.kept.items():
         click.echo(
             f"ecr-py: {change.client} still uses {helper} for {host}: "
@@ -343,7 +413,8 @@ def _report_kept_helpers(change: _Change) -> None:
     if login_file:
         config = load_docker_config(login_file)
         for url in config.with_password:
-            if host_of_auth(url) in change.plan.helpers:
+            host = host_of_auth(url)
+            if host in change.plan.helpers or (change.serves_all and settings.is_ecr(host)):
                 click.echo(
                     f"ecr-py: {login_file} has a password for {url}, which podman uses first: "
                     f"run `podman logout {url}`",
@@ -379,11 +450,19 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
     return ()
 
 
-def _report_changes(changes: list[_Change]) -> None:
-    for change in changes:
-        what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
-        click.echo(f"{change.client}: {what}")
-    if not any(change.summary for change in changes):
+def _report_changes(changes: list[_Change], helpers: _Helpers | None) -> None:
+    lines = [
+        f"{change.client}: {change.summary} in {change.file}"
+        for change in changes
+        if change.summary
+    ]
+    if helpers is not None and helpers.changes:
+        lines.append(f"{_PODMAN}: credential-helpers has {OURSELVES} in {helpers.file}")
+    named = {line.partition(":")[0] for line in lines}
+    idle = [change.client for change in changes if change.client not in named]
+    for line in [*lines, *(f"{client}: nothing to change" for client in idle)]:
+        click.echo(line)
+    if not lines:
         return
     if file_edits.keeps_records():
         click.echo("`ecr-py configure --undo` restores the original")
@@ -408,6 +487,9 @@ def _check_path() -> None:
 def _undo(clients: tuple[str, ...], *, dry_run: bool) -> None:
     """Undo what configure did to the files of these clients. Raises EcrPyError."""
     files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
+    if _PODMAN in clients:
+        edited = containers_config.editable_files()
+        files += [(_PODMAN, file, _REGISTRIES) for file in edited]
     if _DOCKER in clients:
         files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
     with file_edits.alone():

@@ -41,6 +41,7 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     doctor_checks.registries,
     doctor_checks.sessions,
     doctor_checks.docker_config,
+    doctor_checks.podman_config,
     doctor_checks.passwords,
     doctor_checks.folders,
     doctor_checks.keyring,
