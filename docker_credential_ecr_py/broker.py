@@ -19,6 +19,7 @@ from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     BadInput,
+    BadServerURL,
     CredentialsNotFound,
     EcrPyError,
     InvalidKeys,
@@ -117,7 +118,8 @@ class Broker:
         except WrongPartition:
             raise
         except NotEcr:
-            self._store_not_found(host_of(server_url))
+            with suppress(BadServerURL):
+                self._store_not_found(host_of(server_url))
             raise
         if not self._named_profile and (credential := self._of_docker_login(request)):
             return credential
@@ -353,7 +355,8 @@ class Broker:
         )
         identity = selection.identity
         who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
-        return key_of(json.dumps([*who, place, registry.partition, *endpoints]))
+        where = [place, registry.partition, *selection.variants, *endpoints]
+        return key_of(json.dumps([*who, *where]))
 
     # Selections, by which the next `get` is a hit
 

@@ -88,6 +88,10 @@ class WrongPartition(NotEcr):
     """
 
 
+class UnknownRegion(WrongPartition):
+    """The host looks like ECR's, but no AWS partition has regions like the one in it."""
+
+
 class BadInput(EcrPyError):
     """Standard input or the command line is not what the protocol or a command takes."""
 

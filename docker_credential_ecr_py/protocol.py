@@ -27,7 +27,6 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.printable import one_line, printable
-from docker_credential_ecr_py.registry import host_of
 
 NAME = "docker-credential-ecr-py"
 STDOUT, STDERR = 1, 2
@@ -96,7 +95,7 @@ def _fail(line: str, url: str) -> int:
     """
     if not url:
         return _end(1, _encoded(line))
-    if re.fullmatch("https://[^/]*", url):
+    if re.fullmatch(r"https://[\w.-]+", url):
         _write(STDERR, _encoded(line))
         return _end(1, _encoded(NOT_FOUND), quiet=True)
     return _end(1, _encoded(f"{line} ({NOT_FOUND})"))
@@ -172,10 +171,14 @@ class Protocol:
         try:
             given = json.loads(document)
             url, username, secret = (
-                str(given.get(key) or "") for key in ("ServerURL", "Username", "Secret")
+                "" if given.get(key) is None else given[key]
+                for key in ("ServerURL", "Username", "Secret")
             )
         except (ValueError, AttributeError, RecursionError):
             raise BadInput("store takes a JSON object on standard input") from None
+        if not all(isinstance(value, str) for value in (url, username, secret)):
+            # As docker's library does: Go reads no number or object into a string.
+            raise BadInput("ServerURL, Username and Secret of store must be strings")
         if not url:
             raise ProtocolError(NO_SERVER_URL)
         if not username:
@@ -186,10 +189,10 @@ class Protocol:
             self._app.broker.store_login(url, username, secret)
         except WrongPartition:
             raise
-        except NotEcr:
+        except NotEcr as error:
             if not self._app.settings.fallback:
                 raise BadInput(
-                    f"{host_of(url)} is not an ECR registry, and no fallback helper is set",
+                    f"{error.what}, and no fallback helper is set",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None
@@ -216,8 +219,13 @@ class Protocol:
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """Whether to ignore a store or erase, as awslabs' helper does; for ECR's hosts alone."""
-        ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
-        return ignored and self._app.settings.is_ecr(host_of(url))
+        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
+            return False
+        try:
+            self._app.settings.request_for(url)
+        except NotEcr:
+            return False
+        return True
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """Return the fallback's answer. Raises CredentialsNotFound if none is set."""

@@ -166,6 +166,20 @@ def podman_config(scene: Scene) -> Iterator[Finding]:
         yield Finding(name, NOTE, what + some(others), "run `ecr-py configure --for podman`")
 
 
+def ecr_login(scene: Scene) -> Iterator[Finding]:
+    """Check for what AWS's helper, docker-credential-ecr-login, leaves when ecr-py replaces it."""
+    name = "ecr-login"
+    if folder := scene.environ.get("AWS_ECR_CACHE_DIR"):
+        what = f"AWS_ECR_CACHE_DIR={folder} is for AWS's helper; ecr-py keeps its cache in "
+        hint = "run `unset AWS_ECR_CACHE_DIR` (XDG_CACHE_HOME moves the cache of ecr-py)"
+        yield Finding(name, NOTE, what + str(paths.cache_folder() or "no folder"), hint)
+    still_used = name in (scene.docker.store, *scene.docker.helpers.values())
+    left = paths.home() / ".ecr"
+    if os.path.isdir(left) and not still_used:
+        what = f"{left} is what AWS's helper left, with its log and passwords in clear"
+        yield Finding(name, NOTE, what, f"run `rm -r {quote(str(left))}`")
+
+
 def podman_uses_us() -> bool:
     """Return whether podman, buildah and skopeo use ecr-py for every registry."""
     with suppress(EcrPyError):
@@ -483,8 +497,8 @@ def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
     # Each only once: it takes botocore a tenth of a second.
     finders: dict[tuple[object, ...], Callable[[], str]] = {}
     for one, selection in chosen:
-        place = (one.public, one.region, one.fips, one.dual_stack)
-        finders[place] = partial(ecr_endpoint, one)
+        place = (one.public, one.region, selection.variants)
+        finders[place] = partial(ecr_endpoint, one, selection)
         if sso := selection.identity.sso:
             for service in ("sso-oidc", "sso"):
                 finders[service, sso.region] = partial(endpoint_of, service, sso.region)
@@ -498,7 +512,12 @@ def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
 def deep(scene: Scene) -> Iterator[Finding]:
     """Check with a real GetAuthorizationToken for each identity and region; store nothing."""
     rows = {
-        (row.selection.identity, row.registry.region, row.registry.public): row
+        (
+            row.selection.identity,
+            row.registry.region,
+            row.registry.public,
+            row.selection.variants,
+        ): row
         for row in scene.rows
         if row.selection is not None and row.wrong is None
     }

@@ -102,12 +102,7 @@ def test_the_store_is_asked_before_aws(world: World) -> None:
 def test_one_credential_for_an_identity_and_region(world: World) -> None:
     world.write(".config/ecr-py/config.toml", '[registries."*"]\nprofile = "dev"\n')
     assert len({world.get(registry(account)) for account in (DEV, STAGE, PROD)}) == 1
-    for host in (
-        registry(DEV).replace("ecr.", "ecr-fips."),
-        f"{DEV}.dkr-ecr.eu-west-1.on.aws",
-        f"https://{registry(DEV).upper()}/v2/",
-    ):
-        world.get(host)
+    world.get(f"https://{registry(DEV).upper()}/v2/")
     assert len(world.asked) == 1
     world.get(registry(DEV, "us-east-1"))
     world.get("public.ecr.aws")
@@ -304,6 +299,32 @@ def test_inputs_that_change(world: World, change: dict[str, str], calls: int) ->
         world.write(file, text)
     world.get()
     assert len(world.asked) == calls
+
+
+FIPS, DUAL_STACK = f"{DEV}.dkr.ecr-fips.eu-west-1.amazonaws.com", f"{DEV}.dkr-ecr.eu-west-1.on.aws"
+
+
+def test_one_credential_for_each_variant_of_the_endpoint(world: World) -> None:
+    both = f"{DEV}.dkr-ecr-fips.eu-west-1.on.aws"
+    hosts = [registry(DEV), FIPS, DUAL_STACK, both]
+    first = [world.get(host) for host in hosts]
+    assert len(set(first)) == len(world.asked) == 4
+    assert [world.get(host) for host in hosts] == first
+    # By botocore's variables the plain name leads to the same endpoints.
+    assert world.get(registry(DEV), AWS_USE_FIPS_ENDPOINT="true") == first[1]
+    assert world.get(registry(DEV), AWS_USE_DUALSTACK_ENDPOINT="True") == first[2]
+    assert world.get(FIPS, AWS_USE_DUALSTACK_ENDPOINT="true") == first[3]
+    assert world.get(registry(DEV), AWS_USE_FIPS_ENDPOINT="false") == first[0]
+    assert len(world.asked) == 4
+
+
+def test_a_profile_may_ask_for_a_variant_of_the_endpoint(world: World) -> None:
+    plain = world.get()
+    world.write(".aws/config", PROFILES.replace("region", "use_fips_endpoint = true\nregion", 1))
+    fips = world.get()
+    assert fips != plain
+    assert fips == world.get(FIPS)
+    assert world.get(AWS_USE_FIPS_ENDPOINT="false") == plain
 
 
 def test_without_a_store(world: World) -> None:

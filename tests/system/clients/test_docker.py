@@ -222,6 +222,21 @@ def test_the_fallback_helper_answers_for_other_registries(
     assert asked.read_text().splitlines() == ["store", document, "erase", "ghcr.io"]
 
 
+@pytest.mark.parametrize(
+    "key", ["oci://ghcr.io", "https://me@ghcr.io", "<token>", "bücher.ghcr.io"]
+)
+def test_the_fallback_helper_gets_keys_of_its_own_as_they_are(
+    fallback_user: User, key: str
+) -> None:
+    asked = fallback_user.home.path / "asked"
+    answer = fallback_user.home.get(key)
+    assert answer.code == (0 if "ghcr.io" in key else 1)
+    document = json.dumps({"ServerURL": key, "Username": "octocat", "Secret": "purr"})
+    assert fallback_user.home.call("store", stdin=document.encode()).code == 0
+    assert fallback_user.home.call("erase", stdin=key.encode()).code == 0
+    assert asked.read_text().splitlines() == ["get", key, "store", document, "erase", key]
+
+
 def test_what_the_fallback_helper_refuses_is_passed_on_as_it_is(fallback_user: User) -> None:
     answer = fallback_user.home.get("https://index.docker.io/v1/")
     assert answer.line == "credentials not found in native keychain"

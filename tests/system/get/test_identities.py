@@ -516,6 +516,23 @@ def test_each_registry_has_its_endpoint(bare: Home, aws: Aws, host: str, endpoin
     assert found.region in endpoint
 
 
+def test_a_token_of_one_endpoint_is_not_answered_for_another(bare: Home, aws: Aws) -> None:
+    with way_out(bare, aws) as proxy:
+        environment = keys(aws, user(DEV))
+        hosts = {
+            f"{DEV}.dkr.ecr.us-east-1.amazonaws.com": "ecr.us-east-1.amazonaws.com",
+            f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com": "ecr-fips.us-east-1.amazonaws.com",
+            f"{DEV}.dkr-ecr.us-east-1.on.aws": "ecr.us-east-1.api.aws",
+        }
+        for _ in range(2):
+            assert len({bare.get(host, **environment).password for host in hosts}) == 3
+        fips = {**environment, "AWS_USE_FIPS_ENDPOINT": "true"}
+        plain, named = (bare.get(host, **fips).password for host in list(hosts)[:2])
+        assert plain == named
+        connects = [connect.removeprefix("api.") for connect in proxy.connects.elements()]
+        assert sorted(connects) == sorted(hosts.values())
+
+
 def test_sso_under_its_own_name(home: Home, aws: Aws) -> None:
     with way_out(home, aws) as proxy:
         assert issued(aws, home, registry(STAGE)).account == STAGE
