@@ -201,7 +201,7 @@ def configure(
     ecr-py configure                      the registries of all accounts in the AWS config
     ecr-py configure --dry-run            show the change only
     ecr-py configure --creds-store        every registry, also of future accounts
-    ecr-py configure --for podman         every registry, for podman, buildah and skopeo
+    ecr-py configure --for podman         podman, buildah and skopeo, every registry
     ecr-py configure --for apptainer
     ecr-py configure --replace ecr-login  replace the helper of awslabs
     ecr-py configure --undo               restore the original
@@ -352,7 +352,11 @@ def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
     Without a terminal, print the command instead.
     """
     installed = [name for name in CONTAINERS if find_program(name)]
-    if not installed or load_containers_config(os.environ).uses_us:
+    try:
+        if not installed or load_containers_config(os.environ).uses_us:
+            return False
+    except ContainersConfigError as error:  # docker has no part in it
+        click.echo(error, err=True)
         return False
     do = "does" if len(installed) == 1 else "do"
     what = f"{some(installed)} {do} not read credsStore"

@@ -185,7 +185,12 @@ def test_a_file_that_cannot_be_read_is_one_line(docker_user: User, text: str) ->
     done = docker_user.invoke("configure", "--for", "podman")
     assert str(main_file(docker_user)) in done.line
     assert main_file(docker_user).read_text() == text
-    docker_user.invoke_ok("configure")  # docker's file has nothing to do with it
+    # Docker's file has nothing to do with it.
+    install(docker_user, "skopeo")
+    docker_user.invoke_ok("configure")
+    said = docker_user.invoke_ok("configure", "--creds-store", "--yes").stderr
+    assert str(main_file(docker_user)) in said
+    docker_user.invoke_ok("configure", "--undo")
 
 
 # --creds-store
