@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,19 @@ from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import Broker, Choice, token_file
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
+from docker_credential_ecr_py.config.docker_config import DockerConfig, load_docker_config
+from docker_credential_ecr_py.config.docker_plan import host_of_auth
 from docker_credential_ecr_py.config.settings import CHOICES, Settings, load_settings
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.environment import as_given
-from docker_credential_ecr_py.errors import EcrPyError, SettingsError
+from docker_credential_ecr_py.errors import (
+    AwsConfigError,
+    DockerConfigError,
+    EcrPyError,
+    SettingsError,
+)
 from docker_credential_ecr_py.identity_call import Ask, IdentityCall
+from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry, RegistryRequest
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
@@ -143,6 +152,21 @@ class App:
     def select(self, server_url: str) -> Selection:
         """Return the selection for a registry; AWS is not called. Raises as Broker.get."""
         return self._choose(self.settings.request_for(server_url)).selection
+
+    def usernames(self) -> dict[str, str]:
+        """Return the URL and the username of each ECR registry that a `get` can answer for.
+
+        Of those in the profiles, the settings, docker's config and the store; AWS is not called.
+        Raises SettingsError.
+        """
+        aws, docker = AwsConfig(), DockerConfig()
+        with suppress(AwsConfigError):
+            aws = self.aws_config
+        with suppress(DockerConfigError):  # the client may have another config
+            docker = load_docker_config(paths.docker_config_file(self.environ))
+        known = [one.host for one in known_registries(self.settings, aws)]
+        in_docker = [*docker.ours, *filter(None, map(host_of_auth, docker.auths))]
+        return self.broker.usernames([*known, *in_docker])
 
     def call_as_selected(self, server_url: str, ask: Ask[_T]) -> _T:
         """Return the result of `ask`, called as the identity that answers for a registry.

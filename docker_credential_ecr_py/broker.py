@@ -8,7 +8,7 @@ import json
 import os
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
     BadInput,
+    BadServerURL,
     CredentialsNotFound,
     EcrPyError,
     InvalidKeys,
@@ -118,7 +119,8 @@ class Broker:
         except WrongPartition:
             raise
         except NotEcr:
-            self._store_not_found(host_of(server_url))
+            with suppress(BadServerURL):
+                self._store_not_found(host_of(server_url))
             raise
         if not self._named_profile and (credential := self._of_docker_login(request)):
             return credential
@@ -197,11 +199,17 @@ class Broker:
             raise EcrPyError("the cached credential cannot be removed", registry=request.host)
         return bool(stored)
 
-    def usernames(self) -> dict[str, str]:
-        """Return the URL of each registry that the store can answer for now, and the username."""
+    def usernames(self, hosts: Iterable[str]) -> dict[str, str]:
+        """Return the URL of each registry that a `get` can answer for, and the username.
+
+        Of `hosts`, and of the registries in the store; AWS is not called. One of whose session has
+        ended is named too: its `get` logs in.
+        """
+        stored = {one.host: one.key for one in self._store.selections() if one.key}
         return {
-            f"https://{selection.host}": credential.username
-            for selection, credential in self.stored_credentials()
+            f"https://{host}": USERNAME
+            for host in dict.fromkeys([*hosts, *stored])
+            if self._has_identity(host) or (host in stored and self._load_usable(stored[host]))
         }
 
     def stored_credentials(self) -> Iterator[tuple[StoredSelection, Credential]]:
@@ -242,6 +250,14 @@ class Broker:
         if to_store is not None:
             self._store_selection(request, key, to_store)
         return credential
+
+    def _has_identity(self, host: str) -> bool:
+        """Return whether the rules lead to an identity for a host."""
+        try:
+            self._choose(self._settings.request_for(host))
+        except EcrPyError:
+            return False
+        return True
 
     def _by_rules(self, request: RegistryRequest, key: str) -> Choice | None:
         """Return the choice by the rules, if it leads to the credential with this key."""
@@ -340,7 +356,8 @@ class Broker:
         )
         identity = selection.identity
         who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
-        return key_of(json.dumps([*who, place, registry.partition, *endpoints]))
+        where = [place, registry.partition, *selection.variants, *endpoints]
+        return key_of(json.dumps([*who, *where]))
 
     # Selections, by which the next `get` is a hit
 

@@ -88,6 +88,10 @@ class WrongPartition(NotEcr):
     """
 
 
+class UnknownRegion(WrongPartition):
+    """The host looks like ECR's, but no AWS partition has regions like the one in it."""
+
+
 class BadInput(EcrPyError):
     """Standard input or the command line is not what the protocol or a command takes."""
 
@@ -102,6 +106,10 @@ class AwsConfigError(EcrPyError):
 
 class DockerConfigError(EcrPyError):
     """Docker's config cannot be read, or docker would not accept it."""
+
+
+class ContainersConfigError(EcrPyError):
+    """registries.conf of podman, buildah and skopeo cannot be read, or is not valid."""
 
 
 class NoProfile(EcrPyError):

@@ -6,6 +6,7 @@ answers come from the app, or from the helper that the settings name for other r
 
 import json
 import os
+import re
 from typing import BinaryIO
 
 from docker_credential_ecr_py import __version__, other_registries
@@ -15,6 +16,7 @@ from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
     NO_SERVER_URL,
     NO_USERNAME,
+    NOT_FOUND,
     BadInput,
     CredentialsNotFound,
     EcrPyError,
@@ -25,7 +27,6 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.printable import one_line, printable
-from docker_credential_ecr_py.registry import host_of
 
 NAME = "docker-credential-ecr-py"
 STDOUT, STDERR = 1, 2
@@ -38,7 +39,7 @@ The Docker credential helper for Amazon ECR. Docker calls it; by hand:
 
   {name} get REGISTRY     the credential for a registry
   {name} erase REGISTRY   forgets what is cached for it
-  {name} list             the registries that can be answered for now
+  {name} list             the registries that can be answered for
 
 Set it in ~/.docker/config.json: {{"credHelpers": {{"REGISTRY": "ecr-py"}}}}
 Settings: {settings}
@@ -54,31 +55,50 @@ def main(arguments: list[str], given: bytes | None) -> int:
     """
     log_file = paths.log_file()
     start_log(log_file, os.environ)
+    served: Protocol | None = None
     try:
         if arguments[:1] == ["renew"] and len(arguments) == 2:
             App(may_log_in=False).broker.renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
-            code, answer = Protocol(App(), reader, given).call(arguments)
+            served = Protocol(App(), reader, given)
+            code, answer = served.call(arguments)
         return _end(code, answer, quiet=True)
     except CredentialsNotFound as error:
-        return _end(1, _line(error), quiet=True)
+        return _end(1, _encoded(str(error)), quiet=True)
     except EcrPyError as error:
         log.warning("%s", error)
         log.debug("where from", exc_info=True)
-        return _end(1, _line(error))
+        return _fail(str(error), served.url if served else "")
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         log.exception("unexpected")
         more = f": {log_file} has more" if log_file else ""
         line = one_line(f"ecr-py: unexpected {type(error).__name__}{more}")
-        return _end(1, f"{line}\n".encode())
+        return _fail(line, served.url if served else "")
 
 
-def _line(error: EcrPyError) -> bytes:
+def _encoded(line: str) -> bytes:
     # Names from the environment need not be text.
-    return f"{error}\n".encode(errors="backslashreplace")
+    return f"{line}\n".encode(errors="backslashreplace")
+
+
+def _fail(line: str, url: str) -> int:
+    """Write the line of a failure: to the client and the user. `url` is that of a `get`, or "".
+
+    With the words NOT_FOUND in the answer, docker-py goes on without this registry; without them it
+    ends a build, even FROM scratch (docker/credentials/errors.py). Docker's own client takes them
+    for "none" only if they are the whole answer, and shows any other. But if a registry that `list`
+    named fails, it goes on without all the others too (GetAllCredentials, configfile/file.go). So
+    the answer to a URL as `list` writes it is the words alone, and only the user sees why.
+    """
+    if not url:
+        return _end(1, _encoded(line))
+    if re.fullmatch(r"https://[\w.-]+", url):
+        _write(STDERR, _encoded(line))
+        return _end(1, _encoded(NOT_FOUND), quiet=True)
+    return _end(1, _encoded(f"{line} ({NOT_FOUND})"))
 
 
 def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
@@ -106,6 +126,7 @@ class Protocol:
     """
 
     def __init__(self, app: App, reader: BinaryIO, given: bytes | None = None) -> None:
+        self.url = ""  # of a `get`
         self._app = app
         self._reader = reader
         self._given = given
@@ -136,6 +157,7 @@ class Protocol:
         raise Usage(USAGE)
 
     def get(self, url: str) -> tuple[int, bytes]:
+        self.url = url
         try:
             credential = self._app.broker.get(url)
         except WrongPartition:
@@ -149,10 +171,14 @@ class Protocol:
         try:
             given = json.loads(document)
             url, username, secret = (
-                str(given.get(key) or "") for key in ("ServerURL", "Username", "Secret")
+                "" if given.get(key) is None else given[key]
+                for key in ("ServerURL", "Username", "Secret")
             )
         except (ValueError, AttributeError, RecursionError):
             raise BadInput("store takes a JSON object on standard input") from None
+        if not all(isinstance(value, str) for value in (url, username, secret)):
+            # As docker's library does: Go reads no number or object into a string.
+            raise BadInput("ServerURL, Username and Secret of store must be strings")
         if not url:
             raise ProtocolError(NO_SERVER_URL)
         if not username:
@@ -163,10 +189,10 @@ class Protocol:
             self._app.broker.store_login(url, username, secret)
         except WrongPartition:
             raise
-        except NotEcr:
+        except NotEcr as error:
             if not self._app.settings.fallback:
                 raise BadInput(
-                    f"{host_of(url)} is not an ECR registry, and no fallback helper is set",
+                    f"{error.what}, and no fallback helper is set",
                     hint=f'set fallback = "keyring", or another helper, under [defaults] in '
                     f"{paths.settings_file(os.environ)}",
                 ) from None
@@ -189,12 +215,17 @@ class Protocol:
         others: dict[str, str] = {}
         if self._app.settings.fallback:
             others = other_registries.parse_list(*self._elsewhere("list", b""))
-        return 0, other_registries.to_json(others | self._app.broker.usernames())
+        return 0, other_registries.to_json(others | self._app.usernames())
 
     def _is_to_be_ignored(self, url: str) -> bool:
         """Whether to ignore a store or erase, as awslabs' helper does; for ECR's hosts alone."""
-        ignored = os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") == "true"
-        return ignored and self._app.settings.is_ecr(host_of(url))
+        if os.environ.get("AWS_ECR_IGNORE_CREDS_STORAGE") != "true":
+            return False
+        try:
+            self._app.settings.request_for(url)
+        except NotEcr:
+            return False
+        return True
 
     def _elsewhere(self, action: str, given: bytes) -> tuple[int, bytes]:
         """Return the fallback's answer. Raises CredentialsNotFound if none is set."""

@@ -4,7 +4,13 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from docker_credential_ecr_py.errors import BadInput, BadServerURL, NotEcr, WrongPartition
+from docker_credential_ecr_py.errors import (
+    BadInput,
+    BadServerURL,
+    NotEcr,
+    UnknownRegion,
+    WrongPartition,
+)
 from docker_credential_ecr_py.redact import redact
 
 # The suffix of a partition's registries. A test compares this with botocore's partitions.
@@ -107,7 +113,7 @@ class Registry:
         account, region, suffix = match["account"], match["region"], match["suffix"]
         partition = partition_of(region)
         if not partition:
-            raise WrongPartition(f"{region} in {host} is not a region of any AWS partition")
+            raise UnknownRegion(f"{region} in {host} is not a region of any AWS partition")
         if suffix not in _suffixes_of(partition):
             usual = cls.of_account(account, region).host
             raise WrongPartition(
@@ -186,6 +192,21 @@ def is_registry(server_url: str) -> bool:
     except (NotEcr, BadServerURL):
         return False
     return True
+
+
+def is_key_of_another(text: str) -> bool:
+    """Whether a text that is no server URL may be a key that another helper knows.
+
+    A credsStore is asked for such keys too: `oci://ghcr.io`, `ssh://me@host`, `<token>`. A key is
+    one word that can be printed, and names no registry of ECR's.
+    """
+    return (
+        0 < len(text) <= LONGEST_URL
+        and text.isprintable()
+        and not re.search(r"\s", text)
+        and not any(host in text.lower() for host in PUBLIC_HOSTS)
+        and not _PRIVATE_HOST.search(text.lower())
+    )
 
 
 def host_of(server_url: str) -> str:

@@ -29,6 +29,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.registry import REGION_PATTERN, Registry, partition_of
 
+FIPS, DUAL_STACK = "fips", "dualstack"
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
 # As the AWS CLI does if [sso-session] has no sso_registration_scopes.
 DEFAULT_SCOPE = "sso:account:access"
@@ -117,13 +118,15 @@ class Selection:
     """The identity that answers for a registry, and the rules that led to it.
 
     `profile` is "" if the identity comes from no profile. `others` are profiles for the same
-    account that lead to another identity, and were not chosen.
+    account that lead to another identity, and were not chosen. `variants` are those of ECR's
+    endpoint, as botocore calls them: FIPS, DUAL_STACK, both or none.
     """
 
     identity: Identity
     profile: str
     steps: tuple[Step, ...]
     others: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -185,9 +188,28 @@ def select(
         found = rule(question)
         if isinstance(found, _Found):
             steps += (Step(name, found.saw, won=True),)
-            return Selection(found.identity, found.profile, steps, found.others)
+            variants = _variants(question, found)
+            return Selection(found.identity, found.profile, steps, found.others, variants)
         steps += (Step(name, found),)
     raise _no_profile(question)
+
+
+def _variants(question: _Question, found: _Found) -> tuple[str, ...]:
+    """Return the variants of the endpoint that the registry's host implies, or the user has set.
+
+    A host of ECR Public's implies none. The user's are those of botocore: a variable, or else a
+    key in the profile.
+    """
+    registry = question.registry
+    profile = question.aws.profiles.get(found.profile or "default", {})
+    implied = {FIPS: registry.fips, DUAL_STACK: registry.dual_stack and not registry.public}
+    names = {FIPS: "use_fips_endpoint", DUAL_STACK: "use_dualstack_endpoint"}
+    return tuple(
+        variant
+        for variant, key in names.items()
+        if implied[variant]
+        or question.environ.get(f"AWS_{key.upper()}", profile.get(key, "")).lower() == "true"
+    )
 
 
 def _by_command_line(question: _Question) -> _Found | str:

@@ -113,7 +113,7 @@ def show(demo: Demo) -> None:
     demo.get("Another account: its own profile is found.", registry(STAGE), *both)
     demo.get("And the third.", registry(PROD), *both)
 
-    answer = demo.step("What can be answered now without asking anyone.", "list")
+    answer = demo.step("The registries that can be answered for.", "list")
     three = {f"https://{registry(account)}": "AWS" for account in (DEV, STAGE, PROD)}
     expect(answer.json == three, "the three registries")
 

@@ -46,7 +46,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import Selection
+from docker_credential_ecr_py.selection import DUAL_STACK, FIPS, Selection
 
 # Seconds for all calls of a fetch together.
 OVERALL = 30
@@ -108,13 +108,14 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
         if "expired" not in str(error):
             raise
         raise _expired_at_once(clock.ahead, selection) from error
-    config = _endpoint_config(registry)
+    config = _endpoint_config(registry, selection)
     return session.create_client(_service(registry), region_name=registry.region, config=config)
 
 
-def ecr_endpoint(registry: Registry) -> str:
+def ecr_endpoint(registry: Registry, selection: Selection) -> str:
     """Return the URL at which a registry's tokens are asked for. Raises AwsConfigError."""
-    return endpoint_of(_service(registry), registry.region, _endpoint_config(registry))
+    config = _endpoint_config(registry, selection)
+    return endpoint_of(_service(registry), registry.region, config)
 
 
 def _service(registry: Registry) -> str:
@@ -219,14 +220,10 @@ def _session(registry: Registry, selection: Selection) -> Session:
     return session
 
 
-def _endpoint_config(registry: Registry) -> Config:
+def _endpoint_config(registry: Registry, selection: Selection) -> Config:
     # botocore refuses these together with an endpoint that the user has set.
-    if endpoint_override(registry, os.environ):
-        return Config()
-    return Config(
-        use_fips_endpoint=registry.fips or None,
-        use_dualstack_endpoint=(registry.dual_stack and not registry.public) or None,
-    )
+    variants = () if endpoint_override(registry, os.environ) else selection.variants
+    return Config(use_fips_endpoint=FIPS in variants, use_dualstack_endpoint=DUAL_STACK in variants)
 
 
 def endpoint_override(registry: Registry, environ: Mapping[str, str]) -> str:

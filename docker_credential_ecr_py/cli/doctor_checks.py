@@ -26,7 +26,12 @@ from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, dae
 from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
-from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
+from docker_credential_ecr_py.config.docker_config import (
+    OURSELVES,
+    DockerConfig,
+    load_docker_config,
+)
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, Settings, may_be_used
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
@@ -144,11 +149,56 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     if not scene.rows and docker.store == OURSELVES:
         yield Finding(name, OK, f"{docker.source} uses ecr-py for every registry")
     elif not configured:
-        yield Finding(name, WRONG, f"{docker.source} does not use ecr-py", configure)
+        # A user of podman alone needs no config of docker's.
+        podman_alone = podman_uses_us() and not found_by_shell("docker", scene.environ.get("PATH"))
+        state = NOTE if podman_alone else WRONG
+        yield Finding(name, state, f"{docker.source} does not use ecr-py", configure)
     elif others:
         yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
     else:
         yield Finding(name, OK, f"{docker.source} uses ecr-py for {_registries(len(configured))}")
+
+
+def podman_config(scene: Scene) -> Iterator[Finding]:
+    """Check that podman, buildah and skopeo use ecr-py: they do not read docker's credsStore."""
+    name, path = "podman config", scene.environ.get("PATH")
+    installed = [program for program in CONTAINERS if found_by_shell(program, path)]
+    try:
+        containers = load_containers_config(scene.environ)
+        own = load_docker_config(paths.podman_auth_file(scene.environ))
+    except EcrPyError as error:
+        if installed:
+            yield failed(name, error, NOTE)
+        return
+    if containers.uses_us:
+        yield Finding(name, OK, f"{containers.file} uses ecr-py for every registry")
+        return
+    by_name = {*scene.docker.ours, *own.ours}
+    others = [row.host for row in scene.rows if row.host not in by_name]
+    if installed and others:
+        what = f"{some(installed)} {'does' if len(installed) == 1 else 'do'} not use ecr-py for "
+        yield Finding(name, NOTE, what + some(others), "run `ecr-py configure --for podman`")
+
+
+def ecr_login(scene: Scene) -> Iterator[Finding]:
+    """Check for what AWS's helper, docker-credential-ecr-login, leaves when ecr-py replaces it."""
+    name = "ecr-login"
+    if folder := scene.environ.get("AWS_ECR_CACHE_DIR"):
+        what = f"AWS_ECR_CACHE_DIR={folder} is for AWS's helper; ecr-py keeps its cache in "
+        hint = "run `unset AWS_ECR_CACHE_DIR` (XDG_CACHE_HOME moves the cache of ecr-py)"
+        yield Finding(name, NOTE, what + str(paths.cache_folder() or "no folder"), hint)
+    still_used = name in (scene.docker.store, *scene.docker.helpers.values())
+    left = paths.home() / ".ecr"
+    if os.path.isdir(left) and not still_used:
+        what = f"{left} is what AWS's helper left, with its log and passwords in clear"
+        yield Finding(name, NOTE, what, f"run `rm -r {quote(str(left))}`")
+
+
+def podman_uses_us() -> bool:
+    """Return whether podman, buildah and skopeo use ecr-py for every registry."""
+    with suppress(EcrPyError):
+        return load_containers_config(os.environ).uses_us
+    return False
 
 
 def passwords(scene: Scene) -> Iterator[Finding]:
@@ -485,8 +535,8 @@ def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
     # Each only once: it takes botocore a tenth of a second.
     finders: dict[tuple[object, ...], Callable[[], str]] = {}
     for one, selection in chosen:
-        place = (one.public, one.region, one.fips, one.dual_stack)
-        finders[place] = partial(ecr_endpoint, one)
+        place = (one.public, one.region, selection.variants)
+        finders[place] = partial(ecr_endpoint, one, selection)
         if sso := selection.identity.sso:
             for service in ("sso-oidc", "sso"):
                 finders[service, sso.region] = partial(endpoint_of, service, sso.region)
@@ -500,7 +550,12 @@ def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
 def deep(scene: Scene) -> Iterator[Finding]:
     """Check with a real GetAuthorizationToken for each identity and region; store nothing."""
     rows = {
-        (row.selection.identity, row.registry.region, row.registry.public): row
+        (
+            row.selection.identity,
+            row.registry.region,
+            row.registry.public,
+            row.selection.variants,
+        ): row
         for row in scene.rows
         if row.selection is not None and row.wrong is None
     }

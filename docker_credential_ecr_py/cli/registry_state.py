@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import token_file
-from docker_credential_ecr_py.cli.targets import known_registries
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
 from docker_credential_ecr_py.credential import Credential
@@ -21,6 +20,7 @@ from docker_credential_ecr_py.errors import (
     aws_login_needed,
     some,
 )
+from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 

@@ -13,9 +13,10 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
-from docker_credential_ecr_py.cli.targets import TargetOptions, known_registries, named_registry
+from docker_credential_ecr_py.cli.targets import TargetOptions, named_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import accounts_of
+from docker_credential_ecr_py.known_registries import known_registries
 
 # Seconds: how long Tab may take, and how long names of repositories are kept.
 _PATIENCE = 3

@@ -1,7 +1,7 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from shlex import quote
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import (
@@ -19,7 +18,6 @@ from docker_credential_ecr_py.config.aws_config import (
     profiles_without_account,
 )
 from docker_credential_ecr_py.config.docker_config import load_docker_config
-from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     BadInput,
@@ -28,10 +26,16 @@ from docker_credential_ecr_py.errors import (
     nearest,
     some,
 )
+from docker_credential_ecr_py.known_registries import (
+    Known,
+    account_without_profile,
+    known_registries,
+    places,
+    region_of,
+)
 from docker_credential_ecr_py.reference import Reference
 from docker_credential_ecr_py.registry import Registry, host_of
 from docker_credential_ecr_py.selection import (
-    account_of_environment,
     region_of_environment,
     region_variable,
 )
@@ -40,15 +44,6 @@ if TYPE_CHECKING:
     from docker_credential_ecr_py.aws.repositories import Repositories
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Known:
-    """A registry that a profile is for. `host` is its name in docker."""
-
-    host: str
-    registry: Registry
-    profile: str
 
 
 @dataclass(frozen=True)
@@ -69,56 +64,9 @@ class Target:
     profile: str
 
 
-def known_registries(
-    settings: Settings, aws: AwsConfig, more_regions: Iterable[str] = ()
-) -> list[Known]:
-    """Return the registries of the AWS config and of the settings, each host once, in file order.
-
-    A profile without a region has registries in the environment's region, if it names one, and in
-    `more_regions`. Credentials in the environment have a registry too, if they tell their account.
-    """
-    regions = tuple(more_regions)
-    found: dict[str, Known] = {}
-    for name, account, own_region in _accounts(aws):
-        for region in (own_region, *regions):
-            try:
-                registry = Registry.of_account(account, region)
-            except BadInput:
-                continue
-            found.setdefault(registry.host, Known(registry.host, registry, name))
-    for host in (*settings.profiles, *settings.aliases):
-        try:
-            registry = settings.registry_for(host)
-        except NotEcr:  # a glob
-            continue
-        found[host] = Known(host, registry, settings.profile_for(host, registry.host)[1])
-    return list(found.values())
-
-
-def _accounts(aws: AwsConfig) -> Iterator[tuple[str, str, str]]:
-    """Yield profile, account and region; the environment's credentials have no profile."""
-    for name, values in aws.profiles.items():
-        for account in sorted(accounts_of(values)):
-            if name in aws.for_account(account):
-                yield name, account, _region_of(values) or region_variable(os.environ)
-    if own := _account_without_profile(aws):
-        yield "", own, region_of_environment(os.environ, aws)
-
-
-def _account_without_profile(aws: AwsConfig) -> str | None:
-    """Return the account of the environment's credentials, or of this EC2 instance's role.
-
-    "" if it is not known, None if there are no such credentials.
-    """
-    account = account_of_environment(os.environ)
-    if account is None and not aws.profiles and on_ec2(os.environ):
-        return os.environ.get("AWS_ACCOUNT_ID", "")
-    return account
-
-
 def no_registry(aws: AwsConfig) -> BadInput:
     """Return the error if no registry is known: what is missing, and the command that adds it."""
-    account = _account_without_profile(aws)
+    account = account_without_profile(aws)
     if account:
         return BadInput("the environment has AWS credentials, but no region", hint="set AWS_REGION")
     if account is not None:
@@ -156,7 +104,7 @@ def profiles_without_region(aws: AwsConfig) -> list[str]:
     """Return the profiles whose account is known, but not the region of its registry."""
     if region_variable(os.environ):
         return []
-    return [name for name, of in aws.profiles.items() if accounts_of(of) and not _region_of(of)]
+    return [name for name, of in aws.profiles.items() if accounts_of(of) and not region_of(of)]
 
 
 def profiles_have(names: Sequence[str]) -> str:
@@ -183,7 +131,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     if name.isdigit() and name not in aws.profiles:
         if len(name) != 12:
             raise BadInput(f"an account has twelve digits: {name[:80]!r}")
-        regions = {own for _, account, own in _accounts(aws) if account == name} - {""}
+        regions = {own for _, account, own in places(aws) if account == name} - {""}
         regions = regions or {region_variable(os.environ)} - {""}
         if not region and len(regions) != 1:
             which = f", one of {', '.join(sorted(regions))}" if regions else ""
@@ -193,7 +141,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         raise BadInput(f"{name} is already a profile; leave out --profile {options.profile}")
     environ = os.environ
     chosen = name or options.profile or ""
-    if not chosen and (account := _account_without_profile(aws)):
+    if not chosen and (account := account_without_profile(aws)):
         # The environment's credentials are used, whatever the profiles are.
         region = region or region_of_environment(environ, aws)
         if not region:
@@ -337,11 +285,7 @@ def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     accounts = accounts_of(values)
     if len(accounts) != 1:
         raise no_account([name], aws)
-    region = region or region_variable(os.environ) or _region_of(values)
+    region = region or region_variable(os.environ) or region_of(values)
     if not region:
         raise BadInput(f"profile {name} in {aws.source} has no region: set --region")
     return Registry.of_account(accounts.pop(), region)
-
-
-def _region_of(values: Mapping[str, str]) -> str:
-    return values.get("region", "")

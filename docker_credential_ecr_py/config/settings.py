@@ -11,11 +11,13 @@ from typing import Any
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.docker_config import OURSELVES
 from docker_credential_ecr_py.config.text_file import read_text
-from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError
+from docker_credential_ecr_py.errors import BadServerURL, NotEcr, SettingsError, UnknownRegion
+from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import (
     Registry,
     RegistryRequest,
     host_of,
+    is_key_of_another,
     may_name_registries,
 )
 
@@ -59,9 +61,21 @@ class Settings:
         return Registry.of_host(self.aliases.get(host, host))
 
     def request_for(self, server_url: str) -> RegistryRequest:
-        """Return the registry that a client names. Raises NotEcr, and BadServerURL."""
-        host = host_of(server_url)
-        return RegistryRequest(host, self.registry_for(host))
+        """Return the registry that a client names.
+
+        Raises NotEcr, also for a key of another helper that is no server URL; WrongPartition, and
+        BadServerURL.
+        """
+        try:
+            host = host_of(server_url)
+            return RegistryRequest(host, self.registry_for(host))
+        except BadServerURL:
+            if not is_key_of_another(server_url):
+                raise
+            named = redact(server_url)[:80]
+        except UnknownRegion:
+            named = host
+        raise NotEcr(f"{named} is not an Amazon ECR registry")
 
     def is_ecr(self, host: str) -> bool:
         """Whether a host is an ECR registry, or an alias of one."""

@@ -1,4 +1,4 @@
-"""Edits config.toml as text: comments, order and layout stay. Pure.
+"""Edits TOML files, config.toml for one, as text: comments, order and layout stay. Pure.
 
 Every text is TOML; a byte-order mark and CRLF stay as they are.
 """
@@ -47,14 +47,14 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
 def without_value(text: str, path: Sequence[str]) -> str:
     """Return `text` without the value at a path, nor its table if that is empty then."""
 
-    def drop(place: _Tables) -> None:
-        *tables, name, key = path
-        for outer in tables:
-            place = place[outer]
-        table = place[name]
-        del table[key]
-        if not table and "#" not in table.as_string() + table.trivia.comment:
-            del place[name]
+    def drop(place: Any) -> None:
+        *tables, key = path
+        above = place
+        for name in tables:
+            above, place = place, place[name]
+        del place[key]
+        if tables and not place and "#" not in place.as_string() + place.trivia.comment:
+            del above[tables[-1]]
 
     return text if value_at(text, path) is None else _edited(text, drop)
 

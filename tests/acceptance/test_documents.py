@@ -50,7 +50,7 @@ def options(command: click.Command) -> set[str]:
 def typed(text: str) -> Iterator[str]:
     """Everything of ours that a document has as code."""
     for line in consoles(text):
-        yield from re.findall(r"ecr-py [^|&;]+", line)
+        yield from re.findall(r"(?<!-)ecr-py [^|&;]+", line)
     for code in re.findall(r"`([^`\n]+)`", text):
         yield from re.findall(r"^\W*(?:\w+=)?\W*(ecr-py [a-z][^|&;]*)", code.replace("\\|", "|"))
 

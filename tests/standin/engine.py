@@ -1,4 +1,4 @@
-"""A stand-in for the Docker Engine: what `docker pull`, `push` and `login` say to it.
+"""A stand-in for the Docker Engine: what `docker pull`, `push`, `login` and `build` say to it.
 
 It keeps no images. It does what the real one does with the credentials that the client sends
 along: it takes them to the registry, and reports what the registry says in the engine's words.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import json
 import re
+import tarfile
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
@@ -30,11 +32,14 @@ API_VERSION = "1.43"
 
 @dataclass(frozen=True)
 class Asked:
-    """A pull, push or login, with the credentials that came along (empty where none did)."""
+    """A pull, push or login, with the credentials that came along (empty where none did).
+
+    The `auth` of a build has the credentials of each registry, by its name or URL.
+    """
 
     action: str
     reference: str
-    auth: Mapping[str, str]
+    auth: Mapping[str, Any]
 
 
 class EngineError(Exception):
@@ -116,6 +121,24 @@ class Engine:
             {"status": "Pushed", "id": digest(image.layer)[7:19], "progressDetail": {}},
             {"status": f"{tag}: digest: {digest(image.manifest)} size: {len(image.manifest)}"},
         ]
+
+    def build(self, context: bytes, tag: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Pull what the Dockerfile in a context (a tar) builds on, as the legacy builder does.
+
+        `config` has the credentials of each registry, by its name or URL.
+        """
+        self.asked.append(Asked("build", tag, config))
+        by_host = {url.removeprefix("https://").partition("/")[0]: config[url] for url in config}
+        with tarfile.open(fileobj=io.BytesIO(context)) as files:
+            dockerfile = files.extractfile("Dockerfile")
+            lines = dockerfile.read().decode().splitlines() if dockerfile else []
+        progress: list[dict[str, Any]] = []
+        for line in lines:
+            instruction, _, base = line.partition(" ")
+            if instruction == "FROM" and base != "scratch":
+                name, _, version = base.rpartition(":")
+                progress += self.pull(name, version, by_host.get(name.partition("/")[0]) or {})
+        return [*progress, {"stream": f"Successfully built {digest(context)[7:19]}\n"}]
 
     def login(self, auth: Mapping[str, str]) -> None:
         host = auth.get("serveraddress", "")
@@ -199,6 +222,7 @@ class _EngineHandler(Handler):
     ) -> None:
         query = request.query
         pushed = re.fullmatch(r"/images/(.+)/push", path)
+        found = re.fullmatch(r"/images/(.+)/json", path)
         if path == "/_ping":
             headers = {"Api-Version": API_VERSION, "Ostype": "linux", "Docker-Experimental": "0"}
             self.reply(Reply(200, b"OK", {**headers, "Content-Type": "text/plain"}))
@@ -213,10 +237,24 @@ class _EngineHandler(Handler):
         elif path == "/images/create":
             name, tag = query["fromImage"], query.get("tag") or "latest"
             self._stream(engine.pull(name, tag, auth))
+        elif path == "/build":
+            config = _decode(request.headers.get("X-Registry-Config", ""))
+            self._stream(engine.build(request.body or self._chunks(), query.get("t", ""), config))
+        elif found:
+            self._json({"Id": f"sha256:{found[1]}", "RepoTags": [found[1]]})
         elif pushed:
             self._push(engine, pushed[1], query.get("tag") or "latest", auth)
         else:
             self._json({"message": "page not found"}, 404)
+
+    def _chunks(self) -> bytes:
+        """Return the body of a request that has no length."""
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
 
     def _push(self, engine: Engine, name: str, tag: str, auth: Mapping[str, str]) -> None:
         """A push has begun to answer before the registry is asked: failures come in the stream."""
@@ -248,10 +286,18 @@ class _UnixServer(ThreadingMixIn, UnixStreamServer):
     engine: Engine
 
 
-def _decode(header: str) -> dict[str, str]:
-    """The object in `X-Registry-Auth`: base64, of either alphabet."""
+def _decode(header: str) -> dict[str, Any]:
+    """The object in `X-Registry-Auth` or `X-Registry-Config`: base64, of either alphabet."""
     try:
         decoded = json.loads(base64.urlsafe_b64decode(header.replace("+", "-").replace("/", "_")))
     except ValueError:
         return {}
-    return {str(k): str(v) for k, v in decoded.items()} if isinstance(decoded, dict) else {}
+    return _in_lower_case(decoded) if isinstance(decoded, dict) else {}
+
+
+def _in_lower_case(auth: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object as Go reads it: docker-py writes `Username`, docker `username`."""
+    return {
+        str(name).lower(): _in_lower_case(value) if isinstance(value, dict) else value
+        for name, value in auth.items()
+    }

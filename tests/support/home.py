@@ -19,6 +19,7 @@ HELPER = Path(sys.executable).parent / "docker-credential-ecr-py"
 _BEHIND_FRONT = HELPER.parent.parent / "libexec" / HELPER.name
 LAUNCHER = _BEHIND_FRONT if _BEHIND_FRONT.exists() else HELPER
 THREE_ACCOUNTS = (Path(__file__).parent / "data" / "three_accounts.ini").read_text()
+NOT_FOUND = "credentials not found in native keychain"
 START_URL = "https://teliacompany.awsapps.com/start"
 ROLE = "Administrator"
 DEV, STAGE, PROD = ACCOUNTS = ("642976147714", "998135273239", "883291977974")
@@ -56,13 +57,16 @@ class Answer:
 
     @property
     def line(self) -> str:
-        """The one line of a failure, which stdout and stderr must share."""
+        """The one line of a failure, which stdout and stderr must share.
+
+        That of a failed `get` also has the words by which docker-py goes on.
+        """
         assert self.code == 1, self
         text = self.stdout.decode()
         assert text.count("\n") == 1, self
         assert text.endswith("\n"), self
         assert self.stderr in (self.stdout, b""), self
-        return text.rstrip("\n")
+        return text.rstrip("\n").removesuffix(f" ({NOT_FOUND})")
 
 
 @dataclass
@@ -122,6 +126,22 @@ class Home:
     def get(self, server_url: str, **environment: str) -> Answer:
         """As docker asks: the server URL on standard input."""
         return self.call("get", stdin=server_url.encode(), environment=environment)
+
+    def logins(self) -> dict[str, str]:
+        """Return what `list` names besides ECR's registries: URLs and usernames."""
+        return {url: name for url, name in self.call("list").json.items() if name != "AWS"}
+
+    def cached(self) -> list[str]:
+        """Return the registries whose credential is in the cache, by `ecr-py cache ls`."""
+        done = subprocess.run(
+            [self.helper.with_name("ecr-py"), "cache", "ls", "--json"],
+            capture_output=True,
+            env=self.environment,
+            timeout=60,
+            start_new_session=True,
+            check=True,
+        )
+        return [row["registry"] for row in json.loads(done.stdout)]
 
     def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[bytes]:
         """Starts the installed helper with pipes, and does not wait for it."""

@@ -102,12 +102,7 @@ def test_the_store_is_asked_before_aws(world: World) -> None:
 def test_one_credential_for_an_identity_and_region(world: World) -> None:
     world.write(".config/ecr-py/config.toml", '[registries."*"]\nprofile = "dev"\n')
     assert len({world.get(registry(account)) for account in (DEV, STAGE, PROD)}) == 1
-    for host in (
-        registry(DEV).replace("ecr.", "ecr-fips."),
-        f"{DEV}.dkr-ecr.eu-west-1.on.aws",
-        f"https://{registry(DEV).upper()}/v2/",
-    ):
-        world.get(host)
+    world.get(f"https://{registry(DEV).upper()}/v2/")
     assert len(world.asked) == 1
     world.get(registry(DEV, "us-east-1"))
     world.get("public.ecr.aws")
@@ -306,6 +301,32 @@ def test_inputs_that_change(world: World, change: dict[str, str], calls: int) ->
     assert len(world.asked) == calls
 
 
+FIPS, DUAL_STACK = f"{DEV}.dkr.ecr-fips.eu-west-1.amazonaws.com", f"{DEV}.dkr-ecr.eu-west-1.on.aws"
+
+
+def test_one_credential_for_each_variant_of_the_endpoint(world: World) -> None:
+    both = f"{DEV}.dkr-ecr-fips.eu-west-1.on.aws"
+    hosts = [registry(DEV), FIPS, DUAL_STACK, both]
+    first = [world.get(host) for host in hosts]
+    assert len(set(first)) == len(world.asked) == 4
+    assert [world.get(host) for host in hosts] == first
+    # By botocore's variables the plain name leads to the same endpoints.
+    assert world.get(registry(DEV), AWS_USE_FIPS_ENDPOINT="true") == first[1]
+    assert world.get(registry(DEV), AWS_USE_DUALSTACK_ENDPOINT="True") == first[2]
+    assert world.get(FIPS, AWS_USE_DUALSTACK_ENDPOINT="true") == first[3]
+    assert world.get(registry(DEV), AWS_USE_FIPS_ENDPOINT="false") == first[0]
+    assert len(world.asked) == 4
+
+
+def test_a_profile_may_ask_for_a_variant_of_the_endpoint(world: World) -> None:
+    plain = world.get()
+    world.write(".aws/config", PROFILES.replace("region", "use_fips_endpoint = true\nregion", 1))
+    fips = world.get()
+    assert fips != plain
+    assert fips == world.get(FIPS)
+    assert world.get(AWS_USE_FIPS_ENDPOINT="false") == plain
+
+
 def test_without_a_store(world: World) -> None:
     for _ in range(2):
         world.get(AWS_ECR_DISABLE_CACHE="1")
@@ -321,7 +342,7 @@ def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
         world.get("docker.io")
     (remembered,) = world.app().store.selections()
     assert (remembered.host, remembered.key) == ("docker.io", "")
-    assert world.app().broker.usernames() == {}
+    assert "https://docker.io" not in world.app().usernames()
     world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
     assert list(world.app().store.selections()) == []
     with pytest.raises(NotEcr):
@@ -344,9 +365,9 @@ def test_an_alias(world: World) -> None:
         f'[registries."ecr.example.com"]\nalias = "{registry(STAGE)}"\n',
     )
     assert world.get("https://ecr.example.com") == world.get(registry(STAGE))
-    assert set(world.app().broker.usernames()) == {
+    assert set(world.app().usernames()) == {
         "https://ecr.example.com",
-        f"https://{registry(STAGE)}",
+        *(f"https://{registry(account)}" for account in (DEV, STAGE)),
     }
 
 
@@ -371,15 +392,28 @@ def test_a_config_that_cannot_be_read(world: World) -> None:
 # list and erase.
 
 
-def test_answerable_is_what_is_kept_and_good(world: World) -> None:
-    assert world.app().broker.usernames() == {}
-    world.get()
-    world.get(registry(STAGE))
+def test_every_registry_of_a_profile_is_named_cached_or_not(world: World) -> None:
     expected = {f"https://{registry(account)}": "AWS" for account in (DEV, STAGE)}
-    assert world.app().broker.usernames() == expected
-    assert world.app(AWS_PROFILE="dev").broker.usernames() == {}
+    assert world.app().usernames() == expected
+    world.get()
+    assert world.app().usernames() == expected
+    assert len(world.asked) == 1
+
+
+def test_what_docker_login_stored_is_named_until_it_expires(world: World) -> None:
+    inside = {"expiration": world.now + HOUR}
+    password = base64.b64encode(json.dumps(inside).encode()).decode()
+    world.app().broker.store_login(registry(PROD), "AWS", password)
+    assert f"https://{registry(PROD)}" in world.app().usernames()
+    world.now += HOUR
+    assert f"https://{registry(PROD)}" not in world.app().usernames()
+
+
+def test_what_was_used_is_named_while_its_profile_exists(world: World) -> None:
+    world.get(registry(PROD), AWS_PROFILE="dev")
     world.now += 12 * HOUR
-    assert world.app().broker.usernames() == {}
+    assert f"https://{registry(PROD)}" in world.app(AWS_PROFILE="dev").usernames()
+    assert f"https://{registry(PROD)}" not in world.app().usernames()
 
 
 def test_erase(world: World) -> None:
@@ -387,7 +421,7 @@ def test_erase(world: World) -> None:
     other = world.get(registry(STAGE))
     world.get(AWS_PROFILE="stage")
     world.app().broker.forget(f"https://{registry(DEV)}/")
-    assert list(world.app().broker.usernames()) == []
+    assert list(world.app().broker.stored_credentials()) == []
     assert world.get() == "AKIADEV eu-west-1 3"
     assert world.get(registry(STAGE)) != other, "the same credential opened the erased one"
     world.app().broker.forget(registry(PROD))

@@ -24,7 +24,7 @@ from tests.support.home import DEV, registry
 HOST = registry(DEV)
 SECRET = 'p"\\\u20ac'
 NOW = float(int(time.time()))
-CONFIG = f"[profile dev]\naws_account_id = {DEV}\naws_access_key_id = AKIA\n"
+CONFIG = f"[profile dev]\naws_account_id = {DEV}\naws_access_key_id = AKIA\nregion = eu-west-1\n"
 
 
 def fetch(place: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -70,11 +70,10 @@ def test_store_list_and_erase(home: Path) -> None:
     assert call(home, "store", stdin=json.dumps(document).encode()) == (0, "")
     assert call(home, "erase", stdin=HOST.encode()) == (0, "")
     assert call(home, "erase", HOST) == (0, "")
-    assert call(home, "list") == (0, "{}\n")
+    assert call(home, "list") == (0, f'{{"https://{HOST}":"AWS"}}\n')
     call(home, "get", HOST)
     assert call(home, "list") == (0, f'{{"https://{HOST}":"AWS"}}\n')
     assert call(home, "erase", f"https://{HOST}") == (0, "")
-    assert call(home, "list") == (0, "{}\n")
 
 
 @pytest.mark.parametrize("word", ["version", "--version", "-v"])
@@ -94,6 +93,8 @@ def test_help(home: Path, word: str) -> None:
 
 
 NO_URL = "no credentials server URL"
+NO_USERNAME = "no credentials username"
+NOT_STRINGS = "ServerURL, Username and Secret of store must be strings"
 NOT_FOUND = "credentials not found in native keychain"
 
 
@@ -123,6 +124,17 @@ NOT_FOUND = "credentials not found in native keychain"
         (["store"], b'{"ServerURL": ""}', NO_URL),
         (["store"], b'{"ServerURL": "x"}', "no credentials username"),
         (["store"], b'{"ServerURL": "x", "Username": ""}', "no credentials username"),
+        *(
+            (["store"], document.encode(), f"ecr-py: {NOT_STRINGS}")
+            for value in ("1", "true", "false", "0", "[]", "{}", '["x"]', '{"a": "b"}', "1.5")
+            for document in (
+                f'{{"ServerURL": "{HOST}", "Username": "AWS", "Secret": {value}}}',
+                f'{{"ServerURL": "{HOST}", "Username": {value}, "Secret": "x"}}',
+                f'{{"ServerURL": {value}, "Username": "AWS", "Secret": "x"}}',
+                f'{{"ServerURL": "ghcr.io", "Username": "me", "Secret": {value}}}',
+            )
+        ),
+        (["store"], b'{"ServerURL": "x", "Username": null, "Secret": "x"}', NO_USERNAME),
         (
             ["get"],
             b"x" * (LARGEST_INPUT + 1),
@@ -132,6 +144,46 @@ NOT_FOUND = "credentials not found in native keychain"
 )
 def test_failures_word_for_word(home: Path, arguments: list[str], stdin: bytes, said: str) -> None:
     assert call(home, *arguments, stdin=stdin) == (1, said)
+
+
+KEYS_OF_OTHERS = [
+    "oci://ghcr.io/team/chart",
+    "ssh://git@example.com",
+    "https://user@ghcr.io",
+    "https://ghcr.io/v2/?scope=repository:x:pull",
+    "<token>",
+    "my_registry.example.com",
+    "a+b.example.com",
+    "bücher.example",
+    "xn--bcher-kva.example",
+    "git+https://example.com/x.git",
+    "123456789012.dkr.ecr.not-real.amazonaws.com",
+    "123456789012.dkr.ecr.not-real-1.amazonaws.com",
+]
+
+
+@pytest.mark.parametrize("key", KEYS_OF_OTHERS)
+@pytest.mark.parametrize("ignored", ["", "true"])
+def test_a_key_of_another_helper_is_not_found(
+    home: Path, key: str, ignored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ECR_IGNORE_CREDS_STORAGE", ignored)
+    assert call(home, "get", stdin=key.encode()) == (1, NOT_FOUND)
+    assert call(home, "erase", stdin=key.encode()) == (0, "")
+    document = {"ServerURL": key, "Username": "me", "Secret": "hunter2"}
+    code, said = call(home, "store", stdin=json.dumps(document).encode())
+    assert code == 1
+    assert "is not an Amazon ECR registry, and no fallback helper is set" in said
+
+
+@pytest.mark.parametrize(
+    "key", [f"oci://{HOST}", f"https://me@{HOST}", f"{HOST}?x", "oci://public.ecr.aws", "a\u202eb"]
+)
+def test_a_key_that_names_a_registry_of_ecr_is_an_error(home: Path, key: str) -> None:
+    for action in ("get", "erase"):
+        code, said = call(home, action, stdin=key.encode())
+        assert code == 1
+        assert said.startswith("ecr-py: not a server URL")
 
 
 def test_a_user_that_ecr_does_not_know(home: Path) -> None:

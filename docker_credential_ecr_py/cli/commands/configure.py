@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import replace as with_values
 from pathlib import Path
 
 import click
@@ -29,7 +30,6 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.registry_state import choices
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
-    known_registries,
     no_account,
     no_region,
     no_registry,
@@ -37,30 +37,40 @@ from docker_credential_ecr_py.cli.targets import (
     profiles_without_region,
     resolve_target,
 )
-from docker_credential_ecr_py.config import aws_edit, docker_edit, file_edits, paths, settings_edit
+from docker_credential_ecr_py.config import (
+    aws_edit,
+    containers_config,
+    docker_edit,
+    file_edits,
+    paths,
+    settings_edit,
+)
 from docker_credential_ecr_py.config.aws_config import (
     AwsConfig,
     parse_sections,
     profiles_without_account,
 )
+from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
 from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan
+from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
 from docker_credential_ecr_py.config.settings import Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
     BadInput,
+    ContainersConfigError,
     DockerConfigError,
     EcrPyError,
     NoProfile,
     SettingsError,
     some,
 )
+from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.redact import redact
@@ -71,10 +81,10 @@ from docker_credential_ecr_py.selection import (
     profiles_for_other_accounts,
 )
 
-_DOCKER = "docker"
+_DOCKER, _PODMAN = "docker", "podman"
 _FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
     _DOCKER: paths.docker_config_file,
-    "podman": paths.podman_auth_file,  # and buildah and skopeo
+    _PODMAN: paths.podman_auth_file,  # and buildah and skopeo
     "singularity": paths.singularity_config_file,
     "apptainer": paths.apptainer_config_file,
 }
@@ -90,13 +100,31 @@ class _Kind:
 
 
 _CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
+_REGISTRIES = _Kind(containers_config.helpers_in, containers_config.without_us, str)
 _SETTINGS = _Kind(lambda text, file: parse_settings(text, str(file)), settings_edit.undone, str)
 _AWS = _Kind(parse_sections, aws_edit.undone, redact)
 
 
+@dataclass(frozen=True)
+class _Helpers:
+    """registries.conf, or the drop-in in its place, before and after the change."""
+
+    file: Path
+    before: str | None
+    after: str
+    names: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return self.after != (self.before or "")
+
+
 @dataclass
 class _Change:
-    """The file of one client, before and after the change."""
+    """The file of one client, before and after the change.
+
+    With `serves_all` another file has the client use this helper for every registry.
+    """
 
     client: str
     file: Path
@@ -104,6 +132,7 @@ class _Change:
     config: DockerConfig
     plan: Plan
     drop: tuple[str, ...] = ()
+    serves_all: bool = False
 
     def uses(self, helper: str) -> bool:
         """Return whether the client uses that helper now."""
@@ -194,7 +223,8 @@ def configure(
     ecr-py configure                      the registries of all accounts in the AWS config
     ecr-py configure --dry-run            show the change only
     ecr-py configure --creds-store        every registry, also of future accounts
-    ecr-py configure --for podman --for apptainer
+    ecr-py configure --for podman         podman, buildah and skopeo, every registry
+    ecr-py configure --for apptainer
     ecr-py configure --replace ecr-login  replace the helper of awslabs
     ecr-py configure --undo               restore the original
 
@@ -223,32 +253,40 @@ def configure(
         aws, accounts = _with_accounts(aws, sure=yes and not dry_run, ask=not dry_run)
     known = _registries(app, aws, named, regions, public=public)
     changes = []
+    helpers: _Helpers | None = None
     for client in dict.fromkeys(clients or [_DOCKER]):
         file = _FILES[client](os.environ)
         before = read_text(file, DockerConfigError)
         config = docker_edit.check(before or "", file)
+        serves_all = client == _PODMAN and not (cred_helpers or named)
+        others = [host for host in config.helpers if app.settings.is_ecr(host)]
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
         made = plan(
             config,
-            known,
+            others if serves_all else known,
             app.settings,
             every_registry=every,
             replace=replace,
             only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
         )
-        changes.append(_Change(client, file, before, config, made))
-    if not known and not any(change.will_use_us for change in changes):
+        if serves_all:
+            made = with_values(made, stale=tuple(stale_auths(config, app.settings, store=True)))
+        changes.append(_Change(client, file, before, config, made, serves_all=serves_all))
+        if serves_all or (client == _DOCKER and every and _wants_podman(sure=yes, dry_run=dry_run)):
+            helpers = _helpers(replace)
+    if not known and helpers is None and not any(change.will_use_us for change in changes):
         raise no_registry(aws)
     if not named and (unowned := profiles_without_account(aws)):
         click.echo(str(no_account(unowned, aws)), err=True)
-    if replace and not any(change.uses(replace) for change in changes):
+    replaced = any(change.uses(replace) for change in changes)
+    if replace and not replaced and not (helpers and replace in helpers.names):
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
     settings_file, settings_text, settings_after = _with_settings(app.settings, fallback, chosen)
     for change in changes:
-        _report_kept_helpers(change)
+        _report_kept_helpers(change, app.settings)
         if change.plan.unread:
             _confirm_unread(change, sure=yes or dry_run)
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
@@ -257,6 +295,8 @@ def configure(
         file, text, after = _with_accounts_written(accounts)
         edits.append((file, _AWS, text, after))
     edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
+    if helpers is not None:
+        edits.append((helpers.file, _REGISTRIES, helpers.before, helpers.after))
     edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
     if dry_run:
         for file, kind, text, after in edits:
@@ -276,7 +316,7 @@ def configure(
         click.echo(f"AWS config: profile {profile} is for account {account}, in {aws.source}")
     for account, profile in chosen.items():
         click.echo(f"settings: account {account} uses profile {profile} in {settings_file}")
-    _report_changes(changes)
+    _report_changes(changes, helpers)
     for line in choices(_selections(app, known)):
         click.echo(f"ecr-py: {line}", err=True)
     for change in changes:
@@ -355,6 +395,41 @@ def _selections(app: App, hosts: Iterable[str]) -> Iterator[tuple[Registry, Sele
     for host in hosts:
         with suppress(EcrPyError):
             yield app.settings.registry_for(host), app.select(host)
+
+
+def _helpers(replace: str) -> _Helpers:
+    """Return the change by which podman, buildah and skopeo use this helper for every registry.
+
+    It takes the place of the helper `replace`. Raises ContainersConfigError.
+    """
+    config = load_containers_config(os.environ)
+    before = after = read_text(config.file, ContainersConfigError)
+    if not config.uses_us or replace in config.helpers:
+        after = containers_config.with_us(before or "", config.helpers, replace)
+    return _Helpers(config.file, before, after or "", config.helpers)
+
+
+def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
+    """Ask the user whether podman, buildah and skopeo, which read no credsStore, are to use us.
+
+    Without a terminal, print the command instead.
+    """
+    installed = [name for name in CONTAINERS if find_program(name)]
+    try:
+        if not installed or load_containers_config(os.environ).uses_us:
+            return False
+    except ContainersConfigError as error:  # docker has no part in it
+        click.echo(error, err=True)
+        return False
+    do = "does" if len(installed) == 1 else "do"
+    what = f"{some(installed)} {do} not read credsStore"
+    if sure:
+        return True
+    if not dry_run and can_ask():
+        click.echo(f"{what}.", err=True)
+        return click.confirm("Set them up too", default=True, err=True)
+    click.echo(f"ecr-py: {what}: `ecr-py configure --for podman` sets them up", err=True)
+    return False
 
 
 def _implied_store(config: DockerConfig) -> str:
@@ -437,7 +512,7 @@ def _show(known: Mapping[str, str]) -> None:
     click.echo()
 
 
-def _report_kept_helpers(change: _Change) -> None:
+def _report_kept_helpers(change: _Change, settings: Settings) -> None:
     for host, helper in change.plan.kept.items():
         click.echo(
             f"ecr-py: {change.client} still uses {helper} for {host}: "
@@ -448,7 +523,8 @@ def _report_kept_helpers(change: _Change) -> None:
     if login_file:
         config = load_docker_config(login_file)
         for url in config.with_password:
-            if host_of_auth(url) in change.plan.helpers:
+            host = host_of_auth(url)
+            if host in change.plan.helpers or (change.serves_all and settings.is_ecr(host)):
                 click.echo(
                     f"ecr-py: {login_file} has a password for {url}, which podman uses first: "
                     f"run `podman logout {url}`",
@@ -484,11 +560,19 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
     return ()
 
 
-def _report_changes(changes: list[_Change]) -> None:
-    for change in changes:
-        what = f"{change.summary} in {change.file}" if change.summary else "nothing to change"
-        click.echo(f"{change.client}: {what}")
-    if not any(change.summary for change in changes):
+def _report_changes(changes: list[_Change], helpers: _Helpers | None) -> None:
+    lines = [
+        f"{change.client}: {change.summary} in {change.file}"
+        for change in changes
+        if change.summary
+    ]
+    if helpers is not None and helpers.changes:
+        lines.append(f"{_PODMAN}: credential-helpers has {OURSELVES} in {helpers.file}")
+    named = {line.partition(":")[0] for line in lines}
+    idle = [change.client for change in changes if change.client not in named]
+    for line in [*lines, *(f"{client}: nothing to change" for client in idle)]:
+        click.echo(line)
+    if not lines:
         return
     if file_edits.keeps_records():
         click.echo("`ecr-py configure --undo` restores the original")
@@ -513,6 +597,9 @@ def _check_path() -> None:
 def _undo(clients: tuple[str, ...], *, dry_run: bool) -> None:
     """Undo what configure did to the files of these clients. Raises EcrPyError."""
     files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
+    if _PODMAN in clients:
+        edited = containers_config.editable_files()
+        files += [(_PODMAN, file, _REGISTRIES) for file in edited]
     if _DOCKER in clients:
         files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
         files.append(("AWS config", paths.aws_config_file(os.environ), _AWS))

@@ -41,6 +41,8 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     doctor_checks.registries,
     doctor_checks.sessions,
     doctor_checks.docker_config,
+    doctor_checks.podman_config,
+    doctor_checks.ecr_login,
     doctor_checks.passwords,
     doctor_checks.folders,
     doctor_checks.keyring,

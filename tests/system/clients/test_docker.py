@@ -12,7 +12,7 @@ from tests.standin.engine import Engine
 from tests.standin.proxy import Proxy
 from tests.standin.registry import RegistryFront
 from tests.support.docker_user import image, secrets_in
-from tests.support.home import ACCOUNTS, DEV, PROD, STAGE, START_URL, registry
+from tests.support.home import ACCOUNTS, DEV, PROD, REGISTRIES, STAGE, START_URL, registry
 from tests.support.user import User
 
 
@@ -108,12 +108,9 @@ def test_logout_forgets_that_registry_alone(
     login = ("login", "-u", "AWS", "--password-stdin", registry(DEV))
     docker_user.run(docker, *login, stdin=password)
     stage = docker_user.home.get(registry(STAGE)).password
-    assert set(docker_user.home.call("list").json) == {
-        f"https://{registry(DEV)}",
-        f"https://{registry(STAGE)}",
-    }
+    assert set(docker_user.home.cached()) == {registry(DEV), registry(STAGE)}
     assert "Removing login credentials" in docker_user.run(docker, "logout", registry(DEV)).said
-    assert set(docker_user.home.call("list").json) == {f"https://{registry(STAGE)}"}
+    assert docker_user.home.cached() == [registry(STAGE)]
 
     docker_user.run(docker, "pull", image(DEV))
     assert engine.asked[-1].auth["password"] not in (password, stage)
@@ -216,13 +213,28 @@ def test_the_fallback_helper_answers_for_other_registries(
     assert asked.read_text().splitlines() == ["get", "ghcr.io"]
     assert docker_user.home.call("list").json == {
         "ghcr.io": "octocat",
-        f"https://{registry(DEV)}": "AWS",
+        **{f"https://{host}": "AWS" for host in REGISTRIES},
     }
     asked.write_text("")
     document = '{"ServerURL":"ghcr.io","Username":"octocat","Secret":"purr"}'
     assert docker_user.home.call("store", stdin=document.encode()).code == 0
     assert docker_user.home.call("erase", stdin=b"ghcr.io").code == 0
     assert asked.read_text().splitlines() == ["store", document, "erase", "ghcr.io"]
+
+
+@pytest.mark.parametrize(
+    "key", ["oci://ghcr.io", "https://me@ghcr.io", "<token>", "bücher.ghcr.io"]
+)
+def test_the_fallback_helper_gets_keys_of_its_own_as_they_are(
+    fallback_user: User, key: str
+) -> None:
+    asked = fallback_user.home.path / "asked"
+    answer = fallback_user.home.get(key)
+    assert answer.code == (0 if "ghcr.io" in key else 1)
+    document = json.dumps({"ServerURL": key, "Username": "octocat", "Secret": "purr"})
+    assert fallback_user.home.call("store", stdin=document.encode()).code == 0
+    assert fallback_user.home.call("erase", stdin=key.encode()).code == 0
+    assert asked.read_text().splitlines() == ["get", key, "store", document, "erase", key]
 
 
 def test_what_the_fallback_helper_refuses_is_passed_on_as_it_is(fallback_user: User) -> None:
@@ -238,7 +250,8 @@ def test_a_fallback_helper_that_lists_nothing_hides_none_of_ours(
     helper = fallback_user.home.path / "bin" / "docker-credential-other"
     helper.write_text(f"#!/bin/sh\n{says}\n")
     fallback_user.home.get(registry(DEV))
-    assert list(fallback_user.home.call("list").json) == [f"https://{registry(DEV)}"]
+    listed = fallback_user.home.call("list").json
+    assert list(listed) == [f"https://{host}" for host in REGISTRIES]
 
 
 def test_login_to_another_registry_says_how_to_set_a_fallback(store_user: User) -> None:

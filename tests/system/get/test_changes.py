@@ -27,7 +27,7 @@ def test_logged_out(home: Home, aws: Aws, first: str) -> None:
         token.unlink()
     for _ in range(2):
         assert "ecr-py login dev" in home.get(registry(DEV)).line
-    assert home.call("list").json == {}
+    assert home.cached() == []
 
 
 def test_aws_config_touched(home: Home, aws: Aws, first: str) -> None:

@@ -77,7 +77,7 @@ def test_a_credential_open_to_others_is_fetched_anew(
     home: Home, aws: Aws, first: str, mode: int
 ) -> None:
     only(home, "credentials").chmod(mode)
-    assert home.call("list").json == {}
+    assert home.cached() == []
     second = right(aws, home.get(registry(DEV)))
     assert second != first
     assert home.get(registry(DEV)).password == second
@@ -197,7 +197,7 @@ def test_strange_files_among_the_records(home: Home, aws: Aws, first: str) -> No
             with open(os.path.join(os.fsencode(home.cache / kind), name), "wb") as file:
                 file.write(b"strange")
     assert home.get(registry(DEV)).password == first
-    assert home.call("list").json == {f"https://{registry(DEV)}": "AWS"}
+    assert home.cached() == [registry(DEV)]
     assert home.call("erase", stdin=registry(DEV).encode()).code == 0
     assert right(aws, home.get(registry(DEV))) != first
 

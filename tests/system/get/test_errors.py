@@ -846,7 +846,7 @@ def test_store_none_keeps_nothing(home: Home, aws: Aws) -> None:
     for _ in range(2):
         assert home.get(HOST).code == 0
     assert aws.count("GetAuthorizationToken") == 2
-    assert home.call("list").json == {}
+    assert home.cached() == []
 
 
 def test_store_and_erase_can_be_ignored(home: Home, aws: Aws) -> None:

@@ -400,7 +400,7 @@ def test_an_alias_is_answered_for_the_registry_behind_it(home: Home, aws: Aws) -
     answer = home.get(f"https://{host}/v2/")
     assert answer.json["ServerURL"] == f"https://{host}/v2/"
     assert aws.issued[answer.password].account == STAGE
-    assert home.call("list").json == {f"https://{host}": "AWS"}
+    assert home.cached() == [host]
 
 
 def test_a_change_of_settings_or_config_is_seen_at_once(home: Home, aws: Aws) -> None:
@@ -514,6 +514,23 @@ def test_each_registry_has_its_endpoint(bare: Home, aws: Aws, host: str, endpoin
         connects = [connect.removeprefix("api.") for connect in proxy.connects.elements()]
         assert connects == [endpoint]
     assert found.region in endpoint
+
+
+def test_a_token_of_one_endpoint_is_not_answered_for_another(bare: Home, aws: Aws) -> None:
+    with way_out(bare, aws) as proxy:
+        environment = keys(aws, user(DEV))
+        hosts = {
+            f"{DEV}.dkr.ecr.us-east-1.amazonaws.com": "ecr.us-east-1.amazonaws.com",
+            f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com": "ecr-fips.us-east-1.amazonaws.com",
+            f"{DEV}.dkr-ecr.us-east-1.on.aws": "ecr.us-east-1.api.aws",
+        }
+        for _ in range(2):
+            assert len({bare.get(host, **environment).password for host in hosts}) == 3
+        fips = {**environment, "AWS_USE_FIPS_ENDPOINT": "true"}
+        plain, named = (bare.get(host, **fips).password for host in list(hosts)[:2])
+        assert plain == named
+        connects = [connect.removeprefix("api.") for connect in proxy.connects.elements()]
+        assert sorted(connects) == sorted(hosts.values())
 
 
 def test_sso_under_its_own_name(home: Home, aws: Aws) -> None:

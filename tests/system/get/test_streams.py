@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.home import DEV, HELPER, Answer, Home, registry
+from tests.support.home import DEV, HELPER, REGISTRIES, Answer, Home, registry
 
 HOST = registry(DEV)
 
@@ -45,7 +45,8 @@ def test_get_with_no_stdin(either: Home) -> None:
 
 
 def test_list_with_no_stdin(either: Home) -> None:
-    assert list(shell(either, '"$0" list <&-').json) in ([], [f"https://{HOST}"])
+    listed = shell(either, '"$0" list <&-').json
+    assert list(listed) == [f"https://{host}" for host in REGISTRIES]
 
 
 @pytest.mark.parametrize("action", ["erase", "store"])

@@ -16,7 +16,7 @@ import pytest
 from docker_credential_ecr_py import __version__
 from tests.standin.aws import Aws
 from tests.support.environments import PROJECT, run
-from tests.support.home import DEV, STAGE, Answer, Home, registry
+from tests.support.home import DEV, REGISTRIES, STAGE, Answer, Home, registry
 from tests.support.records import HALF_LIFE, let_pass
 from tests.support.user import eventually
 
@@ -43,7 +43,7 @@ def test_success_writes_nothing_to_stderr(home: Home, aws: Aws) -> None:
     assert fetched.password in aws.issued
     assert quiet(home.get(HOST)) == fetched
     assert aws.count("GetAuthorizationToken") == 1
-    assert quiet(home.call("list")).json == {f"https://{HOST}": "AWS"}
+    assert set(quiet(home.call("list")).json) == {f"https://{host}" for host in REGISTRIES}
     login = {"ServerURL": registry(STAGE), "Username": "AWS", "Secret": fetched.password}
     assert quiet(home.call("store", stdin=json.dumps(login).encode())).stdout == b""
     assert quiet(home.get(registry(STAGE))).password == fetched.password

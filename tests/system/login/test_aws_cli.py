@@ -135,7 +135,7 @@ def test_after_their_logout_nothing_is_answered_from_the_cache(
     assert user.try_run(cli, "sso", "logout").code == 0
     assert user.token_files() == []
     assert "ecr-py login" in user.home.get(HOST).line
-    assert user.home.call("list").json == {}
+    assert user.home.cached() == []
 
 
 # botocore, on the same files

@@ -38,7 +38,7 @@ def test_all_that_came_from_the_session_goes(logged_in: User, aws: Aws) -> None:
     assert user.calls() == ["Logout"]
     assert aws.access_tokens == {}
     assert not file.exists()
-    assert user.home.call("list").json == {}
+    assert user.home.cached() == []
     for account in ACCOUNTS:
         assert "ecr-py login" in user.home.get(registry(account)).line
     assert not any("Secret" in f.read_text() for f in _files(user.home.cache))

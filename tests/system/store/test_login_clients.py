@@ -61,7 +61,7 @@ def docker_config(home: Home) -> Path:
 
 
 def is_kept_sealed(home: Home, registry: str) -> None:
-    assert home.call("list").json == {registry: USER}
+    assert home.logins() == {registry: USER}
     assert home.get(registry).json == {
         "ServerURL": registry,
         "Username": USER,
@@ -92,7 +92,7 @@ def test_docker_logs_in_and_out(home: Home, docker: str, guarded: Guarded) -> No
     is_kept_sealed(home, guarded.name)
     assert secrets_in(docker_config(home)) == []
     assert "Removing login credentials" in run(home, docker, "logout", guarded.name).said
-    assert home.call("list").json == {}
+    assert home.logins() == {}
 
 
 def test_docker_sends_it_along(home: Home, docker: str, guarded: Guarded) -> None:
@@ -113,7 +113,7 @@ def test_docker_sends_it_along(home: Home, docker: str, guarded: Guarded) -> Non
 
 def test_docker_keeps_no_wrong_password(home: Home, docker: str, guarded: Guarded) -> None:
     docker_login(home, docker, guarded.name, password="wrong")
-    assert home.call("list").json == {}
+    assert home.logins() == {}
 
 
 def test_a_login_that_cannot_be_sealed_fails_in_docker_too(
@@ -134,7 +134,7 @@ def test_docker_logs_out_of_docker_hub_alone(home: Home, docker: str, guarded: G
     assert home.call("store", stdin=json.dumps(given).encode()).code == 0
     docker_login(home, docker, guarded.name)
     run(home, docker, "logout")
-    assert home.call("list").json == {guarded.name: USER}
+    assert home.logins() == {guarded.name: USER}
 
 
 # podman and skopeo
@@ -178,7 +178,7 @@ def test_by_cred_helpers_they_log_in_ask_and_log_out(
     assert run(home, *get_login).stdout == f"{USER}\n"
 
     assert "Removed login credentials" in run(home, program, "logout", guarded.name).said
-    assert home.call("list").json == {}
+    assert home.logins() == {}
     list_tags(home, guarded.name, fails=True)
 
 
@@ -222,4 +222,4 @@ def test_podman_keeps_all_its_logins_with_us_by_registries_conf(
     tags = (podman, "search", "--tls-verify=false", "--list-tags", f"{guarded.name}/{IMAGE}")
     assert f"{guarded.name}/{IMAGE}  {TAG}" in run(home, *tags).stdout
     run(home, podman, "logout", "--all")
-    assert home.call("list").json == {}
+    assert home.logins() == {}

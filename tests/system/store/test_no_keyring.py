@@ -239,7 +239,7 @@ def test_the_person_reads_one_line(home: Home, aws: Aws, until: ExitStack, troub
 def test_nothing_in_the_way_of_ecr_py(home: Home, aws: Aws, until: ExitStack, trouble: str) -> None:
     TROUBLES[trouble](home, until)
     home.get(registry(DEV))
-    assert home.call("list").json == {}
+    assert home.cached() == []
     assert home.call("erase", stdin=registry(DEV).encode()).code == 0
     user = User(home, aws)
     assert user.ecr_py("explain", registry(DEV)).code == 0

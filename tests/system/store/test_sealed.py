@@ -89,9 +89,9 @@ def test_two_seals_of_one_credential_have_nothing_in_common(
     assert before[6][-32:] != after[6][-32:]
 
 
-def test_list_opens_what_is_sealed(home: Home, aws: Aws, keyring: Keyring) -> None:
+def test_cache_ls_opens_what_is_sealed(home: Home, aws: Aws, keyring: Keyring) -> None:
     home.get(registry(DEV))
-    assert home.call("list").json == {f"https://{registry(DEV)}": "AWS"}
+    assert home.cached() == [registry(DEV)]
 
 
 def test_what_docker_login_gave_is_sealed_and_answered(

@@ -102,7 +102,7 @@ def test_fifty_logins_are_all_kept(home: Home, keyring: Keyring) -> None:
     calls = [partial(store, home, host, "somebody", secret) for host, secret in secrets.items()]
     assert set(map(str, all_at_once(calls))) == {str(Answer(0, b"", b""))}
     assert len(keyring.keys) == 1
-    assert home.call("list").json == dict.fromkeys(secrets, "somebody")
+    assert home.logins() == dict.fromkeys(secrets, "somebody")
     for host in list(secrets)[::10]:
         assert home.get(host).password == secrets[host]
 

@@ -1,4 +1,5 @@
 import base64
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +10,18 @@ from hypothesis import strategies as st
 
 from docker_credential_ecr_py import errors
 from docker_credential_ecr_py.aws.ecr import decode, ecr_endpoint, endpoint_override, translate
+from docker_credential_ecr_py.config.aws_config import AwsConfig
+from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import AccessDenied, BadAnswer, EcrPyError, LoginNeeded
 from docker_credential_ecr_py.registry import Registry
-from docker_credential_ecr_py.selection import AwsLogin, Identity, Selection, SsoSession, Step
+from docker_credential_ecr_py.selection import (
+    AwsLogin,
+    Identity,
+    Selection,
+    SsoSession,
+    Step,
+    select,
+)
 from tests.support.home import DEV, START_URL, registry
 
 NOW = 1_700_000_000.0
@@ -274,6 +284,14 @@ def test_an_endpoint_of_the_users_own(
     assert endpoint_override(place, environ) == endpoint
 
 
+def selected(host: str) -> tuple[Registry, Selection]:
+    """Return a host's registry, and its selection in this environment, by the profile dev."""
+    registry = Registry.parse(host)
+    aws = AwsConfig({"dev": {"aws_access_key_id": "AKIA"}})
+    chosen = select(registry, host, Settings(), aws, os.environ, on_ec2=False, profile="dev")
+    return registry, chosen
+
+
 @pytest.mark.parametrize(
     ("host", "endpoint"),
     [
@@ -290,14 +308,14 @@ def test_an_endpoint_of_the_users_own(
     ],
 )
 def test_where_a_registry_is_asked(host: str, endpoint: str) -> None:
-    assert ecr_endpoint(Registry.parse(host)) == endpoint
+    assert ecr_endpoint(*selected(host)) == endpoint
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "http://[::1"])
 def test_an_address_that_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", address)
     with pytest.raises(errors.AwsConfigError, match="not valid") as raised:
-        ecr_endpoint(HERE)
+        ecr_endpoint(HERE, KEYS)
     assert "AWS_ENDPOINT_URL" in raised.value.hint
 
 
@@ -305,8 +323,10 @@ def test_a_registry_is_asked_at_the_endpoint_of_the_users_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    fips = Registry.parse(f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com")
-    assert ecr_endpoint(fips) == "http://127.0.0.1:1"
+    fips = f"{DEV}.dkr.ecr-fips.us-east-1.amazonaws.com"
+    assert ecr_endpoint(*selected(fips)) == "http://127.0.0.1:1"
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    assert ecr_endpoint(*selected(registry(DEV))) == "http://127.0.0.1:1"
 
 
 def test_what_botocore_says_of_aws_login_is_readable() -> None:
