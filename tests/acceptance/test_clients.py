@@ -68,7 +68,7 @@ def podman_compose(user: User) -> Done:
     return user.try_run(str(program), "-f", str(file), "--podman-path", need("podman"), "pull")
 
 
-def testcontainers(user: User) -> Done:
+def node_testcontainers(user: User) -> Done:
     if not (TESTCONTAINERS / "node_modules").is_dir():
         lacking("testcontainers is not installed")
     script = f"""
@@ -115,7 +115,7 @@ CLIENTS: Mapping[str, Client] = {
     "docker-py, images.pull": python(DOCKER_PY_PULL),
     "docker-py, images.build": python(DOCKER_PY_BUILD),
     "python-on-whales": python(PYTHON_ON_WHALES, "docker"),
-    "testcontainers for node": testcontainers,
+    "testcontainers for node": node_testcontainers,
     "oras-py": python(ORAS_PY),
     "podman": command("podman", "pull", image(DEV)),
     "podman-compose": podman_compose,
