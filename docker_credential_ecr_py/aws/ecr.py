@@ -109,9 +109,9 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
     return session.create_client(_service(registry), region_name=registry.region, config=config)
 
 
-def ecr_endpoint(registry: Registry) -> str:
-    """Return the URL at which a registry's tokens are asked for. Raises AwsConfigError."""
-    return endpoint_of(_service(registry), registry.region, _endpoint_config(registry))
+def ecr_endpoint(registry: Registry, profile: str = "") -> str:
+    """Return the URL at which a profile asks for a registry's tokens. Raises AwsConfigError."""
+    return endpoint_of(_service(registry), registry.region, profile, _endpoint_config(registry))
 
 
 def _service(registry: Registry) -> str:

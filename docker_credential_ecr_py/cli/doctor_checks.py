@@ -21,7 +21,6 @@ from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
-from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
 from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
@@ -44,7 +43,8 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.other_registries import find_helper
 from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.selection import SsoSession, identity_of
+from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.selection import Selection, SsoSession, identity_of
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
@@ -406,28 +406,38 @@ def daemon(scene: Scene) -> Iterator[Finding]:
 
 
 def network(scene: Scene) -> Iterator[Finding]:
-    """Check the endpoints of the regions in use, through the proxy, and AWS's clock."""
-    endpoints = list(dict.fromkeys(_endpoints(scene)))
-    urls = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
-    for endpoint in endpoints:
-        if isinstance(endpoint, EcrPyError):
-            yield failed("endpoints", endpoint)
-    found = probe_all(urls, seconds=_ENDPOINTS)
-    answered = {url: one for url, one in found.items() if isinstance(one, ProbeResult)}
-    proxies = sorted({proxy_for(url) for url in urls} - {""})
-    by = f", through {', '.join(proxies)}" if proxies else ""
-    for url, one in found.items():
-        if not isinstance(one, ProbeResult):
-            hint = "check HTTPS_PROXY and NO_PROXY" if proxies else "check your network connection"
-            yield Finding("endpoints", WRONG, one.what, hint)
-        elif one.status == 407:
-            what = f"the proxy requires a user and password for {url}"
-            yield Finding("endpoints", WRONG, what, "add them to HTTPS_PROXY")
-    if answered and len(answered) == len(endpoints):
-        yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
-    dates = [one.date for one in answered.values() if one.date is not None]
+    """Check the endpoints of the regions in use, as a pull reaches them, and AWS's clock."""
+    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
+    if not chosen:
+        return
+    from docker_credential_ecr_py.aws.probe import ProbeResult, Target, probe_all, proxy_for
+
+    places = list(dict.fromkeys(_endpoints(scene.aws, chosen)))
+    targets = [Target(*place) for place in places if isinstance(place, tuple)]
+    invalid = {str(place): place for place in places if isinstance(place, EcrPyError)}
+    yield from (failed("endpoints", error) for error in invalid.values())
+    found = probe_all(targets, seconds=_ENDPOINTS)
+    answered = [one for one in found.values() if isinstance(one, ProbeResult)]
+    yield from _unreachable(
+        {target.url: one for target, one in found.items() if isinstance(one, EcrPyError)}
+    )
+    if answered and len(answered) == len(places):
+        proxies = sorted({proxy_for(target.url) for target in targets} - {""})
+        by = f", through {', '.join(proxies)}" if proxies else ""
+        count = len({target.url for target in targets})
+        yield Finding("endpoints", OK, f"{counted(count, 'endpoint')} answered{by}")
+    dates = [one.date for one in answered if one.date is not None]
     if dates:
         yield clock(time.time() - max(dates))
+
+
+def _unreachable(errors: Mapping[str, EcrPyError]) -> Iterator[Finding]:
+    """Yield a finding for each cause; the errors are by URL, with which their texts begin."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for url, error in errors.items():
+        causes.setdefault((error.what.removeprefix(url), error.hint), []).append(url)
+    for (words, hint), urls in causes.items():
+        yield Finding("endpoints", WRONG, f"{some(urls)}{words}", hint)
 
 
 def clock(skew: float) -> Finding:
@@ -440,25 +450,46 @@ def clock(skew: float) -> Finding:
     return Finding("clock", OK, "in sync with AWS")
 
 
-def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
-    """Yield the URL of each endpoint, from botocore, or the error if it is not valid."""
-    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
-    if not chosen:
-        return
+# The settings of a profile that decide where AWS is, and how it is reached.
+_OF_CONNECTIONS = (
+    "ca_bundle",
+    "endpoint_url",
+    "services",
+    "use_dualstack_endpoint",
+    "use_fips_endpoint",
+    "ignore_configured_endpoint_urls",
+)
+
+
+def _endpoints(
+    aws: AwsConfig, chosen: Iterable[tuple[Registry, Selection]]
+) -> Iterator[tuple[str, str] | EcrPyError]:
+    """Yield the URL of each endpoint and the profile that calls it, or the error if it is invalid.
+
+    botocore finds them. It takes a tenth of a second for each, so profiles that have the same
+    settings share one.
+    """
     from docker_credential_ecr_py.aws.ecr import ecr_endpoint
     from docker_credential_ecr_py.aws.session import endpoint_of
 
-    # Each only once: it takes botocore a tenth of a second.
-    finders: dict[tuple[object, ...], Callable[[], str]] = {}
-    for one, selection in chosen:
-        place = (one.public, one.region, one.fips, one.dual_stack)
-        finders[place] = partial(ecr_endpoint, one)
+    finders: dict[tuple[object, ...], tuple[str, Callable[[], str]]] = {}
+
+    def add(place: tuple[object, ...], profile: str, find: Callable[[], str]) -> None:
+        values = aws.profiles.get(profile, {})
+        settings = tuple(values.get(name) for name in _OF_CONNECTIONS)
+        finders.setdefault(place + settings, (profile, find))
+
+    for registry, selection in chosen:
+        profile = selection.profile
+        place = (registry.public, registry.region, registry.fips, registry.dual_stack)
+        add(place, profile, partial(ecr_endpoint, registry, profile))
         if sso := selection.identity.sso:
             for service in ("sso-oidc", "sso"):
-                finders[service, sso.region] = partial(endpoint_of, service, sso.region)
-    for find in finders.values():
+                find = partial(endpoint_of, service, sso.region, sso.profile)
+                add((service, sso.region), sso.profile, find)
+    for profile, endpoint in finders.values():
         try:
-            yield find()
+            yield endpoint(), profile
         except EcrPyError as error:
             yield error
 

@@ -53,7 +53,7 @@ class Oidc:
 
     def __init__(self, session: SsoSession) -> None:
         self._session = session
-        self._client = unsigned_client("sso-oidc", session.region)
+        self._client = unsigned_client("sso-oidc", session.region, session.profile)
 
     @property
     def endpoint(self) -> str:

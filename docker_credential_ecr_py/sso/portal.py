@@ -45,7 +45,7 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
 
     Raises BadAnswer for a name that AWS does not allow, and as aws.session.network_error.
     """
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     roles: dict[tuple[str, str], Assignment] = {}
     with _translated(session):
         for account in _pages(client, "list_accounts", "accountList", access_token):
@@ -64,7 +64,7 @@ def accepts(session: SsoSession, access_token: str) -> bool:
 
     Raises as aws.session.network_error.
     """
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     with _translated(session):
         try:
             client.list_accounts(accessToken=access_token, maxResults=1)
@@ -85,7 +85,7 @@ def regions(service: str = "sso-oidc") -> list[str]:
 
 def end_session(session: SsoSession, access_token: str) -> None:
     """End the session at the portal (Logout). Raises as aws.session.network_error."""
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     with _translated(session):
         try:
             client.logout(accessToken=access_token)

@@ -91,14 +91,17 @@ def status(check: bool, as_json: bool) -> None:
 
 def checked(row: Row) -> Row:
     """Return the row after a check: get a credential, and try it at the registry."""
-    from docker_credential_ecr_py.cli.probe import probe
+    from docker_credential_ecr_py.aws.probe import Target, probe
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
         credential = App(may_log_in=False).broker.get(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
-            answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
+            target = Target(
+                f"https://{row.host}/v2/", row.selection.profile if row.selection else ""
+            )
+            answer = probe(target, {"Authorization": authorization})
             if answer.status != 200:
                 raise EcrPyError(
                     f"the registry rejected its token (status {answer.status})",
