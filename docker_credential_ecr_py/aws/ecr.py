@@ -28,6 +28,7 @@ from docker_credential_ecr_py.aws.session import (
     endpoint_of,
     first_line,
     network_error,
+    note_on_region,
 )
 from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.deadline import call_with_deadline
@@ -282,6 +283,10 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         return login_needed(session.login_name)
     text = str(error)
     match error:
+        case aws_errors.MetadataRetrievalError(
+            __context__=aws_errors.HTTPClientError() | aws_errors.ConnectionError() as cause
+        ):
+            return network_error(cause, "the metadata of the container or instance")
         case aws_errors.MetadataRetrievalError():
             return Unreachable(
                 f"cannot get the container or instance credentials: {first_line(text)}"
@@ -309,7 +314,10 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.ConfigNotFound()
         ):
             return AwsConfigError(f"botocore rejects the AWS config: {first_line(text)}")
-    return network_error(error)
+    found = network_error(error)
+    if isinstance(found, Unreachable):
+        found.what += note_on_region(registry.region, _service(registry))
+    return found
 
 
 def _is_process(selection: Selection) -> bool:

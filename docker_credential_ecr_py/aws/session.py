@@ -33,6 +33,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     Throttled,
     Unreachable,
+    nearest,
 )
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
@@ -161,6 +162,22 @@ def endpoint_of(service: str, region: str, profile: str = "", config: Config | N
         ) from None
     except Exception as error:
         raise network_error(error) from error
+
+
+def regions(service: str = "sso-oidc") -> list[str]:
+    """Return the regions that have a service, as far as the installed botocore knows."""
+    session = AnonymousSession()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions(service, partition)
+    ]
+
+
+def note_on_region(region: str, service: str) -> str:
+    """Return a note, for the end of a sentence, if a region may not exist; else ""."""
+    known = regions(service)
+    return "" if region in known else f"; {region} may be no region{nearest(region, known)}"
 
 
 def _sections(path: str) -> dict[str, dict[str, str]]:

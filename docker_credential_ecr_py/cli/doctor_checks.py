@@ -4,13 +4,14 @@ No check changes anything. The checks that use the network are at the end.
 """
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -21,12 +22,19 @@ from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
-from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
+from docker_credential_ecr_py.cli.registry_state import (
+    ENDED,
+    Files,
+    Row,
+    Session,
+    causes,
+    daemon_line,
+    not_asked,
+)
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
-from docker_credential_ecr_py.config.docker_config import DockerConfig
 from docker_credential_ecr_py.config.docker_plan import stale_auths
-from docker_credential_ecr_py.config.settings import KEYRING, Settings
+from docker_credential_ecr_py.config.settings import KEYRING
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
@@ -53,9 +61,18 @@ from docker_credential_ecr_py.store.writable import advice, problem_of
 # Fine; not fine, though a pull works; the user must log in; a pull does not work.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
+# Where the text of an error names the registry and the profile.
+_CONTEXT = re.compile(r" \(registry [^)]*\)")
+# What shows whether the user's correction helped.
+CHECK = "ecr-py doctor"
+
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
+_SET_CLOCK = {
+    "darwin": "run `sudo sntp -sS time.apple.com`",
+    "win32": "run `w32tm /resync`",
+}.get(sys.platform, "run `sudo timedatectl set-ntp true`")
 
 
 @dataclass(frozen=True)
@@ -70,19 +87,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of all files. `failures` has the error of each that could not be read."""
+    """What the checks look at: the environment, the files, and each registry as they say it."""
 
     environ: Mapping[str, str]
-    settings: Settings
-    aws: AwsConfig
-    docker: DockerConfig
+    files: Files
     rows: tuple[Row, ...]
-    failures: Mapping[str, EcrPyError]
 
 
-def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
+def failed(name: str, error: EcrPyError, state: str = WRONG, *, then: str = CHECK) -> Finding:
+    """Return the finding for an error; `then` is its command if it has none itself."""
     needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
-    return Finding(name, LOG_IN if needs_login else state, error.what, error.hint)
+    hint = error.hint
+    if not hint.endswith("`"):
+        hint = f"{hint}, then run `{then}`" if hint else f"run `{then}`"
+    return Finding(name, LOG_IN if needs_login else state, error.what, hint)
+
+
+def editor(file: Path) -> str:
+    return f"${{EDITOR:-vi}} {quote(str(file))}"
 
 
 # The executable and docker
@@ -92,28 +114,46 @@ def executable(scene: Scene) -> Iterator[Finding]:
     """Check which executable docker finds (Go's exec.LookPath), and that it is this version."""
     name = "executable"
     found = found_by_shell(HELPER, scene.environ.get("PATH"))
+    here = installed_in()
+    first = f'run `export PATH={quote(str(here))}:"$PATH"`' if here else reinstall()
     if found is None:
-        here = installed_in()
-        hint = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
+        hint = (
+            f"add {here} to it, or run `ln -s {here / HELPER} /usr/local/bin/`" if here else first
+        )
         yield Finding(name, WRONG, f"{HELPER} is not on the PATH", hint)
         return
     if not os.path.isabs(found):
         what = f"{found} is found through a relative folder in the PATH, which docker refuses"
-        yield Finding(name, WRONG, what, "name the folder in full")
+        yield Finding(name, WRONG, what, first)
         return
     try:
         done = subprocess.run(
             [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
         )
         reported = done.stdout.split()[-1] if done.stdout.split() else "nothing"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
+    except subprocess.TimeoutExpired:
+        what = f"{found} gave no answer within {_VERSION} seconds"
+        yield Finding(name, WRONG, what, reinstall())
+        return
+    except OSError as error:
+        yield Finding(name, WRONG, f"{found} does not run: {error.strerror}", reinstall())
         return
     if reported != __version__:
         what = f"{found} has version {reported}, but ecr-py has {__version__}"
-        yield Finding(name, WRONG, what, "put the folder of this ecr-py first on the PATH")
+        yield Finding(name, WRONG, what, first)
         return
     yield Finding(name, OK, f"{found} {reported}")
+
+
+def reinstall() -> str:
+    """Return the hint that installs ecr-py again, by what installed it."""
+    name = "docker-credential-ecr-py"
+    folder = Path(sys.prefix).as_posix()
+    if "/pipx/venvs/" in folder:
+        return f"run `pipx reinstall {name}`"
+    if "/uv/tools/" in folder:
+        return f"run `uv tool install --reinstall {name}`"
+    return f"run `{quote(sys.executable)} -m pip install --force-reinstall {name}`"
 
 
 def installed_in() -> Path | None:
@@ -123,29 +163,42 @@ def installed_in() -> Path | None:
 
 
 def docker_config(scene: Scene) -> Iterator[Finding]:
-    name = "docker config"
-    if error := scene.failures.get("docker"):
-        yield failed(name, error)
+    name, docker, settings = "docker config", scene.files.docker, scene.files.settings
+    if error := scene.files.failures.get("docker"):
+        yield failed(name, error, then=editor(paths.docker_config_file(os.environ)))
         return
-    docker, configure = scene.docker, "run `ecr-py configure`"
     for host in docker.ours:
-        if not scene.settings.is_ecr(host):
-            yield Finding(name, NOTE, f"uses ecr-py for {host}, which is not an ECR registry")
+        # The fallback answers for a host that is not ECR's.
+        if not settings.is_ecr(host) and not settings.fallback:
+            yield Finding(
+                name,
+                NOTE,
+                f"uses ecr-py for {host}, which is not an ECR registry",
+                f"remove its entry: run `{editor(Path(docker.source))}`",
+            )
+    if not scene.rows:
+        return  # the check of the registries, or of a file, says why
+    others = not_asked(scene.files, scene.rows)
     configured = [row for row in scene.rows if row.in_docker]
-    others = [row.host for row in scene.rows if not row.in_docker]
-    if not configured:
-        yield Finding(name, WRONG, f"{docker.source} does not use ecr-py", configure)
-    elif others:
-        yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
-    else:
+    for one in others:
+        what = f"does not use ecr-py for {some(one.hosts)}"
+        if one.helper_is_missing:
+            what = f"uses {one.helper}, which is not installed, for {some(one.hosts)}"
+        elif one.helper:
+            what = f"uses {one.helper} for {some(one.hosts)}"
+        elif not configured and len(others) == 1:
+            what = f"{docker.source} does not use ecr-py"
+        state = WRONG if one.helper_is_missing or not configured else NOTE
+        yield Finding(name, state, what, f"run `{one.command}`")
+    if not others:
         yield Finding(name, OK, f"{docker.source} uses ecr-py for {_registries(len(configured))}")
 
 
 def passwords(scene: Scene) -> Iterator[Finding]:
     """Check docker's config for ECR passwords: they expire, and some clients prefer them."""
     name = "auths"
-    for url in stale_auths(scene.docker, scene.settings):
-        what = f"{scene.docker.source} holds a password for {url}"
+    for url in stale_auths(scene.files.docker, scene.files.settings):
+        what = f"{scene.files.docker.source} holds a password for {url}"
         yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
 
 
@@ -154,57 +207,61 @@ def passwords(scene: Scene) -> Iterator[Finding]:
 
 def settings(scene: Scene) -> Iterator[Finding]:
     name = "settings"
-    if error := scene.failures.get("settings"):
-        yield failed(name, error)
+    if error := scene.files.failures.get("settings"):
+        yield failed(name, error, then=editor(paths.settings_file(scene.environ)))
     else:
         file = paths.settings_file(scene.environ)
         yield Finding(name, OK, str(file) if os.path.exists(file) else "the defaults")
 
 
 def fallback_helper(scene: Scene) -> Iterator[Finding]:
-    helper = scene.settings.fallback
+    helper = scene.files.settings.fallback
     if helper and helper != KEYRING:
         try:
             yield Finding("fallback", OK, find_helper(helper))
         except EcrPyError as error:
-            yield failed("fallback", error, NOTE)
+            yield failed("fallback", error, NOTE, then="ecr-py config unset fallback")
 
 
 def aws_config(scene: Scene) -> Iterator[Finding]:
     name = "AWS config"
-    if error := scene.failures.get("aws"):
-        yield failed(name, error)
+    edit = editor(paths.aws_config_file(scene.environ))
+    if error := scene.files.failures.get("aws"):
+        yield failed(name, error, then=edit)
         return
-    profiles = scene.aws.profiles
+    profiles = scene.files.aws.profiles
     incomplete = 0
     for profile, values in profiles.items():
         try:
-            identity_of(profile, scene.aws, on_ec2=on_ec2(scene.environ))
+            identity_of(profile, scene.files.aws, on_ec2=on_ec2(scene.environ))
         except AwsConfigError as error:
             # [default] often holds a region and no more.
             if accounts_of(values) or profile != "default":
                 incomplete += 1
-                yield failed(name, error, NOTE)
+                yield failed(name, error, NOTE, then=edit)
     if not profiles:
-        yield Finding(name, NOTE, f"{scene.aws.source} does not exist or has no profiles")
+        what = f"{scene.files.aws.source} does not exist or has no profiles"
+        yield Finding(name, NOTE, what, LOG_IN_FIRST)
     elif not incomplete:
-        yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
+        yield Finding(name, OK, f"{scene.files.aws.source}: {counted(len(profiles), 'profile')}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:
     """Check that credentials can be found for each registry."""
     name = "registries"
-    if not scene.rows and not scene.failures:
+    if not scene.rows and not scene.files.failures:
         hint = LOG_IN_FIRST
         yield Finding(name, WRONG, "none found", hint)
         return
-    answered = [row for row in scene.rows if row.wrong is None]
-    for row in scene.rows:
-        if row.wrong is not None:
-            found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
-            yield Finding(name, found.state, f"{row.host}: {found.words}", found.hint)
-    if answered and len(answered) == len(scene.rows):
-        every = f"{'all ' if len(answered) > 1 else ''}{_registries(len(answered))}"
+    edit = editor(paths.aws_config_file(scene.environ))
+    for error, rows in causes(scene.rows):
+        if error not in scene.files.failures.values():
+            state = WRONG if any(row.in_docker for row in rows) else NOTE
+            found = failed(name, error, state, then=edit)
+            hosts = some([row.host for row in rows])
+            yield replace(found, words=f"{hosts}: {found.words}")
+    if scene.rows and all(row.wrong is None for row in scene.rows):
+        every = f"{'all ' if len(scene.rows) > 1 else ''}{_registries(len(scene.rows))}"
         yield Finding(name, OK, f"credentials found for {every}")
 
 
@@ -304,8 +361,8 @@ def open_folders() -> list[Path]:
 
 def _no_folder(name: str) -> Finding:
     if why := paths.why_root_keeps_nothing():
-        return Finding(name, NOTE, why, "run it as that user")
-    return Finding(name, NOTE, "there is no home folder to keep it in")
+        return Finding(name, NOTE, why, "run it as that user, or run `export HOME=/root`")
+    return Finding(name, NOTE, "there is no home folder to keep it in", "run `export HOME=FOLDER`")
 
 
 def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
@@ -320,19 +377,30 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     except FileNotFoundError:
         there = next(above for above in folder.parents if os.path.isdir(above))
         if problem := problem_of(there):
-            return Finding(name, WRONG, *advice(problem, there))
+            return _unwritable(name, problem, there)
         return Finding(name, OK, f"{folder} (created when needed)")
     except OSError as error:
-        return Finding(name, WRONG, f"{folder}: {error.strerror}")
+        return Finding(name, WRONG, f"{folder}: {error.strerror}", _look_at(folder))
     if not stat.S_ISDIR(found.st_mode):
-        return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
+        return Finding(name, WRONG, f"{folder} is not a folder", f"run `rm {quote(str(folder))}`")
     if problem := problem_of(folder):
-        return Finding(name, WRONG, *advice(problem, folder))
+        return _unwritable(name, problem, folder)
     if private and _is_open(folder, stat.S_ISDIR):
         return Finding(
             name, NOTE, f"{folder} is readable by other users", "run `ecr-py doctor --fix`"
         )
     return Finding(name, OK, str(folder))
+
+
+def _unwritable(name: str, problem: OSError, folder: Path) -> Finding:
+    words, hint = advice(problem, folder)
+    if not hint.endswith("`"):
+        hint = f"{hint}: run `df {quote(str(folder))}`" if hint else _look_at(folder)
+    return Finding(name, WRONG, words, hint)
+
+
+def _look_at(path: Path) -> str:
+    return f"run `ls -ld {quote(str(path))}`"
 
 
 def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
@@ -348,14 +416,17 @@ def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 def keyring(scene: Scene) -> Iterator[Finding]:
     """Check the keyring, if the settings use it. It may ask the user to unlock it."""
-    if KEYRING not in (scene.settings.store, scene.settings.fallback):
+    if KEYRING not in (scene.files.settings.store, scene.files.settings.fallback):
         return
     from docker_credential_ecr_py.store.seal import Seal
 
     try:
         Seal(None).key()
     except EcrPyError as error:
-        yield failed("keyring", error, NOTE)
+        sealed = scene.files.settings.store == KEYRING
+        without = "ecr-py config set store file" if sealed else "ecr-py config unset fallback"
+        found = failed("keyring", error, NOTE)
+        yield replace(found, hint=f"unlock it, or run `{without}`")
     else:
         yield Finding("keyring", OK, "answers")
         yield from _unfinished_change()
@@ -372,8 +443,8 @@ def _unfinished_change() -> Iterator[Finding]:
 
 def leftovers(scene: Scene) -> Iterator[Finding]:
     """Check for credentials that another store left on disk."""
-    root, store = paths.cache_folder(), scene.settings.store
-    if root is None or store == "file" or "settings" in scene.failures:
+    root, store = paths.cache_folder(), scene.files.settings.store
+    if root is None or store == "file" or "settings" in scene.files.failures:
         return
     files = FileBackend(root)
     names = files.names(CREDENTIALS)
@@ -387,19 +458,29 @@ def leftovers(scene: Scene) -> Iterator[Finding]:
 def daemon(scene: Scene) -> Iterator[Finding]:
     found = find_daemon(scene.environ)
     if found is None:
-        if scene.settings.store == "memory":
+        if scene.files.settings.store == "memory":
             what = 'not running, and store = "memory" keeps nothing without it'
             yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
     elif found.status is None:
         yield Finding("daemon", NOTE, found.problem, RESTART)
     elif found.status["version"] != __version__:
         what = f"has version {found.status['version']}, but ecr-py has {__version__}"
-        yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
+        yield Finding("daemon", NOTE, what, RESTART)
     else:
         yield Finding("daemon", OK, daemon_line(found))
         # Renewals that failed, and that it will try again.
-        for what in sorted({failure["what"] for failure in found.status["failures"]}):
-            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
+        for what in _by_cause(failure["what"] for failure in found.status["failures"]):
+            hint = "" if what.endswith("`") else "run `ecr-py daemon logs`"
+            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "), hint)
+
+
+def _by_cause(failures: Iterable[str]) -> Iterator[str]:
+    """Yield the text of each failure, without its registry if others have the same cause."""
+    causes: dict[str, set[str]] = {}
+    for what in sorted(failures):
+        causes.setdefault(_CONTEXT.sub("", what), set()).add(what)
+    for cause, whats in causes.items():
+        yield cause if len(whats) > 1 else whats.pop()
 
 
 # The network
@@ -412,7 +493,7 @@ def network(scene: Scene) -> Iterator[Finding]:
         return
     from docker_credential_ecr_py.aws.probe import ProbeResult, Target, probe_all, proxy_for
 
-    places = list(dict.fromkeys(_endpoints(scene.aws, chosen)))
+    places = list(dict.fromkeys(_endpoints(scene.files.aws, chosen)))
     targets = [Target(*place) for place in places if isinstance(place, tuple)]
     invalid = {str(place): place for place in places if isinstance(place, EcrPyError)}
     yield from (failed("endpoints", error) for error in invalid.values())
@@ -444,9 +525,9 @@ def clock(skew: float) -> Finding:
     """Check the clock; `skew` is how many seconds it is ahead of AWS's."""
     how = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
     if abs(skew) > _LARGEST_SKEW:
-        return Finding("clock", WRONG, f"{how}: AWS rejects signed requests", "set the clock")
+        return Finding("clock", WRONG, f"{how}: AWS rejects signed requests", _SET_CLOCK)
     if abs(skew) > _NOTICEABLE_SKEW:
-        return Finding("clock", NOTE, how, "set the clock")
+        return Finding("clock", NOTE, how, _SET_CLOCK)
     return Finding("clock", OK, "in sync with AWS")
 
 
@@ -507,16 +588,28 @@ def deep(scene: Scene) -> Iterator[Finding]:
         try:
             App(environ, may_log_in=False).broker.get(row.host)
         except CredentialsNotFound:
-            return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
+            return Finding("token", OK, f"{_HOST}: pulls there are anonymous")
         except EcrPyError as error:
-            found = failed("token", error)
+            found = failed("token", error, then="ecr-py doctor --deep")
             state = found.state if row.in_docker else NOTE
-            return Finding("token", state, f"{row.host}: {found.words}", found.hint)
-        return Finding("token", OK, f"AWS issued one for {row.host}")
+            return Finding("token", state, f"{_HOST}: {found.words}", found.hint)
+        return Finding("token", OK, f"AWS issued one for {_HOST}")
 
     with counting("tokens") as counter:
         found = call_parallel(ask, rows.values(), counter)
-    yield from found
+    # One cause is one line, however many registries it concerns.
+    failures: dict[Finding, list[str]] = {}
+    for row, finding in zip(rows.values(), found, strict=True):
+        if finding.state == OK:
+            yield replace(finding, words=finding.words.replace(_HOST, row.host))
+        else:
+            failures.setdefault(finding, []).append(row.host)
+    for finding, hosts in failures.items():
+        yield replace(finding, words=finding.words.replace(_HOST, some(hosts)))
+
+
+# Stands for the hosts in the words of a finding.
+_HOST = "HOST"
 
 
 def _registries(count: int) -> str:

@@ -13,7 +13,6 @@ import botocore.exceptions as aws_errors
 
 from docker_credential_ecr_py.aws.session import (
     MALFORMED,
-    AnonymousSession,
     first_line,
     network_error,
     unsigned_client,
@@ -71,16 +70,6 @@ def accepts(session: SsoSession, access_token: str) -> bool:
         except client.exceptions.UnauthorizedException:
             return False
     return True
-
-
-def regions(service: str = "sso-oidc") -> list[str]:
-    """Return the regions that have a service, as far as the installed botocore knows."""
-    session = AnonymousSession()
-    return [
-        region
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions(service, partition)
-    ]
 
 
 def end_session(session: SsoSession, access_token: str) -> None:

@@ -24,16 +24,15 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.registry_state import (
     ALIVE,
     ENDED,
+    Files,
     Row,
+    causes,
     daemon_line,
+    not_asked,
+    read_files,
     rows_of,
 )
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.config.aws_config import AwsConfig
-from docker_credential_ecr_py.config.docker_config import (
-    DockerConfig,
-    load_docker_config,
-)
 from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.deadline import call_parallel
@@ -41,6 +40,7 @@ from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     CredentialsNotFound,
     EcrPyError,
+    some,
 )
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
@@ -67,9 +67,10 @@ def status(check: bool, as_json: bool) -> None:
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
     app = App(may_log_in=False)
-    aws = app.aws_config
-    docker = load_docker_config(paths.docker_config_file(os.environ))
-    rows = rows_of(app, aws, docker)
+    files = read_files(app)
+    if error := files.failures.get("settings"):
+        raise error  # they name the store and the registries
+    rows = rows_of(app, files.aws, files.docker, files.failures.get("aws"))
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -83,7 +84,11 @@ def status(check: bool, as_json: bool) -> None:
             }
         )
     else:
-        _show(rows, aws, docker, app, now)
+        _show(rows, files, app, now)
+    for error in files.failures.values():
+        click.echo(str(error), err=True)
+    if files.failures:
+        raise SystemExit(FAILED)
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
@@ -119,17 +124,19 @@ def checked(row: Row) -> Row:
 # Output for users
 
 
-def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
+def _show(rows: list[Row], files: Files, app: App, now: float) -> None:
     screen = console()
     if not rows:
-        click.echo(f"no registry: no profile in {aws.source} names an account and a region")
-        click.echo(LOG_IN_FIRST)
+        if not files.failures:
+            source = files.aws.source
+            click.echo(f"no registry: no profile in {source} names an account and a region")
+            click.echo(LOG_IN_FIRST)
         return
     cells = [_cells(row, now, screen) for row in rows]
     columns = _fitting(screen.width, cells)
     show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
-    for line in _notes(rows, docker, app):
+    for line in _notes(rows, files, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -192,19 +199,15 @@ def _session_text(row: Row, now: float) -> "Text":
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 
-def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
+def _notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
     """Yield the lines below the table: the store, the daemon, docker, and what to do."""
     store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
     yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
-    configured = sum(row.in_docker for row in rows)
-    hint = "" if configured == len(rows) else ": run `ecr-py configure`"
-    yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
-    for host in docker.ours:
-        if host not in {row.host for row in rows}:
-            yield f"        and for {host}, which is not an ECR registry"
+    if "docker" not in files.failures:
+        yield from _docker_notes(rows, files)
     logins: dict[str, str] = {}
     for row in rows:
         if row.needs_login and row.session:
@@ -212,10 +215,20 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
             logins.setdefault(sso.token_file, quote(sso.login_name))
     if logins:
         yield f"log in  run `ecr-py login {' '.join(logins.values())}`"
-    for row in rows:
-        if row.wrong and not row.needs_login:
-            row.wrong.add_context(registry=row.host)
-            yield str(row.wrong)
+    for error, concerned in causes(row for row in rows if not row.needs_login):
+        if error not in files.failures.values():
+            error.registry = some([row.host for row in concerned])
+            yield str(error)
+
+
+def _docker_notes(rows: list[Row], files: Files) -> Iterable[str]:
+    configured = sum(row.in_docker for row in rows)
+    commands = ", ".join(f"`{one.command}`" for one in not_asked(files, rows))
+    hint = f": run {commands}" if commands else ""
+    yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
+    for host in files.docker.ours:
+        if host not in {row.host for row in rows}:
+            yield f"        and for {host}, which is not an ECR registry"
 
 
 # Output for programs
