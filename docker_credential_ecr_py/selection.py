@@ -45,7 +45,8 @@ class SsoSession:
     """A session at IAM Identity Center, as the AWS config describes it.
 
     `name` is that of its [sso-session] section, or "" if a profile describes it itself (legacy);
-    `profile` leads to it. Only a session with `scopes` can be refreshed.
+    `profile` leads to it, and its settings say how the portal is reached. Only a session with
+    `scopes` can be refreshed.
     """
 
     start_url: str
@@ -462,7 +463,7 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
     sessions: dict[str, SsoSession] = {}
     legacy = {name: values for name, values in aws.profiles.items() if "sso_start_url" in values}
     for name, values, profile in (
-        *((name, values, "") for name, values in aws.sso_sessions.items()),
+        *((name, values, _profile_of(name, aws)) for name, values in aws.sso_sessions.items()),
         *(("", values, name) for name, values in legacy.items() if "sso_session" not in values),
     ):
         with suppress(AwsConfigError):
@@ -470,6 +471,14 @@ def sso_sessions(aws: AwsConfig) -> list[SsoSession]:
             # The key is what token_file is made from.
             sessions.setdefault(session.name or session.start_url, session)
     return list(sessions.values())
+
+
+def _profile_of(session_name: str, aws: AwsConfig) -> str:
+    """Return the first profile with an [sso-session], or ""."""
+    profiles = aws.profiles.items()
+    return next(
+        (name for name, values in profiles if values.get("sso_session") == session_name), ""
+    )
 
 
 def _incomplete(source: str, section: str, missing: str) -> AwsConfigError:

@@ -28,6 +28,7 @@ from docker_credential_ecr_py.aws.session import (
     endpoint_of,
     first_line,
     network_error,
+    note_on_region,
 )
 from docker_credential_ecr_py.credential import USERNAME, Credential
 from docker_credential_ecr_py.deadline import call_with_deadline
@@ -115,7 +116,7 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
 def ecr_endpoint(registry: Registry, selection: Selection) -> str:
     """Return the URL at which a registry's tokens are asked for. Raises AwsConfigError."""
     config = _endpoint_config(registry, selection)
-    return endpoint_of(_service(registry), registry.region, config)
+    return endpoint_of(_service(registry), registry.region, selection.profile, config)
 
 
 def _service(registry: Registry) -> str:
@@ -293,6 +294,10 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
         case aws_errors.BotoCoreError() if type(error).__name__ == "LoginInsufficientPermissions":
             # Its text names the permission.
             return AccessDenied(first_line(text))
+        case aws_errors.MetadataRetrievalError(
+            __context__=aws_errors.HTTPClientError() | aws_errors.ConnectionError() as cause
+        ):
+            return network_error(cause, "the metadata of the container or instance")
         case aws_errors.MetadataRetrievalError():
             return Unreachable(
                 f"cannot get the container or instance credentials: {first_line(text)}"
@@ -320,7 +325,10 @@ def translate(error: Exception, registry: Registry, selection: Selection) -> Ecr
             | aws_errors.ConfigNotFound()
         ):
             return AwsConfigError(f"botocore rejects the AWS config: {first_line(text)}")
-    return network_error(error)
+    found = network_error(error)
+    if isinstance(found, Unreachable):
+        found.what += note_on_region(registry.region, _service(registry))
+    return found
 
 
 def _is_process(selection: Selection) -> bool:

@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from urllib.request import getproxies_environment
+from typing import Any, Literal
 
 import botocore.configloader
 import botocore.exceptions as aws_errors
@@ -19,6 +17,14 @@ from botocore.tokens import SSOTokenProvider
 from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.atomic_file import write_whole
+from docker_credential_ecr_py.aws.connection import use_everywhere
+from docker_credential_ecr_py.aws.connection_errors import (
+    bundle_problem,
+    cause_of,
+    origin,
+    proxy_cause,
+    proxy_problem,
+)
 from docker_credential_ecr_py.config.aws_config import read_sections
 from docker_credential_ecr_py.config.paths import aws_path
 from docker_credential_ecr_py.errors import (
@@ -27,20 +33,18 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     Throttled,
     Unreachable,
+    nearest,
 )
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
-# The address of a proxy: a URL with nothing after the host, or host and port.
-_PROXY = re.compile(
-    r"(?:[a-z][a-z0-9]*://)?(?:[\w.~!$&'()*+,;=:%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
-    re.ASCII | re.IGNORECASE,
-)
 LIMITS = Config(
     connect_timeout=CONNECT,
     read_timeout=READ,
     retries={"mode": "standard", "total_max_attempts": 4},
 )
+
+use_everywhere()
 
 # What botocore and this package raise for an answer of another shape than AWS's.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -55,6 +59,16 @@ class Session(botocore.session.Session):
     def __init__(self, profile: str | None = None) -> None:
         super().__init__(profile=profile)
         self.set_default_client_config(LIMITS)
+
+    @property
+    def ca_bundle(self) -> str | Literal[True]:
+        """The file of CA certificates that the user names, or True for those of the machine."""
+        named = self.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        return os.path.expanduser(named) if named else True
+
+    def create_client(self, *arguments: Any, **options: Any) -> Any:
+        """As its base; every client of botocore's own providers is made by this too."""
+        return super().create_client(*arguments, **{"verify": self.ca_bundle, **options})
 
     @property
     def full_config(self) -> dict[str, Any]:
@@ -122,19 +136,25 @@ class AnonymousSession(Session):
         return {}
 
 
-def unsigned_client(service: str, region: str, config: Config | None = None) -> Any:
-    """Return a client that signs nothing. Any: botocore makes its methods at run time."""
+def unsigned_client(
+    service: str, region: str, profile: str = "", config: Config | None = None
+) -> Any:
+    """Return a client that signs nothing, with the `ca_bundle` and endpoints of a profile.
+
+    Any: botocore makes its methods at run time.
+    """
     unsigned = LIMITS.merge(Config(signature_version=UNSIGNED)).merge(config or Config())
-    return AnonymousSession().create_client(service, region_name=region, config=unsigned)
+    session = AnonymousSession(profile or None)
+    return session.create_client(service, region_name=region, config=unsigned)
 
 
-def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
-    """Return the URL at which botocore calls a service in a region.
+def endpoint_of(service: str, region: str, profile: str = "", config: Config | None = None) -> str:
+    """Return the URL at which botocore calls a service in a region, with a profile's settings.
 
     Raises AwsConfigError if the environment or the AWS config sets one that is not a URL.
     """
     try:
-        return str(unsigned_client(service, region, config).meta.endpoint_url)
+        return str(unsigned_client(service, region, profile, config).meta.endpoint_url)
     except ValueError:
         raise AwsConfigError(
             f"the address of {service} in {region} is not valid",
@@ -142,6 +162,22 @@ def endpoint_of(service: str, region: str, config: Config | None = None) -> str:
         ) from None
     except Exception as error:
         raise network_error(error) from error
+
+
+def regions(service: str = "sso-oidc") -> list[str]:
+    """Return the regions that have a service, as far as the installed botocore knows."""
+    session = AnonymousSession()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions(service, partition)
+    ]
+
+
+def note_on_region(region: str, service: str) -> str:
+    """Return a note, for the end of a sentence, if a region may not exist; else ""."""
+    known = regions(service)
+    return "" if region in known else f"; {region} may be no region{nearest(region, known)}"
 
 
 def _sections(path: str) -> dict[str, dict[str, str]]:
@@ -170,32 +206,8 @@ def network_error(error: Exception, what: str = "AWS") -> EcrPyError:
     match error:
         case aws_errors.ClientError():
             return answer_error(error, what)
-        case aws_errors.HTTPClientError() | aws_errors.ConnectionError() if _proxy_is_malformed():
-            # Such an address is split in the wrong places, so the error may quote a password.
-            return Unreachable(
-                f"{what} cannot be reached: the address of the proxy has invalid characters "
-                f"({type(error).__name__})",
-                hint="check HTTPS_PROXY: in a password, / is %2F, # is %23 and @ is %40",
-            )
-        case aws_errors.ProxyConnectionError():
-            cause = first_line(str(error.kwargs.get("error", error)))
-            return Unreachable(
-                f"the proxy refused the connection to {what}: {cause}",
-                hint="check HTTPS_PROXY and NO_PROXY",
-            )
-        case aws_errors.SSLError() if bundle := _missing_bundle():
-            return Unreachable(f"AWS_CA_BUNDLE names {bundle}, which does not exist")
-        case aws_errors.SSLError():
-            return Unreachable(
-                f"the TLS certificate of {what} is not trusted here: {text}",
-                hint="set AWS_CA_BUNDLE to the certificates of your proxy",
-            )
-        case aws_errors.ConnectTimeoutError() | aws_errors.ReadTimeoutError():
-            return Unreachable(f"{what} gave no answer in time: {text}")
-        case aws_errors.EndpointConnectionError():
-            return Unreachable(f"{what} cannot be reached at {error.kwargs.get('endpoint_url')}")
         case aws_errors.HTTPClientError() | aws_errors.ConnectionError():
-            return Unreachable(f"{what} cannot be reached: {text}")
+            return _unreachable(error, what)
         case aws_errors.BotoCoreError():
             return BadAnswer(f"{type(error).__name__}: {text}")
         case ValueError() if text.startswith("Invalid endpoint"):
@@ -220,16 +232,21 @@ def answer_error(error: aws_errors.ClientError, what: str = "AWS") -> EcrPyError
     return BadAnswer(f"{what} answered {error.operation_name} with {code}: {message}")
 
 
-def _proxy_is_malformed() -> bool:
-    """Whether a proxy that the environment names is not a URL, or host and port, as in RFC 3986."""
-    proxies = getproxies_environment()
-    used = [proxies[scheme] for scheme in ("http", "https") if scheme in proxies]
-    return any(not _PROXY.fullmatch(address) for address in used)
-
-
-def _missing_bundle() -> str:
-    bundle = os.environ.get("AWS_CA_BUNDLE", "")
-    return bundle if bundle and not os.path.exists(bundle) else ""
+def _unreachable(
+    error: aws_errors.HTTPClientError | aws_errors.ConnectionError, what: str
+) -> Unreachable:
+    url, proxy, bundle = (
+        str(error.kwargs.get(name, "")) for name in ("endpoint_url", "proxy_url", "bundle")
+    )
+    place = ""
+    if cause := proxy_problem() or bundle_problem(bundle):
+        pass
+    elif proxy:
+        cause = proxy_cause(error, proxy)
+    else:
+        cause, place = cause_of(error, url, bundle), origin(url)
+    at = f" at {place}" if place and not what.startswith(place) else ""
+    return Unreachable(f"{what} cannot be reached{at}: {cause.words}", hint=cause.hint)
 
 
 def first_line(text: str) -> str:

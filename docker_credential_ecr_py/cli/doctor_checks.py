@@ -4,13 +4,14 @@ No check changes anything. The checks that use the network are at the end.
 """
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -21,22 +22,26 @@ from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
-from docker_credential_ecr_py.cli.probe import ProbeResult, probe_all, proxy_for
-from docker_credential_ecr_py.cli.registry_state import ENDED, Row, Session, daemon_line
+from docker_credential_ecr_py.cli.registry_state import (
+    ENDED,
+    Files,
+    Row,
+    Session,
+    causes,
+    daemon_line,
+    not_asked,
+)
 from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
-from docker_credential_ecr_py.config.docker_config import (
-    OURSELVES,
-    DockerConfig,
-    load_docker_config,
-)
+from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
 from docker_credential_ecr_py.config.docker_plan import stale_auths
-from docker_credential_ecr_py.config.settings import KEYRING, Settings, may_be_used
+from docker_credential_ecr_py.config.settings import KEYRING, may_be_used
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
     AwsConfigError,
     CredentialsNotFound,
     EcrPyError,
@@ -51,6 +56,7 @@ from docker_credential_ecr_py.programs import found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import (
+    Selection,
     SsoSession,
     account_of_environment,
     identity_of,
@@ -64,10 +70,19 @@ from docker_credential_ecr_py.store.writable import advice, problem_of
 # Fine; not fine, though a pull works; the user must log in; a pull does not work.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
+# Where the text of an error names the registry and the profile.
+_CONTEXT = re.compile(r" \(registry [^)]*\)")
+# What shows whether the user's correction helped.
+CHECK = "ecr-py doctor"
+
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
 _VERSION, _ENDPOINTS = 5, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
 _OF_ANY_ACCOUNT = Registry.of_account("0" * 12, "us-east-1")
+_SET_CLOCK = {
+    "darwin": "run `sudo sntp -sS time.apple.com`",
+    "win32": "run `w32tm /resync`",
+}.get(sys.platform, "run `sudo timedatectl set-ntp true`")
 
 
 @dataclass(frozen=True)
@@ -82,19 +97,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of all files. `failures` has the error of each that could not be read."""
+    """What the checks look at: the environment, the files, and each registry as they say it."""
 
     environ: Mapping[str, str]
-    settings: Settings
-    aws: AwsConfig
-    docker: DockerConfig
+    files: Files
     rows: tuple[Row, ...]
-    failures: Mapping[str, EcrPyError]
 
 
-def failed(name: str, error: EcrPyError, state: str = WRONG) -> Finding:
+def failed(name: str, error: EcrPyError, state: str = WRONG, *, then: str = CHECK) -> Finding:
+    """Return the finding for an error; `then` is its command if it has none itself."""
     needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
-    return Finding(name, LOG_IN if needs_login else state, error.what, error.hint)
+    hint = error.hint
+    if not hint.endswith("`"):
+        hint = f"{hint}, then run `{then}`" if hint else f"run `{then}`"
+    return Finding(name, LOG_IN if needs_login else state, error.what, hint)
+
+
+def editor(file: Path) -> str:
+    return f"${{EDITOR:-vi}} {quote(str(file))}"
 
 
 # The executable and docker
@@ -104,28 +124,46 @@ def executable(scene: Scene) -> Iterator[Finding]:
     """Check which executable docker finds (Go's exec.LookPath), and that it is this version."""
     name = "executable"
     found = found_by_shell(HELPER, scene.environ.get("PATH"))
+    here = installed_in()
+    first = f'run `export PATH={quote(str(here))}:"$PATH"`' if here else reinstall()
     if found is None:
-        here = installed_in()
-        hint = f"add {here} to it, or `ln -s {here / HELPER} /usr/local/bin/`" if here else ""
+        hint = (
+            f"add {here} to it, or run `ln -s {here / HELPER} /usr/local/bin/`" if here else first
+        )
         yield Finding(name, WRONG, f"{HELPER} is not on the PATH", hint)
         return
     if not os.path.isabs(found):
         what = f"{found} is found through a relative folder in the PATH, which docker refuses"
-        yield Finding(name, WRONG, what, "name the folder in full")
+        yield Finding(name, WRONG, what, first)
         return
     try:
         done = subprocess.run(
             [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
         )
         reported = done.stdout.split()[-1] if done.stdout.split() else "nothing"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding(name, WRONG, f"{found} does not run: {error}", "install it again")
+    except subprocess.TimeoutExpired:
+        what = f"{found} gave no answer within {_VERSION} seconds"
+        yield Finding(name, WRONG, what, reinstall())
+        return
+    except OSError as error:
+        yield Finding(name, WRONG, f"{found} does not run: {error.strerror}", reinstall())
         return
     if reported != __version__:
         what = f"{found} has version {reported}, but ecr-py has {__version__}"
-        yield Finding(name, WRONG, what, "put the folder of this ecr-py first on the PATH")
+        yield Finding(name, WRONG, what, first)
         return
     yield Finding(name, OK, f"{found} {reported}")
+
+
+def reinstall() -> str:
+    """Return the hint that installs ecr-py again, by what installed it."""
+    name = "docker-credential-ecr-py"
+    folder = Path(sys.prefix).as_posix()
+    if "/pipx/venvs/" in folder:
+        return f"run `pipx reinstall {name}`"
+    if "/uv/tools/" in folder:
+        return f"run `uv tool install --reinstall {name}`"
+    return f"run `{quote(sys.executable)} -m pip install --force-reinstall {name}`"
 
 
 def installed_in() -> Path | None:
@@ -135,27 +173,38 @@ def installed_in() -> Path | None:
 
 
 def docker_config(scene: Scene) -> Iterator[Finding]:
-    name = "docker config"
-    if error := scene.failures.get("docker"):
-        yield failed(name, error)
+    name, docker, settings = "docker config", scene.files.docker, scene.files.settings
+    if error := scene.files.failures.get("docker"):
+        yield failed(name, error, then=editor(paths.docker_config_file(os.environ)))
         return
-    docker = scene.docker
-    configure = f"run `ecr-py configure{'' if scene.rows else ' --creds-store'}`"
     for host in docker.ours:
-        if not scene.settings.is_ecr(host):
-            yield Finding(name, NOTE, f"uses ecr-py for {host}, which is not an ECR registry")
+        # The fallback answers for a host that is not ECR's.
+        if not settings.is_ecr(host) and not settings.fallback:
+            yield Finding(
+                name,
+                NOTE,
+                f"uses ecr-py for {host}, which is not an ECR registry",
+                f"remove its entry: run `{editor(Path(docker.source))}`",
+            )
+    if not scene.rows:
+        if docker.store == OURSELVES:
+            yield Finding(name, OK, f"{docker.source} uses ecr-py for every registry")
+        return  # else the check of the registries, or of a file, says why
+    others = not_asked(scene.files, scene.rows)
     configured = [row for row in scene.rows if row.in_docker]
-    others = [row.host for row in scene.rows if not row.in_docker]
-    if not scene.rows and docker.store == OURSELVES:
-        yield Finding(name, OK, f"{docker.source} uses ecr-py for every registry")
-    elif not configured:
+    for one in others:
+        what = f"does not use ecr-py for {some(one.hosts)}"
+        if one.helper_is_missing:
+            what = f"uses {one.helper}, which is not installed, for {some(one.hosts)}"
+        elif one.helper:
+            what = f"uses {one.helper} for {some(one.hosts)}"
+        elif not configured and len(others) == 1:
+            what = f"{docker.source} does not use ecr-py"
         # A user of podman alone needs no config of docker's.
-        podman_alone = podman_uses_us() and not found_by_shell("docker", scene.environ.get("PATH"))
-        state = NOTE if podman_alone else WRONG
-        yield Finding(name, state, f"{docker.source} does not use ecr-py", configure)
-    elif others:
-        yield Finding(name, NOTE, f"does not use ecr-py for {some(others)}", configure)
-    else:
+        needed = not podman_uses_us() or found_by_shell("docker", scene.environ.get("PATH"))
+        state = WRONG if one.helper_is_missing or (needed and not configured) else NOTE
+        yield Finding(name, state, what, f"run `{one.command}`")
+    if not others:
         yield Finding(name, OK, f"{docker.source} uses ecr-py for {_registries(len(configured))}")
 
 
@@ -168,12 +217,12 @@ def podman_config(scene: Scene) -> Iterator[Finding]:
         own = load_docker_config(paths.podman_auth_file(scene.environ))
     except EcrPyError as error:
         if installed:
-            yield failed(name, error, NOTE)
+            yield failed(name, error, NOTE, then=editor(paths.podman_auth_file(scene.environ)))
         return
     if containers.uses_us:
         yield Finding(name, OK, f"{containers.file} uses ecr-py for every registry")
         return
-    by_name = {*scene.docker.ours, *own.ours}
+    by_name = {*scene.files.docker.ours, *own.ours}
     others = [row.host for row in scene.rows if row.host not in by_name]
     if installed and others:
         what = f"{some(installed)} {'does' if len(installed) == 1 else 'do'} not use ecr-py for "
@@ -187,7 +236,7 @@ def ecr_login(scene: Scene) -> Iterator[Finding]:
         what = f"AWS_ECR_CACHE_DIR={folder} is for AWS's helper; ecr-py keeps its cache in "
         hint = "run `unset AWS_ECR_CACHE_DIR` (XDG_CACHE_HOME moves the cache of ecr-py)"
         yield Finding(name, NOTE, what + str(paths.cache_folder() or "no folder"), hint)
-    still_used = name in (scene.docker.store, *scene.docker.helpers.values())
+    still_used = name in (scene.files.docker.store, *scene.files.docker.helpers.values())
     left = paths.home() / ".ecr"
     if os.path.isdir(left) and not still_used:
         what = f"{left} is what AWS's helper left, with its log and passwords in clear"
@@ -204,8 +253,8 @@ def podman_uses_us() -> bool:
 def passwords(scene: Scene) -> Iterator[Finding]:
     """Check docker's config for ECR passwords: they expire, and some clients prefer them."""
     name = "auths"
-    for url in stale_auths(scene.docker, scene.settings):
-        what = f"{scene.docker.source} holds a password for {url}"
+    for url in stale_auths(scene.files.docker, scene.files.settings):
+        what = f"{scene.files.docker.source} holds a password for {url}"
         yield Finding(name, NOTE, what, "run `ecr-py configure --remove-auths`")
 
 
@@ -214,11 +263,11 @@ def passwords(scene: Scene) -> Iterator[Finding]:
 
 def settings(scene: Scene) -> Iterator[Finding]:
     name = "settings"
-    if error := scene.failures.get("settings"):
-        yield failed(name, error)
+    if error := scene.files.failures.get("settings"):
+        yield failed(name, error, then=editor(paths.settings_file(scene.environ)))
         return
-    for host in scene.settings.profiles:
-        if not may_be_used(host, scene.settings):
+    for host in scene.files.settings.profiles:
+        if not may_be_used(host, scene.files.settings):
             what = f"{host} matches no registry, so its profile is never used"
             hint = f"run `ecr-py config unset {quote(f'registries.{host}.profile')}`"
             yield Finding(name, NOTE, what, hint)
@@ -227,50 +276,54 @@ def settings(scene: Scene) -> Iterator[Finding]:
 
 
 def fallback_helper(scene: Scene) -> Iterator[Finding]:
-    helper = scene.settings.fallback
+    helper = scene.files.settings.fallback
     if helper and helper != KEYRING:
         try:
             yield Finding("fallback", OK, find_helper(helper))
         except EcrPyError as error:
-            yield failed("fallback", error, NOTE)
+            yield failed("fallback", error, NOTE, then="ecr-py config unset fallback")
 
 
 def aws_config(scene: Scene) -> Iterator[Finding]:
     name = "AWS config"
-    if error := scene.failures.get("aws"):
-        yield failed(name, error)
+    edit = editor(paths.aws_config_file(scene.environ))
+    if error := scene.files.failures.get("aws"):
+        yield failed(name, error, then=edit)
         return
-    profiles = scene.aws.profiles
+    profiles = scene.files.aws.profiles
     incomplete = 0
     for profile, values in profiles.items():
         try:
-            identity_of(profile, scene.aws, on_ec2=on_ec2(scene.environ))
+            identity_of(profile, scene.files.aws, on_ec2=on_ec2(scene.environ))
         except AwsConfigError as error:
             # [default] often holds a region and no more.
             if accounts_of(values) or profile != "default":
                 incomplete += 1
-                yield failed(name, error, NOTE)
+                yield failed(name, error, NOTE, then=edit)
     if not profiles and account_of_environment(scene.environ) is not None:
         yield Finding(name, OK, "not needed: the environment has AWS credentials")
     elif not profiles:
-        yield Finding(name, NOTE, f"{scene.aws.source} does not exist or has no profiles")
+        what = f"{scene.files.aws.source} does not exist or has no profiles"
+        yield Finding(name, NOTE, what, LOG_IN_FIRST)
     elif not incomplete:
-        yield Finding(name, OK, f"{scene.aws.source}: {counted(len(profiles), 'profile')}")
+        yield Finding(name, OK, f"{scene.files.aws.source}: {counted(len(profiles), 'profile')}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:
     """Check that credentials can be found for each registry."""
     name = "registries"
-    if not scene.rows and not scene.failures:
+    if not scene.rows and not scene.files.failures:
         yield _any_registry(scene)
         return
-    answered = [row for row in scene.rows if row.wrong is None]
-    for row in scene.rows:
-        if row.wrong is not None:
-            found = failed(name, row.wrong, WRONG if row.in_docker else NOTE)
-            yield Finding(name, found.state, f"{row.host}: {found.words}", found.hint)
-    if answered and len(answered) == len(scene.rows):
-        every = f"{'all ' if len(answered) > 1 else ''}{_registries(len(answered))}"
+    edit = editor(paths.aws_config_file(scene.environ))
+    for error, rows in causes(scene.rows):
+        if error not in scene.files.failures.values():
+            state = WRONG if any(row.in_docker for row in rows) else NOTE
+            found = failed(name, error, state, then=edit)
+            hosts = some([row.host for row in rows])
+            yield replace(found, words=f"{hosts}: {found.words}")
+    if scene.rows and all(row.wrong is None for row in scene.rows):
+        every = f"{'all ' if len(scene.rows) > 1 else ''}{_registries(len(scene.rows))}"
         yield Finding(name, OK, f"credentials found for {every}")
 
 
@@ -281,13 +334,13 @@ def _any_registry(scene: Scene) -> Finding:
         found = select(
             _OF_ANY_ACCOUNT,
             _OF_ANY_ACCOUNT.host,
-            scene.settings,
-            scene.aws,
+            scene.files.settings,
+            scene.files.aws,
             scene.environ,
             on_ec2=here,
         )
     except EcrPyError:
-        missing = no_registry(scene.aws)
+        missing = no_registry(scene.files.aws)
         return Finding("registries", WRONG, f"none found: {missing.what}", missing.hint)
     return Finding("registries", OK, f"{found.steps[-1].saw} answers for any registry")
 
@@ -388,8 +441,8 @@ def open_folders() -> list[Path]:
 
 def _no_folder(name: str) -> Finding:
     if why := paths.why_root_keeps_nothing():
-        return Finding(name, NOTE, why, "run it as that user")
-    return Finding(name, NOTE, "there is no home folder to keep it in")
+        return Finding(name, NOTE, why, "run it as that user, or run `export HOME=/root`")
+    return Finding(name, NOTE, "there is no home folder to keep it in", "run `export HOME=FOLDER`")
 
 
 def _not_ours(name: str, wrong: list[Misowned]) -> Finding:
@@ -404,19 +457,30 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     except FileNotFoundError:
         there = next(above for above in folder.parents if os.path.isdir(above))
         if problem := problem_of(there):
-            return Finding(name, WRONG, *advice(problem, there))
+            return _unwritable(name, problem, there)
         return Finding(name, OK, f"{folder} (created when needed)")
     except OSError as error:
-        return Finding(name, WRONG, f"{folder}: {error.strerror}")
+        return Finding(name, WRONG, f"{folder}: {error.strerror}", _look_at(folder))
     if not stat.S_ISDIR(found.st_mode):
-        return Finding(name, WRONG, f"{folder} is not a folder", f"remove {folder}")
+        return Finding(name, WRONG, f"{folder} is not a folder", f"run `rm {quote(str(folder))}`")
     if problem := problem_of(folder):
-        return Finding(name, WRONG, *advice(problem, folder))
+        return _unwritable(name, problem, folder)
     if private and _is_open(folder, stat.S_ISDIR):
         return Finding(
             name, NOTE, f"{folder} is readable by other users", "run `ecr-py doctor --fix`"
         )
     return Finding(name, OK, str(folder))
+
+
+def _unwritable(name: str, problem: OSError, folder: Path) -> Finding:
+    words, hint = advice(problem, folder)
+    if not hint.endswith("`"):
+        hint = f"{hint}: run `df {quote(str(folder))}`" if hint else _look_at(folder)
+    return Finding(name, WRONG, words, hint)
+
+
+def _look_at(path: Path) -> str:
+    return f"run `ls -ld {quote(str(path))}`"
 
 
 def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
@@ -432,14 +496,17 @@ def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 def keyring(scene: Scene) -> Iterator[Finding]:
     """Check the keyring, if the settings use it. It may ask the user to unlock it."""
-    if KEYRING not in (scene.settings.store, scene.settings.fallback):
+    if KEYRING not in (scene.files.settings.store, scene.files.settings.fallback):
         return
     from docker_credential_ecr_py.store.seal import Seal
 
     try:
         Seal(None).key()
     except EcrPyError as error:
-        yield failed("keyring", error, NOTE)
+        sealed = scene.files.settings.store == KEYRING
+        without = "ecr-py config set store file" if sealed else "ecr-py config unset fallback"
+        found = failed("keyring", error, NOTE)
+        yield replace(found, hint=f"unlock it, or run `{without}`")
     else:
         yield Finding("keyring", OK, "answers")
         yield from _unfinished_change()
@@ -456,8 +523,8 @@ def _unfinished_change() -> Iterator[Finding]:
 
 def leftovers(scene: Scene) -> Iterator[Finding]:
     """Check for credentials that another store left on disk."""
-    root, store = paths.cache_folder(), scene.settings.store
-    if root is None or store == "file" or "settings" in scene.failures:
+    root, store = paths.cache_folder(), scene.files.settings.store
+    if root is None or store == "file" or "settings" in scene.files.failures:
         return
     files = FileBackend(root)
     names = files.names(CREDENTIALS)
@@ -471,78 +538,118 @@ def leftovers(scene: Scene) -> Iterator[Finding]:
 def daemon(scene: Scene) -> Iterator[Finding]:
     found = find_daemon(scene.environ)
     if found is None:
-        if scene.settings.store == "memory":
+        if scene.files.settings.store == "memory":
             what = 'not running, and store = "memory" keeps nothing without it'
             yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
     elif found.status is None:
         yield Finding("daemon", NOTE, found.problem, RESTART)
     elif found.status["version"] != __version__:
         what = f"has version {found.status['version']}, but ecr-py has {__version__}"
-        yield Finding("daemon", NOTE, what, "run `ecr-py daemon stop`, then `start`")
+        yield Finding("daemon", NOTE, what, RESTART)
     else:
         yield Finding("daemon", OK, daemon_line(found))
         # Renewals that failed, and that it will try again.
-        for what in sorted({failure["what"] for failure in found.status["failures"]}):
-            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "))
+        for what in _by_cause(failure["what"] for failure in found.status["failures"]):
+            hint = "" if what.endswith("`") else "run `ecr-py daemon logs`"
+            yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "), hint)
+
+
+def _by_cause(failures: Iterable[str]) -> Iterator[str]:
+    """Yield the text of each failure, without its registry if others have the same cause."""
+    causes: dict[str, set[str]] = {}
+    for what in sorted(failures):
+        causes.setdefault(_CONTEXT.sub("", what), set()).add(what)
+    for cause, whats in causes.items():
+        yield cause if len(whats) > 1 else whats.pop()
 
 
 # The network
 
 
 def network(scene: Scene) -> Iterator[Finding]:
-    """Check the endpoints of the regions in use, through the proxy, and AWS's clock."""
-    endpoints = list(dict.fromkeys(_endpoints(scene)))
-    urls = [endpoint for endpoint in endpoints if isinstance(endpoint, str)]
-    for endpoint in endpoints:
-        if isinstance(endpoint, EcrPyError):
-            yield failed("endpoints", endpoint)
-    found = probe_all(urls, seconds=_ENDPOINTS)
-    answered = {url: one for url, one in found.items() if isinstance(one, ProbeResult)}
-    proxies = sorted({proxy_for(url) for url in urls} - {""})
-    by = f", through {', '.join(proxies)}" if proxies else ""
-    for url, one in found.items():
-        if not isinstance(one, ProbeResult):
-            hint = "check HTTPS_PROXY and NO_PROXY" if proxies else "check your network connection"
-            yield Finding("endpoints", WRONG, one.what, hint)
-        elif one.status == 407:
-            what = f"the proxy requires a user and password for {url}"
-            yield Finding("endpoints", WRONG, what, "add them to HTTPS_PROXY")
-    if answered and len(answered) == len(endpoints):
-        yield Finding("endpoints", OK, f"{counted(len(urls), 'endpoint')} answered{by}")
-    dates = [one.date for one in answered.values() if one.date is not None]
+    """Check the endpoints of the regions in use, as a pull reaches them, and AWS's clock."""
+    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
+    if not chosen:
+        return
+    from docker_credential_ecr_py.aws.probe import ProbeResult, Target, probe_all, proxy_for
+
+    places = list(dict.fromkeys(_endpoints(scene.files.aws, chosen)))
+    targets = [Target(*place) for place in places if isinstance(place, tuple)]
+    invalid = {str(place): place for place in places if isinstance(place, EcrPyError)}
+    yield from (failed("endpoints", error) for error in invalid.values())
+    found = probe_all(targets, seconds=_ENDPOINTS)
+    answered = [one for one in found.values() if isinstance(one, ProbeResult)]
+    yield from _unreachable(
+        {target.url: one for target, one in found.items() if isinstance(one, EcrPyError)}
+    )
+    if answered and len(answered) == len(places):
+        proxies = sorted({proxy_for(target.url) for target in targets} - {""})
+        by = f", through {', '.join(proxies)}" if proxies else ""
+        count = len({target.url for target in targets})
+        yield Finding("endpoints", OK, f"{counted(count, 'endpoint')} answered{by}")
+    dates = [one.date for one in answered if one.date is not None]
     if dates:
         yield clock(time.time() - max(dates))
+
+
+def _unreachable(errors: Mapping[str, EcrPyError]) -> Iterator[Finding]:
+    """Yield a finding for each cause; the errors are by URL, with which their texts begin."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for url, error in errors.items():
+        causes.setdefault((error.what.removeprefix(url), error.hint), []).append(url)
+    for (words, hint), urls in causes.items():
+        yield Finding("endpoints", WRONG, f"{some(urls)}{words}", hint)
 
 
 def clock(skew: float) -> Finding:
     """Check the clock; `skew` is how many seconds it is ahead of AWS's."""
     how = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} AWS's"
     if abs(skew) > _LARGEST_SKEW:
-        return Finding("clock", WRONG, f"{how}: AWS rejects signed requests", "set the clock")
+        return Finding("clock", WRONG, f"{how}: AWS rejects signed requests", _SET_CLOCK)
     if abs(skew) > _NOTICEABLE_SKEW:
-        return Finding("clock", NOTE, how, "set the clock")
+        return Finding("clock", NOTE, how, _SET_CLOCK)
     return Finding("clock", OK, "in sync with AWS")
 
 
-def _endpoints(scene: Scene) -> Iterator[str | EcrPyError]:
-    """Yield the URL of each endpoint, from botocore, or the error if it is not valid."""
-    chosen = [(row.registry, row.selection) for row in scene.rows if row.selection is not None]
-    if not chosen:
-        return
+# The settings of a profile that decide where AWS is, and how it is reached.
+_OF_CONNECTIONS = (
+    "ca_bundle",
+    "endpoint_url",
+    "services",
+    "use_dualstack_endpoint",
+    "use_fips_endpoint",
+    "ignore_configured_endpoint_urls",
+)
+
+
+def _endpoints(
+    aws: AwsConfig, chosen: Iterable[tuple[Registry, Selection]]
+) -> Iterator[tuple[str, str] | EcrPyError]:
+    """Yield the URL of each endpoint and the profile that calls it, or the error if it is invalid.
+
+    botocore finds them. It takes a tenth of a second for each, so profiles that have the same
+    settings share one.
+    """
     from docker_credential_ecr_py.aws.ecr import ecr_endpoint
     from docker_credential_ecr_py.aws.session import endpoint_of
 
-    # Each only once: it takes botocore a tenth of a second.
-    finders: dict[tuple[object, ...], Callable[[], str]] = {}
+    finders: dict[tuple[object, ...], tuple[str, Callable[[], str]]] = {}
+
+    def add(place: tuple[object, ...], profile: str, find: Callable[[], str]) -> None:
+        values = aws.profiles.get(profile, {})
+        settings = tuple(values.get(name) for name in _OF_CONNECTIONS)
+        finders.setdefault(place + settings, (profile, find))
+
     for one, selection in chosen:
         place = (one.public, one.region, selection.variants)
-        finders[place] = partial(ecr_endpoint, one, selection)
+        add(place, selection.profile, partial(ecr_endpoint, one, selection))
         if sso := selection.identity.sso:
             for service in ("sso-oidc", "sso"):
-                finders[service, sso.region] = partial(endpoint_of, service, sso.region)
-    for find in finders.values():
+                find = partial(endpoint_of, service, sso.region, sso.profile)
+                add((service, sso.region), sso.profile, find)
+    for profile, endpoint in finders.values():
         try:
-            yield find()
+            yield endpoint(), profile
         except EcrPyError as error:
             yield error
 
@@ -565,16 +672,28 @@ def deep(scene: Scene) -> Iterator[Finding]:
         try:
             App(environ, may_log_in=False).broker.get(row.host)
         except CredentialsNotFound:
-            return Finding("token", NOTE, f"{row.host}: pulls there are anonymous")
+            return Finding("token", OK, f"{_HOST}: pulls there are anonymous")
         except EcrPyError as error:
-            found = failed("token", error)
+            found = failed("token", error, then="ecr-py doctor --deep")
             state = found.state if row.in_docker else NOTE
-            return Finding("token", state, f"{row.host}: {found.words}", found.hint)
-        return Finding("token", OK, f"AWS issued one for {row.host}")
+            return Finding("token", state, f"{_HOST}: {found.words}", found.hint)
+        return Finding("token", OK, f"AWS issued one for {_HOST}")
 
     with counting("tokens") as counter:
         found = call_parallel(ask, rows.values(), counter)
-    yield from found
+    # One cause is one line, however many registries it concerns.
+    failures: dict[Finding, list[str]] = {}
+    for row, finding in zip(rows.values(), found, strict=True):
+        if finding.state == OK:
+            yield replace(finding, words=finding.words.replace(_HOST, row.host))
+        else:
+            failures.setdefault(finding, []).append(row.host)
+    for finding, hosts in failures.items():
+        yield replace(finding, words=finding.words.replace(_HOST, some(hosts)))
+
+
+# Stands for the hosts in the words of a finding.
+_HOST = "HOST"
 
 
 def _registries(count: int) -> str:

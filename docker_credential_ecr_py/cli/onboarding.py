@@ -9,13 +9,14 @@ import click
 
 from docker_credential_ecr_py.atomic_file import read_if_there, rewrite
 from docker_credential_ecr_py.cli.output import can_ask
+from docker_credential_ecr_py.cli.targets import check_region
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
 from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
-from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput, nearest
+from docker_credential_ecr_py.errors import AccessDenied, AwsConfigError, BadInput
 from docker_credential_ecr_py.selection import DEFAULT_SCOPE, START_URL, SsoSession, sso_sessions
 from docker_credential_ecr_py.sso.login import Login
-from docker_credential_ecr_py.sso.portal import Assignment, assignments, regions
+from docker_credential_ecr_py.sso.portal import Assignment, assignments
 from docker_credential_ecr_py.sso.sessions import Sessions
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -45,13 +46,6 @@ def new_session(start_url: str, region: str, name: str | None, aws: AwsConfig) -
             "choose another name with --session"
         )
     return SsoSession(start_url, region, name, "", (DEFAULT_SCOPE,))
-
-
-def check_region(region: str, service: str, name: str) -> None:
-    """Check that a service has a region. Raises BadInput."""
-    known = regions(service)
-    if region not in known:
-        raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")
 
 
 def onboard(

@@ -2,14 +2,21 @@
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import token_file
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
-from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
+from docker_credential_ecr_py.config.docker_config import (
+    OURSELVES,
+    DockerConfig,
+    load_docker_config,
+)
+from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
 from docker_credential_ecr_py.errors import (
@@ -21,6 +28,7 @@ from docker_credential_ecr_py.errors import (
     some,
 )
 from docker_credential_ecr_py.known_registries import known_registries
+from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
 
@@ -63,10 +71,95 @@ class Row:
         return self.kept is None and self.session is not None and self.session.state == ENDED
 
 
-def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
+@dataclass(frozen=True)
+class Files:
+    """The content of the user's files. `failures` has the error of each that cannot be read.
+
+    Its keys are "settings", "aws" and "docker"; such a file counts as empty.
+    """
+
+    settings: Settings
+    aws: AwsConfig
+    docker: DockerConfig
+    failures: Mapping[str, EcrPyError]
+
+
+def read_files(app: App) -> Files:
+    """Read all files; if one cannot be read, the others are there without it."""
+    failures: dict[str, EcrPyError] = {}
+    settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
+    try:
+        settings = app.settings
+    except EcrPyError as error:
+        failures["settings"] = error
+    try:
+        aws = app.aws_config
+    except EcrPyError as error:
+        failures["aws"] = error
+    try:
+        docker = load_docker_config(paths.docker_config_file(os.environ))
+    except EcrPyError as error:
+        failures["docker"] = error
+    return Files(settings, aws, docker, failures)
+
+
+def causes(rows: Iterable[Row]) -> list[tuple[EcrPyError, list[Row]]]:
+    """Return each reason why registries have no identity, once, with those registries."""
+    found: dict[tuple[str, str], tuple[EcrPyError, list[Row]]] = {}
+    for row in rows:
+        if row.wrong is not None:
+            key = (row.wrong.what, row.wrong.hint)
+            found.setdefault(key, (row.wrong, []))[1].append(row)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class NotAsked:
+    """Registries for which docker does not ask ecr-py.
+
+    `helper` is the one that it asks instead, or ""; `command` changes that.
+    """
+
+    hosts: list[str]
+    helper: str
+    command: str
+
+    @property
+    def helper_is_missing(self) -> bool:
+        """Whether docker cannot pull from these registries at all."""
+        return bool(self.helper) and find_program(f"docker-credential-{self.helper}") is None
+
+
+def not_asked(files: Files, rows: Iterable[Row]) -> list[NotAsked]:
+    """Return the registries for which docker does not ask ecr-py, by what has to be done."""
+    known = {one.host for one in known_registries(files.settings, files.aws)}
+    by_helper: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.in_docker:
+            by_helper.setdefault(files.docker.helpers.get(row.host, ""), []).append(row.host)
+    found = []
+    for helper, hosts in by_helper.items():
+        if helper:
+            command = f"ecr-py configure --replace {quote(helper)}"
+            found.append(NotAsked(hosts, helper, command))
+            continue
+        named = [host for host in hosts if host in known]
+        others = [host for host in hosts if host not in known]
+        if named:
+            found.append(NotAsked(named, "", "ecr-py configure"))
+        if others:
+            registries = " ".join(f"--registry {host}" for host in others)
+            found.append(NotAsked(others, "", f"ecr-py configure {registries}"))
+    return found
+
+
+def rows_of(
+    app: App, aws: AwsConfig, docker: DockerConfig, unreadable: EcrPyError | None = None
+) -> list[Row]:
     """Return every registry that a profile, the settings, docker's config or the store names.
 
-    Raises SettingsError.
+    `unreadable` is why the AWS config cannot be read: then no registry has an identity. Raises
+    SettingsError.
     """
     registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
     kept = (remembered.host for remembered in app.store.selections() if remembered.key)
@@ -83,6 +176,8 @@ def rows_of(app: App, aws: AwsConfig, docker: DockerConfig) -> list[Row]:
         by_name = docker.helpers.get(host)
         row = Row(host, registry, by_name == OURSELVES or (asked_for_all and not by_name))
         try:
+            if unreadable is not None:
+                raise unreadable
             selection = select(registry, host, app.settings, aws, os.environ, on_ec2=here)
         except EcrPyError as error:
             # Public images need no credentials.

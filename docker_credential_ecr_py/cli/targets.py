@@ -119,6 +119,9 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     --region goes before the profile's own. Raises BadInput if there is none, or several.
     """
     aws, name, region = app.aws_config, options.registry, options.region
+    # botocore's list may be older than a region that the user has.
+    if region and all(region != values.get("region") for values in aws.profiles.values()):
+        check_region(region)
     if _is_host(name, aws):
         try:
             registry = app.settings.registry_for(host_of(name))
@@ -166,6 +169,15 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         f"which of {len(registries)} registries?",
         hint=f"name one of {some(list(dict.fromkeys(names)))}, or set AWS_PROFILE",
     )
+
+
+def check_region(region: str, service: str = "ecr", name: str = "ECR") -> None:
+    """Check that a service has a region, as far as botocore knows. Raises BadInput."""
+    from docker_credential_ecr_py.aws.session import regions
+
+    known = regions(service)
+    if region not in known:
+        raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")
 
 
 def resolve_target(app: App, options: TargetOptions) -> Target:

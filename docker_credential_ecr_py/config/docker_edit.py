@@ -41,17 +41,25 @@ def check(text: str, file: Path) -> DockerConfig:
 
 
 def edited(
-    text: str, *, helpers: Mapping[str, str], store: str = "", drop_auths: Iterable[str] = ()
+    text: str,
+    *,
+    helpers: Mapping[str, str],
+    store: str = "",
+    unset_store: bool = False,
+    drop_auths: Iterable[str] = (),
 ) -> str:
     """Return `text` with these credHelpers and credsStore, and without some auths.
 
-    And without a byte-order mark, which docker does not accept.
+    With `unset_store` it has no credsStore but `store`. A byte-order mark, which docker does not
+    accept, is removed.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     if helpers:
         text = _with(text, HELPERS, helpers)
     if store:
         text = _with(text, _ROOT, {STORE: store})
+    elif unset_store:
+        text = _without(text, _ROOT, {STORE})
     return _without(text, AUTHS, set(drop_auths))
 
 

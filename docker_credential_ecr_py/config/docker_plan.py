@@ -3,11 +3,12 @@
 docker_edit.py makes them.
 """
 
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from docker_credential_ecr_py.config.docker_config import OURSELVES, DockerConfig
-from docker_credential_ecr_py.config.settings import Settings
+from docker_credential_ecr_py.config.settings import KEYRING, Settings
 from docker_credential_ecr_py.errors import BadServerURL
 from docker_credential_ecr_py.registry import host_of
 
@@ -18,15 +19,17 @@ class Plan:
 
     `helpers` are the hosts that get this helper; `store` is whether it becomes the credsStore, and
     `fallback` the credsStore before. `pinned` is the store that docker uses by default, and no
-    longer does once its config names a helper. `stale` are auths with a password of ECR's, `unread`
-    those of other registries that docker will no longer read; `kept` are hosts that stay with
-    another helper.
+    longer does once its config names a helper; with `unset`, this helper stops being the
+    credsStore, and `pinned` takes its place, if there is one. `stale` are auths with a password of
+    ECR's, `unread` those of other registries that docker will no longer read; `kept` are hosts that
+    stay with another helper.
     """
 
     helpers: tuple[str, ...] = ()
     store: bool = False
     fallback: str = ""
     pinned: str = ""
+    unset: bool = False
     stale: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
@@ -38,15 +41,20 @@ def plan(
     settings: Settings,
     *,
     every_registry: bool,
+    by_name: bool = False,
     replace: str,
     only: bool = False,
     implied: str = "",
 ) -> Plan:
     """Return the changes that make a client use this helper for `hosts`, or every registry.
 
-    ECR hosts of the helper `replace` are taken over: with `only`, just those in `hosts`. `implied`
-    is the store that the client uses by default while its config names none.
+    With `by_name` it is no longer used for the others. ECR hosts of the helper `replace` are taken
+    over: with `only`, just those in `hosts`. `implied` is the store that the client uses by default
+    while its config names none.
     """
+    unset = by_name and config.store == OURSELVES
+    if unset:
+        config = dataclasses.replace(config, store="")
     others = {host: helper for host, helper in config.helpers.items() if helper != OURSELVES}
     taken = [
         host
@@ -74,7 +82,9 @@ def plan(
     before = config.store or (implied if not settings.fallback else "")
     fallback = before if store and not theirs else ""
     pinned = implied if helpers and not store else ""
-    return Plan(tuple(helpers), store, fallback, pinned, tuple(stale), tuple(unread), kept)
+    if unset and settings.fallback != KEYRING:
+        pinned = settings.fallback
+    return Plan(tuple(helpers), store, fallback, pinned, unset, tuple(stale), tuple(unread), kept)
 
 
 def stale_auths(

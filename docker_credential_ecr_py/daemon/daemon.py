@@ -335,7 +335,9 @@ def _bound(path: bytes) -> socket.socket:
             os.unlink(path)
         listener.bind(path)
     except OSError as error:
-        raise CannotRun(f"{os.fsdecode(path)} cannot be created: {error}") from None
+        raise CannotRun(
+            f"{os.fsdecode(path)} cannot be created: {error.strerror or error}"
+        ) from None
     finally:
         os.umask(before)
     return listener

@@ -34,6 +34,8 @@ _PASSED_ON = (
     "no_proxy",
     "AWS_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     # The daemon renews only selections of its own environment: see daemon/boundary.py.

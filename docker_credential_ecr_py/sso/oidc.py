@@ -12,7 +12,12 @@ from typing import Any
 
 import botocore.exceptions as aws_errors
 
-from docker_credential_ecr_py.aws.session import MALFORMED, network_error, unsigned_client
+from docker_credential_ecr_py.aws.session import (
+    MALFORMED,
+    network_error,
+    note_on_region,
+    unsigned_client,
+)
 from docker_credential_ecr_py.errors import (
     BadAnswer,
     EcrPyError,
@@ -21,10 +26,8 @@ from docker_credential_ecr_py.errors import (
     RefreshRefused,
     UnknownRegistration,
     Unreachable,
-    nearest,
 )
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.sso.portal import regions
 from docker_credential_ecr_py.sso.token_cache import DEVICE_GRANT, Registration, Token
 
 # Limits for an answer: seconds between two polls, seconds that a token or a registration may live
@@ -53,7 +56,7 @@ class Oidc:
 
     def __init__(self, session: SsoSession) -> None:
         self._session = session
-        self._client = unsigned_client("sso-oidc", session.region)
+        self._client = unsigned_client("sso-oidc", session.region, session.profile)
 
     @property
     def endpoint(self) -> str:
@@ -146,9 +149,8 @@ class Oidc:
 
     def _with_hint(self, error: EcrPyError) -> EcrPyError:
         """Add to Unreachable that the region may not exist. botocore's list may be out of date."""
-        region = self._session.region
-        if isinstance(error, Unreachable) and region not in (known := regions()):
-            error.what += f"; sso_region = {region} may be none{nearest(region, known)}"
+        if isinstance(error, Unreachable):
+            error.what += note_on_region(self._session.region, "sso-oidc")
         return error
 
     @contextmanager

@@ -13,7 +13,6 @@ import botocore.exceptions as aws_errors
 
 from docker_credential_ecr_py.aws.session import (
     MALFORMED,
-    AnonymousSession,
     first_line,
     network_error,
     unsigned_client,
@@ -45,7 +44,7 @@ def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
 
     Raises BadAnswer for a name that AWS does not allow, and as aws.session.network_error.
     """
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     roles: dict[tuple[str, str], Assignment] = {}
     with _translated(session):
         for account in _pages(client, "list_accounts", "accountList", access_token):
@@ -64,7 +63,7 @@ def accepts(session: SsoSession, access_token: str) -> bool:
 
     Raises as aws.session.network_error.
     """
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     with _translated(session):
         try:
             client.list_accounts(accessToken=access_token, maxResults=1)
@@ -73,19 +72,9 @@ def accepts(session: SsoSession, access_token: str) -> bool:
     return True
 
 
-def regions(service: str = "sso-oidc") -> list[str]:
-    """Return the regions that have a service, as far as the installed botocore knows."""
-    session = AnonymousSession()
-    return [
-        region
-        for partition in session.get_available_partitions()
-        for region in session.get_available_regions(service, partition)
-    ]
-
-
 def end_session(session: SsoSession, access_token: str) -> None:
     """End the session at the portal (Logout). Raises as aws.session.network_error."""
-    client = unsigned_client("sso", session.region)
+    client = unsigned_client("sso", session.region, session.profile)
     with _translated(session):
         try:
             client.logout(accessToken=access_token)

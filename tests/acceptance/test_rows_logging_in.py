@@ -178,5 +178,6 @@ def test_from_awslabs_helper(docker_user: User, row: Row) -> None:
 def test_what_is_cached_is_forgotten(configured: User, aws: Aws, row: Row) -> None:
     first = configured.home.get(HOST).password
     shell(configured, row.command)
-    assert configured.home.call("list").json == {}
+    aws.reset_calls()
     assert configured.home.get(HOST).password != first
+    assert aws.count("GetAuthorizationToken") == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 import tempfile
 import threading
+from base64 import b64encode
 from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,10 +36,12 @@ class Proxy:
     """A CONNECT proxy on `url`, while the context lasts.
 
     `routes` maps patterns of host names to the server that answers for them, the first that fits;
-    a test may add its own. `connects` counts the connections for each host.
+    a test may add its own. `connects` counts the connections for each host. `user` is the
+    USER:PASSWORD that it wants.
     """
 
-    def __init__(self, aws: Aws, front: RegistryFront | None = None) -> None:
+    def __init__(self, aws: Aws, front: RegistryFront | None = None, *, user: str = "") -> None:
+        self.user = user
         self.routes: dict[str, Server] = {}
         if front is not None:
             self.routes |= dict.fromkeys(REGISTRY_HOSTS, front.server)
@@ -99,6 +102,10 @@ class _ProxyHandler(Handler):
         proxy.connects[host] += 1
         server = proxy.server_for(host) if port == "443" else None
         self.close_connection = True
+        wanted = f"Basic {b64encode(proxy.user.encode()).decode()}"
+        if proxy.user and self.headers.get("Proxy-Authorization") != wanted:
+            self.reply(Reply(407, b""))
+            return
         if server is None:
             self.reply(Reply(502, f"The proxy knows no {self.path}\n".encode()))
             return

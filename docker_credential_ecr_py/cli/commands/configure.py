@@ -30,6 +30,7 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.registry_state import choices
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
+    check_region,
     no_account,
     no_region,
     no_registry,
@@ -57,7 +58,7 @@ from docker_credential_ecr_py.config.docker_config import (
     load_docker_config,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
-from docker_credential_ecr_py.config.settings import Settings, parse_settings
+from docker_credential_ecr_py.config.settings import KEYRING, Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
@@ -140,6 +141,8 @@ class _Change:
 
     @property
     def will_use_us(self) -> bool:
+        if self.plan.unset:
+            return bool(self.plan.helpers or self.config.ours)
         return self.uses(OURSELVES) or self.plan.store or bool(self.plan.helpers)
 
     @property
@@ -149,6 +152,7 @@ class _Change:
             self.before or "",
             helpers=dict.fromkeys(plan.helpers, OURSELVES),
             store=OURSELVES if plan.store else plan.pinned,
+            unset_store=plan.unset,
             drop_auths=self.drop,
         )
 
@@ -158,7 +162,11 @@ class _Change:
         count = len(self.plan.helpers)
         done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
-        if store := self.plan.pinned:
+        if self.plan.unset:
+            done += [
+                f"credsStore is {self.plan.pinned} again" if self.plan.pinned else "no credsStore"
+            ]
+        elif store := self.plan.pinned:
             done += [f"credsStore is {store}, docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(BYTE_ORDER_MARK):
@@ -266,6 +274,7 @@ def configure(
             others if serves_all else known,
             app.settings,
             every_registry=every,
+            by_name=cred_helpers,
             replace=replace,
             only=bool(named),
             implied=_implied_store(config) if client == _DOCKER else "",
@@ -289,6 +298,12 @@ def configure(
         _report_kept_helpers(change, app.settings)
         if change.plan.unread:
             _confirm_unread(change, sure=yes or dry_run)
+        if change.plan.unset and app.settings.fallback == KEYRING:
+            click.echo(
+                f"ecr-py: {change.client} no longer reads the logins that ecr-py keeps: "
+                "log in to their registries again",
+                err=True,
+            )
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
     if accounts:
@@ -370,8 +385,6 @@ def _registries(
 ) -> dict[str, str]:
     """Return host and profile of each registry to configure. Raises EcrPyError."""
     if regions:
-        from docker_credential_ecr_py.cli.onboarding import check_region
-
         for region in regions:
             check_region(region, "ecr", "ECR")
     found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}

@@ -17,18 +17,12 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
 )
-from docker_credential_ecr_py.cli.registry_state import rows_of
+from docker_credential_ecr_py.cli.registry_state import Row, read_files, rows_of
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
-from docker_credential_ecr_py.config.aws_config import AwsConfig
-from docker_credential_ecr_py.config.docker_config import (
-    DockerConfig,
-    load_docker_config,
-)
 from docker_credential_ecr_py.config.docker_plan import stale_auths
-from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given
-from docker_credential_ecr_py.errors import DockerConfigError, EcrPyError
+from docker_credential_ecr_py.errors import DockerConfigError
 from docker_credential_ecr_py.folder import close_file_to_others, close_folder_to_others
 from docker_credential_ecr_py.printable import printable
 
@@ -88,22 +82,11 @@ def doctor(fix: bool, deep: bool, as_json: bool) -> None:
 def inspect_scene() -> Scene:
     """Read all files; if one cannot be read, the others are checked without it."""
     app = App(may_log_in=False)
-    failures: dict[str, EcrPyError] = {}
-    settings, aws, docker = Settings(), AwsConfig(), DockerConfig()
-    try:
-        settings = app.settings
-    except EcrPyError as error:
-        failures["settings"] = error
-    try:
-        aws = app.aws_config
-    except EcrPyError as error:
-        failures["aws"] = error
-    try:
-        docker = load_docker_config(paths.docker_config_file(os.environ))
-    except EcrPyError as error:
-        failures["docker"] = error
-    rows = () if "settings" in failures else tuple(rows_of(app, aws, docker))
-    return Scene(as_given(), settings, aws, docker, rows, failures)
+    files = read_files(app)
+    rows: list[Row] = []
+    if "settings" not in files.failures:
+        rows = rows_of(app, files.aws, files.docker, files.failures.get("aws"))
+    return Scene(as_given(), files, tuple(rows))
 
 
 def fix_problems() -> Iterator[str]:
@@ -123,7 +106,7 @@ def fix_problems() -> Iterator[str]:
             else:
                 yield f"ecr-py: closed {path} to other users"
     scene = inspect_scene()
-    if stale := stale_auths(scene.docker, scene.settings):
+    if stale := stale_auths(scene.files.docker, scene.files.settings):
         file = paths.docker_config_file(os.environ)
         text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)

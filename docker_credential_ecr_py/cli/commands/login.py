@@ -176,7 +176,9 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
     """Return the session that a profile, a session name, an account or a registry leads to."""
     aws = app.aws_config
     if name in aws.sso_sessions:
-        return sso_session(name, aws.sso_sessions[name], "", aws.source)
+        complete = (session for session in known if session.name == name)
+        # If it is not complete, this says what is missing.
+        return next(complete, None) or sso_session(name, aws.sso_sessions[name], "", aws.source)
     if name in aws.profiles:
         found = identity_of(name, aws)
     elif profiles := aws.for_account(name):

@@ -24,22 +24,26 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.registry_state import (
     ALIVE,
     ENDED,
+    Files,
     Row,
+    causes,
     choices,
     daemon_line,
+    not_asked,
+    read_files,
     rows_of,
 )
 from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.config.aws_config import AwsConfig
-from docker_credential_ecr_py.config.docker_config import (
-    DockerConfig,
-    load_docker_config,
-)
 from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.discovery import find_daemon
 from docker_credential_ecr_py.deadline import call_parallel
-from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, LoginNeeded
+from docker_credential_ecr_py.errors import (
+    CredentialsNotFound,
+    EcrPyError,
+    LoginNeeded,
+    some,
+)
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
@@ -65,9 +69,10 @@ def status(check: bool, as_json: bool) -> None:
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
     app = App(may_log_in=False)
-    aws = app.aws_config
-    docker = load_docker_config(paths.docker_config_file(os.environ))
-    rows = rows_of(app, aws, docker)
+    files = read_files(app)
+    if error := files.failures.get("settings"):
+        raise error  # they name the store and the registries
+    rows = rows_of(app, files.aws, files.docker, files.failures.get("aws"))
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -81,7 +86,11 @@ def status(check: bool, as_json: bool) -> None:
             }
         )
     else:
-        _show(rows, aws, docker, app, now)
+        _show(rows, files, app, now)
+    for error in files.failures.values():
+        click.echo(str(error), err=True)
+    if files.failures:
+        raise SystemExit(FAILED)
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
@@ -89,14 +98,17 @@ def status(check: bool, as_json: bool) -> None:
 
 def checked(row: Row) -> Row:
     """Return the row after a check: get a credential, and try it at the registry."""
-    from docker_credential_ecr_py.cli.probe import probe
+    from docker_credential_ecr_py.aws.probe import Target, probe
     from docker_credential_ecr_py.cli.token_formats import basic
 
     try:
         credential = App(may_log_in=False).broker.get(row.host)
         authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
-            answer = probe(f"https://{row.host}/v2/", {"Authorization": authorization})
+            target = Target(
+                f"https://{row.host}/v2/", row.selection.profile if row.selection else ""
+            )
+            answer = probe(target, {"Authorization": authorization})
             if answer.status != 200:
                 raise EcrPyError(
                     f"the registry rejected its token (status {answer.status})",
@@ -114,17 +126,18 @@ def checked(row: Row) -> Row:
 # Output for users
 
 
-def _show(rows: list[Row], aws: AwsConfig, docker: DockerConfig, app: App, now: float) -> None:
+def _show(rows: list[Row], files: Files, app: App, now: float) -> None:
     screen = console()
     if not rows:
-        missing = no_registry(aws)
-        click.echo(f"no registry: {missing.what}: {missing.hint}")
+        if not files.failures:
+            missing = no_registry(files.aws)
+            click.echo(f"no registry: {missing.what}: {missing.hint}")
         return
     cells = [_cells(row, now, screen) for row in rows]
     columns = _fitting(screen.width, cells)
     show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
-    for line in _notes(rows, docker, app):
+    for line in _notes(rows, files, app):
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -187,19 +200,15 @@ def _session_text(row: Row, now: float) -> "Text":
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 
-def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
+def _notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
     """Yield the lines below the table: the store, the daemon, docker, and what to do."""
     store = _store(app)
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
     yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
-    configured = sum(row.in_docker for row in rows)
-    hint = "" if configured == len(rows) else ": run `ecr-py configure`"
-    yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
-    for host in docker.ours:
-        if host not in {row.host for row in rows}:
-            yield f"        and for {host}, which is not an ECR registry"
+    if "docker" not in files.failures:
+        yield from _docker_notes(rows, files)
     for line in choices((row.registry, row.selection) for row in rows if row.selection):
         yield f"choice  {line}"
     logins: dict[str, str] = {}
@@ -213,10 +222,20 @@ def _notes(rows: list[Row], docker: DockerConfig, app: App) -> Iterable[str]:
     others = [row.wrong for row in rows if isinstance(row.wrong, LoginNeeded) and not row.session]
     for hint in dict.fromkeys(error.hint for error in others):
         yield f"log in  {hint}"
-    for row in rows:
-        if row.wrong and not row.needs_login:
-            row.wrong.add_context(registry=row.host)
-            yield str(row.wrong)
+    for error, concerned in causes(row for row in rows if not row.needs_login):
+        if error not in files.failures.values():
+            error.registry = some([row.host for row in concerned])
+            yield str(error)
+
+
+def _docker_notes(rows: list[Row], files: Files) -> Iterable[str]:
+    configured = sum(row.in_docker for row in rows)
+    commands = ", ".join(f"`{one.command}`" for one in not_asked(files, rows))
+    hint = f": run {commands}" if commands else ""
+    yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
+    for host in files.docker.ours:
+        if host not in {row.host for row in rows}:
+            yield f"        and for {host}, which is not an ECR registry"
 
 
 # Output for programs

@@ -52,7 +52,13 @@ def findings(
     found: dict[str, list[Finding]] = {}
     for check in document["checks"]:
         found.setdefault(check["name"], []).append(Finding(**check))
+        assert check["state"] == "ok" or ends_with_command(check), check
     return found
+
+
+def ends_with_command(check: dict[str, str]) -> bool:
+    """As README promises."""
+    return f"{check['words']}: {check['hint']}".rstrip(": ").endswith("`")
 
 
 def not_ok(found: dict[str, list[Finding]]) -> Finding:
@@ -144,12 +150,12 @@ def test_a_password_that_docker_needs_stays(well: User) -> None:
     auths = {host: {"auth": "eDp5"} for host in (HOST, elsewhere, theirs, "x.io")}
     helpers = {HOST: "ecr-py", theirs: "desktop"}
     file = docker(well, {"auths": auths, "credHelpers": helpers})
-    found = findings(well, "--fix")
+    found = findings(well, "--fix", code=1)  # docker's helper for STAGE is not installed
     assert "auths" not in found
     assert json.loads(file.read_text())["auths"].keys() == auths.keys() - {HOST}
     # Where docker asks us for all, we answer for any account.
     docker(well, {"auths": auths, "credHelpers": {theirs: "desktop"}, "credsStore": "ecr-py"})
-    assert "auths" not in findings(well, "--fix")
+    assert "auths" not in findings(well, "--fix", code=1)
     assert json.loads(file.read_text())["auths"].keys() == {theirs, "x.io"}
 
 
@@ -359,9 +365,9 @@ def test_real_names_through_the_proxy_in_force(well: User, behind_proxy: Proxy) 
         well.home.environment |= proxy.environment()
         found = findings(well)
         words = found["endpoints"][0].words
-        assert words == f"3 endpoints answered, through {proxy.url}"
-        # As curl takes it, too: whose password it is, is nobody else's.
         bare = proxy.url.removeprefix("http://")
+        assert words == f"3 endpoints answered, through {bare}"
+        # As curl takes it, too: whose password it is, is nobody else's.
         found = findings(
             well, HTTPS_PROXY=f"bob:hunt@er2@{bare}", https_proxy=f"bob:hunt@er2@{bare}"
         )
@@ -377,7 +383,7 @@ def test_a_proxy_that_lets_nobody_through(well: User, behind_proxy: Proxy) -> No
         well.home.environment |= proxy.environment()
         secret = proxy.url.replace("//", "//somebody:secret@")
         found = findings(well, code=1, HTTPS_PROXY=secret, https_proxy=secret)
-    assert [one.state for one in found["endpoints"]] == ["wrong"] * 3
+    assert [one.state for one in found["endpoints"]] == ["wrong"]
     assert "502" in found["endpoints"][0].words
     assert "secret@" not in str(found)
 
@@ -415,7 +421,7 @@ def secure_shell() -> Iterator[str]:
 def test_an_endpoint_that_is_none(well: User, secure_shell: str) -> None:
     said = {
         secure_shell: "does not speak HTTP",
-        "http://127.0.0.1:1/a b": "not valid",
+        "http://127.0.0.1:1/a b": "connection refused",
         "http://[::1": "not valid",
         "127.0.0.1": "not valid",
     }
@@ -430,13 +436,13 @@ def test_an_endpoint_that_is_none(well: User, secure_shell: str) -> None:
 def test_a_proxy_that_is_none(well: User, behind_proxy: Proxy, secure_shell: str) -> None:
     for proxy, words in {
         secure_shell: "does not speak HTTP",
-        "http://bob:hunter2@127.0.0.1:port": "not valid",
-        "http://bob:hunter2": "not valid",  # what is a port to Python is the password
+        "http://bob:hunter2@127.0.0.1:port": "invalid characters",
+        "http://bob:hunter2": "invalid characters",  # what is a port to Python is the password
     }.items():
         done = well.ecr_py("doctor", "--deep", HTTPS_PROXY=proxy, https_proxy=proxy)
         assert (done.code, done.stderr) == (1, "")
         lines = [line for line in done.stdout.splitlines() if line.startswith("wrong   endpoints")]
-        assert len(lines) == 3
+        assert len(lines) == 1
         assert words in lines[0]
         assert "hunter2" not in "".join(lines)
         assert "wrong   token" in done.stdout  # and so it goes on

@@ -139,7 +139,8 @@ def test_what_docker_asks_us_for(user: User) -> None:
     docker(user, {"credHelpers": {HOST: "ecr-py", registry(STAGE): "ecr-login"}})
     found = as_json(user)
     assert [row["docker"] for row in found.values()] == [True, False, False]
-    assert "for 1 of 3 registries: run `ecr-py configure`" in user.ecr_py("status").stdout
+    hint = "for 1 of 3 registries: run `ecr-py configure --replace ecr-login`, `ecr-py configure`"
+    assert hint in user.ecr_py("status").stdout
     docker(user, {"credsStore": "ecr-py", "credHelpers": {registry(STAGE): "ecr-login"}})
     assert [row["docker"] for row in as_json(user).values()] == [True, False, True]
 
@@ -159,7 +160,9 @@ def test_hosts_that_nobody_answers_for(user: User) -> None:
 
 def test_a_docker_config_that_is_none_is_one_line(user: User) -> None:
     user.home.write(user.home.path / ".docker" / "config.json", "{")
-    assert "not JSON" in user.invoke("status").line
+    done = user.invoke("status")
+    assert (done.code, done.stderr.count("\n")) == (1, 1)
+    assert "not JSON" in done.stderr
 
 
 def test_names_in_brackets_are_shown_as_they_are(user: User) -> None:

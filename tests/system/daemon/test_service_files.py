@@ -33,6 +33,7 @@ VARIABLES = (
     "HTTPS_PROXY",
     "no_proxy",
     "AWS_CA_BUNDLE",
+    "SSL_CERT_FILE",
     "AWS_CONFIG_FILE",
     "DOCKER_CONFIG",
     "ECR_PY_CONFIG",

@@ -22,7 +22,8 @@ ECR_PY = HELPER.with_name("ecr-py")
 # Modules that we need, or that a library takes if they are there.
 LIBRARIES = (
     "boto3 botocore click platformdirs keyring cryptography jaraco rich segno tomlkit urllib3 "
-    "dateutil jmespath s3transfer six awscrt brotli zstandard simplejson chardet certifi colorama"
+    "truststore dateutil jmespath s3transfer six awscrt brotli zstandard simplejson chardet "
+    "certifi colorama"
 )
 TRAP = """
 with open({caught!r}, "a") as file:

@@ -10,7 +10,7 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws.session import network_error
+from docker_credential_ecr_py.aws.session import Session, network_error
 
 # The characters that an address is divided by, and those that it cannot have.
 AWKWARD = st.text("aB3/#@: ?%&=+\"'\\<>[]{}|^`~!$*(),;é\t", max_size=6)
@@ -24,6 +24,19 @@ def error_through(proxy: str) -> str:
         with pytest.raises(Exception) as raised:
             URLLib3Session(proxies={"https": proxy}, timeout=1).send(request)
         return str(network_error(raised.value))
+
+
+def test_the_file_of_cas_that_the_user_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HOME": "/home/ann", "AWS_CONFIG_FILE": os.devnull}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in (
+        ("REQUESTS_CA_BUNDLE", ""),  # as if it were not set
+        ("REQUESTS_CA_BUNDLE", "~/requests.pem"),
+        ("AWS_CA_BUNDLE", "~/aws.pem"),
+    ):
+        monkeypatch.setenv(name, value)
+        expected = value.replace("~", "/home/ann") or True
+        assert Session().ca_bundle == expected
 
 
 @settings(max_examples=200, deadline=None)
@@ -42,6 +55,6 @@ def test_no_part_of_a_proxy_s_password_is_shown(password: str) -> None:
 )
 def test_a_proxy_that_is_well_formed_is_named(proxy: str) -> None:
     said = error_through(proxy)
-    assert "the proxy refused the connection to AWS" in said
-    assert "port=1" in said
-    assert "check HTTPS_PROXY and NO_PROXY" in said
+    host = "[::1]" if "::" in proxy else "127.0.0.1"
+    assert f"the proxy {host}:1 cannot be reached (connection refused)" in said
+    assert said.endswith("correct HTTPS_PROXY, or run `unset HTTPS_PROXY`")
