@@ -1,8 +1,8 @@
-"""Captures docs/first-five-minutes.md, and README's status and doctor, from a terminal.
+"""Captures docs/first-five-minutes.md, and README's pictures, from a terminal.
 
 `python -m tests.acceptance.capture` types each command of the document in its order, in the home
 of a newcomer and against the stand-ins, and puts what the terminal shows in the place of what it
-showed when it was captured last.
+showed when it was captured last. Then it draws a pull that logs in, `status` and `doctor`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from pathlib import Path
 
 from moto.server import ThreadedMotoServer
 
-from tests.acceptance.readme import PROJECT, README
+from tests.acceptance.pictures import DOCTOR, PULL, STATUS, draw
+from tests.acceptance.readme import PROJECT
 from tests.standin.aws import Issued
 from tests.standin.engine import Engine
 from tests.standin.proxy import Proxy
 from tests.standin.registry import RegistryFront
 from tests.support.docker_user import IMAGE, TAG
-from tests.support.home import DEV, HELPER, PROD, STAGE, new_home, registry
+from tests.support.home import DEV, HELPER, PROD, STAGE, THREE_ACCOUNTS, new_home, registry
 from tests.support.programs import need
 from tests.support.repositories import AwsWithRepositories, an_image, backend, there_is
 from tests.support.user import ECR_PY, eventually
 
 FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"
 HOME = "/home/sluggo"
+_PROMPT = r"\[\e[1;32m\]$\[\e[0m\] "
 BROWSER = """\
 #!/bin/sh
 cd {project} && exec {python} -c '
@@ -42,6 +44,8 @@ tests.support.user.visit(sys.argv[1])
 ' "$1"
 """
 _BLOCK = re.compile(r"```console\n(\$ ecr-py .*?|\$ docker .*?)```", re.DOTALL)
+# Pictures are the same each time: the code of a login is random.
+_CODE = re.compile(r"\b[A-Z]{4}-[A-Z]{4}\b")
 _FOLDED = re.compile(r"^\$ (.{98})\n(\w+)\n")
 
 
@@ -50,10 +54,11 @@ class Screen:
 
     def __init__(self, environment: Mapping[str, str], home: Path) -> None:
         self._tmux = [need("tmux"), "-u", "-f", "/dev/null", "-S", ""]
-        self._environment = {**environment, "LANG": "C.UTF-8", "PS1": "$ "}
+        self._environment = {**environment, "LANG": "C.UTF-8", "PS1": _PROMPT}
         self._home = home
 
     def start(self, columns: int) -> None:
+        self.columns = columns
         self._tmux[-1] = str(self._home / f"tmux-{columns}")
         size = ("-x", str(columns), "-y", "50")
         where = ("-c", str(self._home))
@@ -61,20 +66,36 @@ class Screen:
         self._ask("new-session", "-d", *size, *where, *shell)
         eventually(lambda: self._lines() == ["$"])
 
-    def type(self, command: str) -> str:
-        """What the terminal shows of it, its own line included."""
+    def type(self, command: str, *, escapes: bool = False) -> str:
+        """What the terminal shows of it, its own line included; on request, in its colours."""
         before = len(self._lines()) - 1
         self._ask("send-keys", "-l", command)
         self._ask("send-keys", "Enter")
         time.sleep(0.5)  # the line is echoed, and the prompt above it is not the next one
         eventually(lambda: self._lines()[before + 1 :][-1:] == ["$"], seconds=60)
-        return "\n".join(self._lines()[before:-1]).replace(str(self._home), HOME)
+        shown = self._lines(*["-e"] * escapes)[before : len(self._lines()) - 1]
+        return "\n".join(shown).replace(str(self._home), HOME)
+
+    def draw(self, file: Path, command: str) -> None:
+        """Type a command, which must succeed, and draw what the terminal shows of it."""
+        shown = typed(self, command, escapes=True)
+        draw(file, _CODE.sub("SBKF-HRGQ", shown.replace(HOME, "~")), self.columns)
 
     def end(self) -> None:
         self._ask("kill-server")
 
-    def _lines(self) -> list[str]:
-        return self._ask("capture-pane", "-p", "-S", "-").rstrip().splitlines()
+    def log_in_by_code(self) -> None:
+        """From now on, at the end of the session: profiles of the older shape, AWS by its names."""
+        shutil.rmtree(self._home / ".aws")
+        shutil.rmtree(self._home / ".cache")
+        (self._home / ".aws").mkdir()
+        (self._home / ".aws" / "config").write_text(THREE_ACCOUNTS)
+        for name in [name for name in self._environment if name.startswith("AWS_ENDPOINT_URL")]:
+            del self._environment[name]
+        self._environment["BROWSER"] = "true"
+
+    def _lines(self, *options: str) -> list[str]:
+        return self._ask("capture-pane", *options, "-p", "-S", "-").rstrip().splitlines()
 
     def _ask(self, *command: str) -> str:
         done = subprocess.run(
@@ -145,9 +166,9 @@ def captured(screen: Screen, text: str) -> str:
     return _BLOCK.sub(again, text)
 
 
-def typed(screen: Screen, command: str) -> str:
+def typed(screen: Screen, command: str, *, escapes: bool = False) -> str:
     """What it shows; it must succeed."""
-    shown = screen.type(command)
+    shown = screen.type(command, escapes=escapes)
     assert screen.type("echo $?").endswith("\n0"), shown
     return shown
 
@@ -157,14 +178,13 @@ def main() -> None:
         screen.start(columns=100)
         FIVE_MINUTES.write_text(captured(screen, FIVE_MINUTES.read_text()))
         screen.end()
-        screen.start(columns=86)  # what these two need, and no more
-        readme = README.read_text()
-        for command in ("ecr-py status", "ecr-py doctor"):
-            shown = f"```console\n{typed(screen, command)}\n```".replace(HOME, "~")
-            block = rf"```console\n\$ {command}\n.*?```"
-            readme, found = re.subn(block, lambda _: shown, readme, flags=re.DOTALL)  # noqa: B023
-            assert found == 1, command
-        README.write_text(readme)
+        screen.start(columns=98)  # what these two need, and no more
+        screen.draw(STATUS, "ecr-py status")
+        screen.draw(DOCTOR, "ecr-py doctor")
+        screen.end()
+        screen.log_in_by_code()
+        screen.start(columns=108)
+        screen.draw(PULL, f"docker pull {registry(DEV)}/{IMAGE}:{TAG}")
         screen.end()
 
 

@@ -1,4 +1,4 @@
-"""README's table "Instead of", as tests take it: what a user typed before, and what instead."""
+"""README and the tables of docs/instead-of.md: what a user typed before, and what instead."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 README = PROJECT / "README.md"
+INSTEAD_OF = PROJECT / "docs" / "instead-of.md"
 _CELL = re.compile(r"(?<!\\)\|")
 _CODE = re.compile(r"`([^`]+)`")
 # The beginnings of the rows that a test was written for.
@@ -47,7 +48,7 @@ def section(text: str, heading: str) -> str:
 
 
 def rows() -> Iterator[Row]:
-    for line in section(README.read_text(), "Instead of").splitlines():
+    for line in INSTEAD_OF.read_text().splitlines():
         cells = [cell.strip().replace("\\|", "|") for cell in _CELL.split(line)]
         if len(cells) == 4 and cells[1] not in ("instead of", "---"):
             yield Row(cells[1], cells[2])

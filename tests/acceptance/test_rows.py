@@ -1,4 +1,4 @@
-"""Every row of README's "Instead of" has a test that runs it."""
+"""Every row of docs/instead-of.md has a test that runs it."""
 
 from __future__ import annotations
 

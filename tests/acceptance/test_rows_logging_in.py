@@ -1,4 +1,4 @@
-"""README's "Instead of", where somebody logged in: mostly there is nothing to type."""
+"""docs/instead-of.md, where somebody logged in: mostly there is nothing to type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README's "Instead of", for logins to other registries, which the keyring is to keep."""
+"""docs/instead-of.md, for logins to other registries, which the keyring is to keep."""
 
 from __future__ import annotations
 

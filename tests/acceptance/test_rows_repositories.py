@@ -1,4 +1,4 @@
-"""README's "Instead of", for repositories and images; beside the AWS CLI where it is installed."""
+"""docs/instead-of.md, for repositories and images; beside the AWS CLI where it is installed."""
 
 from __future__ import annotations
 

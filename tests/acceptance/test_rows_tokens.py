@@ -1,4 +1,4 @@
-"""README's "Instead of", for programs that want the token itself."""
+"""docs/instead-of.md, for programs that want the token itself."""
 
 from __future__ import annotations
 

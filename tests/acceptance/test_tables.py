@@ -1,4 +1,4 @@
-"""The tables of security.md, reliability.md and clients.md name tests and commands that exist."""
+"""The tables of four documents name tests and commands that exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from tests.acceptance.readme import PROJECT
 from tests.acceptance.test_documents import ALL
 
-DOCUMENTS = [PROJECT / "docs" / f"{name}.md" for name in ("security", "reliability", "clients")]
+DOCUMENTS = [
+    PROJECT / "docs" / f"{name}.md" for name in ("ci", "clients", "security", "reliability")
+]
 # The columns that name what proves a row.
 TEST, COMMAND = "test", "printed by"
 _CELL = re.compile(r"(?<!\\)\|")
@@ -98,7 +100,7 @@ def test_each_command_exists(document: str, cell: str) -> None:
     assert [name for name in names if not is_command(name)] == []
 
 
-def test_the_documents_have_such_tables() -> None:
+def test_each_document_has_such_a_table() -> None:
     for column in (TEST, COMMAND):
         assert len(proofs(column)) > 10, column
     assert {document for document, _ in proofs(TEST)} == {file.name for file in DOCUMENTS}
