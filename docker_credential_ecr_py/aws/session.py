@@ -174,10 +174,13 @@ def regions(service: str = "sso-oidc") -> list[str]:
     ]
 
 
-def note_on_region(region: str, service: str) -> str:
-    """Return a note, for the end of a sentence, if a region may not exist; else ""."""
+def note_on_region(region: str, service: str, setting: str = "region") -> str:
+    """Return a note, for the end of a sentence, if a region may not exist; else "".
+
+    `setting` is where the user has written it.
+    """
     known = regions(service)
-    return "" if region in known else f"; {region} may be no region{nearest(region, known)}"
+    return "" if region in known else f"; {setting} {region} may not exist{nearest(region, known)}"
 
 
 def _sections(path: str) -> dict[str, dict[str, str]]:

@@ -34,7 +34,7 @@ from docker_credential_ecr_py.known_registries import (
     region_of,
 )
 from docker_credential_ecr_py.reference import Reference
-from docker_credential_ecr_py.registry import Registry, host_of
+from docker_credential_ecr_py.registry import Registry, host_of, partition_of
 from docker_credential_ecr_py.selection import (
     region_of_environment,
     region_variable,
@@ -175,6 +175,8 @@ def check_region(region: str, service: str = "ecr", name: str = "ECR") -> None:
     """Check that a service has a region, as far as botocore knows. Raises BadInput."""
     from docker_credential_ecr_py.aws.session import regions
 
+    if not partition_of(region):
+        raise BadInput(f"not a region (such as eu-west-1): {region[:80]!r}")
     known = regions(service)
     if region not in known:
         raise BadInput(f"{name} has no region {region!r}{nearest(region, known)}")

@@ -150,7 +150,7 @@ class Oidc:
     def _with_hint(self, error: EcrPyError) -> EcrPyError:
         """Add to Unreachable that the region may not exist. botocore's list may be out of date."""
         if isinstance(error, Unreachable):
-            error.what += note_on_region(self._session.region, "sso-oidc")
+            error.what += note_on_region(self._session.region, "sso-oidc", "sso_region")
         return error
 
     @contextmanager
