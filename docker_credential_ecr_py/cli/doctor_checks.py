@@ -189,6 +189,9 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
     if not scene.rows:
         if docker.store == OURSELVES:
             yield Finding(name, OK, f"{docker.source} uses ecr-py for every registry")
+        elif not scene.files.failures and _any_registry(scene).state == OK:
+            what = f"{docker.source} does not use ecr-py"
+            yield Finding(name, WRONG, what, "run `ecr-py configure --creds-store`")
         return  # else the check of the registries, or of a file, says why
     others = not_asked(scene.files, scene.rows)
     configured = [row for row in scene.rows if row.in_docker]

@@ -184,7 +184,7 @@ def rows_of(
             rows.append(row if registry.public else replace(row, wrong=error))
             continue
         login, file = selection.identity.aws_login, token_file(selection.identity)
-        if login and file and not file.exists():
+        if login and file and not os.path.exists(file):
             rows.append(replace(row, selection=selection, wrong=aws_login_needed(login.profile)))
             continue
         sso = selection.identity.sso

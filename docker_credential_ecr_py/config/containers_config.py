@@ -47,7 +47,7 @@ def load_containers_config(environ: Mapping[str, str]) -> ContainersConfig:
     named = environ.get("CONTAINERS_REGISTRIES_CONF") or environ.get("REGISTRIES_CONFIG_PATH")
     if named:
         files = [Path(named), *_drop_ins(_SYSTEM)]
-    elif own.exists():
+    elif os.path.exists(own):  # Path.exists raises if the folder may not be entered
         files = [own]
     else:
         files = [_SYSTEM / "registries.conf", *_drop_ins(_SYSTEM)]

@@ -157,7 +157,7 @@ def test_credentials(job: User, aws: Aws, tmp_path: Path, kind: str) -> None:
     assert pulled(shell(job, set_up))
     assert aws.count("GetAuthorizationToken") == 1
     doctor = shell(job, "ecr-py doctor")
-    assert {line.split()[0] for line in doctor.splitlines()} == {"ok", "note"}
+    assert {line.split()[0] for line in doctor.splitlines()} <= {"ok", "note"}
 
 
 def test_a_wrong_role_fails_before_the_pull(job: User, aws: Aws, engine: Engine) -> None:

@@ -144,7 +144,7 @@ def test_the_fallback_helper(user: User, entry: str) -> None:
     document = b'{"ServerURL": "https://ghcr.io", "Username": "me", "Secret": "hunter2"}'
     for action, given in (("get", b"https://ghcr.io"), ("store", document), ("list", b"")):
         answer = helper(project, action, given)
-        assert "docker-credential-x is not on the PATH" in answer.line
+        assert b"docker-credential-x is not on the PATH" in answer.stderr
     assert project.trapped == []
     project.has("docker-credential-x", REAL + 'echo "$PATH" >>"$HOME/real"\ncat\n')
     assert helper(project, "get", b"https://ghcr.io").code == 0

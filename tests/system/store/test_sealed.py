@@ -7,7 +7,7 @@ import json
 
 from tests.standin.aws import Aws
 from tests.support.daemon import Daemon, daemon_of
-from tests.support.home import ACCOUNTS, DEV, HELPER, PROD, STAGE, Home, registry
+from tests.support.home import ACCOUNTS, DEV, LAUNCHER, PROD, STAGE, Home, registry
 from tests.support.imports import MODULES, imported
 from tests.support.records import files, only
 from tests.support.secret_service import Keyring
@@ -140,7 +140,7 @@ def test_a_sealed_entry_does_not_keep_others_from_theirs(
 def test_a_second_get_is_answered_by_the_daemon(home: Home, aws: Aws, daemon: Daemon) -> None:
     right(aws, home.get(registry(DEV)))
     seen = imported(home, "-c", "pass")
-    loaded = imported(home, HELPER, "get", registry(DEV)) - seen
+    loaded = imported(home, LAUNCHER, "get", registry(DEV)) - seen
     assert loaded & HEAVY == set()
     assert loaded == MODULES | {"docker_credential_ecr_py.store.daemon_client", "_socket"}
 
@@ -148,7 +148,7 @@ def test_a_second_get_is_answered_by_the_daemon(home: Home, aws: Aws, daemon: Da
 def test_without_the_daemon_it_would_load_a_keyring(home: Home, aws: Aws, keyring: Keyring) -> None:
     """Or else the test above would see nothing."""
     right(aws, home.get(registry(DEV)))
-    assert imported(home, HELPER, "get", registry(DEV)) > {"keyring", "cryptography"}
+    assert imported(home, LAUNCHER, "get", registry(DEV)) > {"keyring", "cryptography"}
 
 
 def test_with_the_daemon_nothing_readable_lies_on_disk(
