@@ -23,7 +23,6 @@ TARGETS = {
     "manylinux_2_17_aarch64.musllinux_1_1_aarch64": "aarch64-linux-musl",
     "macosx_11_0_x86_64": "x86_64-macos.11.0",
     "macosx_11_0_arm64": "aarch64-macos.11.0",
-    "win_amd64": "x86_64-windows-gnu",
 }
 
 

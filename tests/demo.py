@@ -124,7 +124,7 @@ def show(demo: Demo) -> None:
     demo.refused(
         "An account that no profile is for.",
         registry(UNKNOWN_ACCOUNT),
-        says="ecr-py login --start-url",
+        says=f"ecr-py config set 'registries.{UNKNOWN_ACCOUNT}.*.profile' dev",
     )
 
     demo.aws.end_session()
