@@ -208,6 +208,38 @@ class FallbackFailed(EcrPyError):
     """The fallback helper is missing, or did not answer."""
 
 
+class GrantsError(EcrPyError):
+    """The grants of the controller cannot be read, or are not valid."""
+
+
+class ClusterError(EcrPyError):
+    """The API server of a Kubernetes cluster did not do what it was asked."""
+
+
+class ClusterUnavailable(ClusterError):
+    """The API server cannot be reached, does not answer in time, or answers with 5xx."""
+
+
+class Conflict(ClusterError):
+    """An object has changed since it was read, or someone else owns a field of it (409)."""
+
+
+class Invalid(ClusterError):
+    """The API server does not accept an object: another type, immutable, too large (422, 413)."""
+
+
+class Forbidden(ClusterError):
+    """The API server does not allow it to us, or the namespace is being deleted (401, 403)."""
+
+
+class TooManyRequests(ClusterError):
+    """The API server wants us to wait (429); `retry_after` is in seconds."""
+
+    def __init__(self, what: str, *, retry_after: float = 1.0, **context: str) -> None:
+        super().__init__(what, **context)
+        self.retry_after = retry_after
+
+
 class Usage(ProtocolError):
     """The arguments are not one of the protocol's actions."""
 

@@ -1,0 +1,1 @@
+"""Keeps image pull secrets of a Kubernetes cluster current: `ecr-py controller`."""
