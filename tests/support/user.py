@@ -87,6 +87,7 @@ class User:
 
     home: Home
     aws: Aws
+    program: Path = ECR_PY
 
     @property
     def environment(self) -> dict[str, str]:
@@ -134,7 +135,7 @@ class User:
 
     def ecr_py(self, *arguments: str, **environment: str) -> Done:
         """Run `ecr-py` without a terminal."""
-        return self.try_run(str(ECR_PY), *arguments, **environment)
+        return self.try_run(str(self.program), *arguments, **environment)
 
     def invoke(self, *arguments: str, **environment: str) -> Done:
         """Run `ecr-py` in this process: ten times as fast, if only its answer is of interest.
@@ -160,7 +161,7 @@ class User:
         os.close(reader)
         with os.fdopen(writer, "wb") as stdout:
             done = subprocess.run(
-                [ECR_PY, *arguments],
+                [self.program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
