@@ -91,6 +91,13 @@ def start_log(path: Path | None, environ: Mapping[str, str]) -> None:
     log.handlers = [_handler(path)]
 
 
+def stop_log() -> None:
+    """Close the log, so that it can be removed."""
+    for handler in log.handlers:
+        handler.close()
+    log.handlers = [logging.NullHandler()]
+
+
 def _handler(path: Path | None) -> logging.Handler:
     if path is None:
         return logging.NullHandler()

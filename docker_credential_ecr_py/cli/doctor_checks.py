@@ -20,6 +20,7 @@ from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.cli.humanize import counted, lasting
+from docker_credential_ecr_py.cli.installation import installed_in, reinstall
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.registry_state import (
@@ -153,23 +154,6 @@ def executable(scene: Scene) -> Iterator[Finding]:
         yield Finding(name, WRONG, what, first)
         return
     yield Finding(name, OK, f"{found} {reported}")
-
-
-def reinstall() -> str:
-    """Return the hint that installs ecr-py again, by what installed it."""
-    name = "docker-credential-ecr-py"
-    folder = Path(sys.prefix).as_posix()
-    if "/pipx/venvs/" in folder:
-        return f"run `pipx reinstall {name}`"
-    if "/uv/tools/" in folder:
-        return f"run `uv tool install --reinstall {name}`"
-    return f"run `{quote(sys.executable)} -m pip install --force-reinstall {name}`"
-
-
-def installed_in() -> Path | None:
-    """Return the folder of the executable as the user knows it, for example that of a pipx link."""
-    folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
-    return next((folder for folder in folders if os.path.exists(folder / HELPER)), None)
 
 
 def docker_config(scene: Scene) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ _COMMANDS = {
     "config": "config:config",
     "completion": "completion:completion",
     "version": "version:show_version",
+    "uninstall": "uninstall:uninstall",
 }
 
 

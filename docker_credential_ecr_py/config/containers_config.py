@@ -99,6 +99,22 @@ def without_us(text: str, before: str | None, after: str) -> str | None:
     return None if before is None and not text.strip(f"{BYTE_ORDER_MARK} \t\r\n") else text
 
 
+def stripped(text: str, file: Path) -> str | None:
+    """Return the text of a file that does not name this helper; None if that is blank.
+
+    Raises ContainersConfigError.
+    """
+    helpers = helpers_in(text, file) or ()
+    if OURSELVES not in helpers:
+        return text
+    kept = [name for name in helpers if name != OURSELVES]
+    if kept in ([], [_AUTH_FILES]):  # what counts without the key
+        text = settings_edit.without_value(text, _KEY)
+    else:
+        text = settings_edit.with_value(text, _KEY, kept)
+    return text if text.strip(f"{BYTE_ORDER_MARK} \t\r\n") else None
+
+
 def _own_files() -> tuple[Path, Path]:
     """Return the user's main file, and our drop-in. XDG_CONFIG_HOME does not move them."""
     folder = Path(os.path.expanduser("~/.config/containers"))

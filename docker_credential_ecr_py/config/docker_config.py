@@ -4,6 +4,7 @@ docker_edit.py edits them. Source: docker/cli, cli/config/configfile/file.go.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import DockerConfigError
+from docker_credential_ecr_py.programs import find_program
 
 # The name of this helper in docker's config.
 OURSELVES = "ecr-py"
@@ -58,6 +60,18 @@ def parse_docker_config(text: str, path: Path) -> DockerConfig:
         if isinstance(values, dict) and any(values.get(key) for key in ("auth", "identitytoken"))
     ]
     return DockerConfig(helpers, store, tuple(auths), tuple(passwords), str(path))
+
+
+def implied_store(config: DockerConfig) -> str:
+    """Return the store that docker uses if its config names none; "" if there is none.
+
+    Source: docker/cli, cli/config/credentials/default_store_*.go.
+    """
+    if config.helpers or config.store or config.auths:
+        return ""
+    linux = "pass" if find_program("pass") else "secretservice"
+    store = {"darwin": "osxkeychain", "win32": "wincred"}.get(sys.platform, linux)
+    return store if find_program(f"docker-credential-{store}") else ""
 
 
 def parse_document(text: str, path: Path) -> dict[str, Any]:

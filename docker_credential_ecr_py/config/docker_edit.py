@@ -91,6 +91,18 @@ def undone(text: str, before: str | None, after: str) -> str | None:
     return None if before is None and not _document(text) else text
 
 
+def stripped(text: str, store: str = "") -> str:
+    """Return `text` without any entry for this helper; as credsStore, `store` takes its place."""
+    root = _document(text)
+    ours = {host for host, helper in _table(root, HELPERS).items() if helper == OURSELVES}
+    text = _without(text, HELPERS, ours)
+    if ours and not _document(text)[HELPERS]:
+        text = _without(text, _ROOT, {HELPERS})
+    if root.get(STORE) != OURSELVES:
+        return text
+    return _with(text, _ROOT, {STORE: store}) if store else _without(text, _ROOT, {STORE})
+
+
 def masked(text: str) -> str:
     """Return `text` to be shown: values that may be secrets are hidden."""
     for member in reversed(_root(text)):

@@ -33,14 +33,29 @@ TakeBack = Callable[[str, str | None, str], str | None]
 
 @dataclass(frozen=True)
 class Record:
-    """A file as it was before our changes (None: there was none), and as we wrote it."""
+    """A file as it was before our changes (None: there was none), and as we wrote it.
+
+    `file` is its path, and `kind` the name of its Kind; both are "" in records of older versions.
+    """
 
     original: str | None
     written: str
+    file: str = ""
+    kind: str = ""
 
     def taken_back(self, now: str, take_back: TakeBack) -> str | None:
         """Return the text without our changes: the original if it was not edited since."""
         return self.original if now == self.written else take_back(now, self.original, self.written)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: how a text is checked, undone, and shown without secrets."""
+
+    name: str
+    check: Callable[[str, Path], object]
+    undo: TakeBack
+    shown: Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class Edit:
     file: Path
     now: str | None
     text: str
-    take_back: TakeBack
+    kind: Kind
 
 
 def apply(edits: Iterable[Edit]) -> None:
@@ -62,9 +77,9 @@ def apply(edits: Iterable[Edit]) -> None:
         for edit in edits:
             file, now = edit.file, edit.now
             record = recall(file)
-            original = record.taken_back(now, edit.take_back) if record and now is not None else now
+            original = record.taken_back(now, edit.kind.undo) if record and now is not None else now
             undoing.callback(_keep_again, file, record)
-            _keep(file, Record(original, edit.text))
+            _keep(file, Record(original, edit.text, str(file.absolute()), edit.kind.name))
             write(file, now, edit.text)
             undoing.callback(_write_again, file, edit.text, now)
         undoing.pop_all()
@@ -105,11 +120,14 @@ def write(file: Path, now: str | None, text: str | None) -> None:
 def recall(file: Path) -> Record | None:
     """Return the record of a file, or None."""
     place = _place(file)
-    try:
-        stored = read_if_there(place) if place else None
-        return Record(**json.loads(stored)) if stored else None
-    except (OSError, ValueError, TypeError):
-        return None
+    return _record_in(place) if place else None
+
+
+def recorded_files() -> list[tuple[Path, str]]:
+    """Return each file that has a record, wherever it is, and the name of its Kind."""
+    folder = _folder()
+    records = map(_record_in, sorted(folder.glob("*.json"))) if folder else ()
+    return [(Path(record.file), record.kind) for record in records if record and record.file]
 
 
 def forget(file: Path) -> None:
@@ -118,10 +136,14 @@ def forget(file: Path) -> None:
             folder.remove(place.name)
 
 
+def backup_of(file: Path) -> Path:
+    """Return the path of the copy that an edit leaves beside a file."""
+    return Path(f"{os.path.realpath(file)}.bak")
+
+
 def copies_of(file: Path) -> list[Path]:
     """Return the copies of a file's text before our edits: the backup, and the undo record."""
-    backup = Path(f"{os.path.realpath(file)}.bak")
-    return [copy for copy in (backup, _place(file)) if copy is not None and copy.exists()]
+    return [copy for copy in (backup_of(file), _place(file)) if copy is not None and copy.exists()]
 
 
 def hint_of_copies(file: Path) -> str:
@@ -134,6 +156,14 @@ def hint_of_copies(file: Path) -> str:
         f"`rm {' '.join(map(quote, copies))}` deletes them, and --undo then no longer works "
         "for this file"
     )
+
+
+def _record_in(place: Path) -> Record | None:
+    try:
+        stored = read_if_there(place)
+        return Record(**json.loads(stored)) if stored else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _keep_again(file: Path, record: Record | None) -> None:

@@ -1,15 +1,46 @@
-"""Removes the files that a daemon leaves beside its socket when it has ended."""
+"""Removes the daemon: its service, its process, and the files that it leaves beside its socket."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.daemon.discovery import LOCK
+from docker_credential_ecr_py.daemon.discovery import LOCK, end_daemon
 from docker_credential_ecr_py.daemon.notified_sessions import TOLD
+from docker_credential_ecr_py.daemon.service import installed_service
+from docker_credential_ecr_py.errors import CannotInstall, EcrPyError
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.lock import locked
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed: the files of the service, and whether a daemon was running.
+
+    `failure` is why the service manager could not end it, or None.
+    """
+
+    files: list[Path]
+    was_running: bool
+    failure: EcrPyError | None
+
+
+def uninstall(environ: Mapping[str, str]) -> Removed:
+    """End the daemon, and remove everything that it and its installation wrote.
+
+    Raises EcrPyError.
+    """
+    ours, failure = installed_service(environ), None
+    try:
+        ours.disable()
+    except CannotInstall as error:
+        failure = error
+    files = ours.remove()
+    ended = end_daemon(environ)
+    remove_traces(environ)
+    return Removed(files, ended, failure)
 
 
 def remove_traces(environ: Mapping[str, str]) -> None:

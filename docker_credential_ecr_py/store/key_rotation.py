@@ -55,6 +55,11 @@ def remove(seal: Seal, forget: Callable[[], None]) -> bool:
     return had_one
 
 
+def has_key() -> bool:
+    """Whether the keyring has a sealing key, or one of a change. Raises KeyringUnavailable."""
+    return in_keyring(lambda backend: any(text_in(backend, name) for name in (NAME, NEXT)))
+
+
 def is_unfinished() -> bool:
     """Whether a change of the key was interrupted. Raises KeyringUnavailable."""
     return bool(in_keyring(lambda backend: key_in(backend, NEXT)))

@@ -19,9 +19,17 @@ FIVE_MINUTES = PROJECT / "docs" / "first-five-minutes.md"
 
 
 @pytest.mark.usefixtures("images")
-@pytest.mark.parametrize("before", [None, b"{}", BEFORE], ids=["none", "empty", "odd"])
+@pytest.mark.parametrize(
+    ("before", "back"),
+    [
+        (None, "ecr-py uninstall --yes"),
+        (b"{}", "ecr-py configure --undo"),
+        (BEFORE, "ecr-py uninstall --yes"),
+    ],
+    ids=["none", "empty", "odd"],
+)
 def test_dockers_config_is_byte_for_byte_as_it_was(
-    docker_user: User, docker: str, before: bytes | None
+    docker_user: User, docker: str, before: bytes | None, back: str
 ) -> None:
     docker_user.docker_config.unlink()
     if before is not None:
@@ -39,7 +47,7 @@ def test_dockers_config_is_byte_for_byte_as_it_was(
     assert "log in" not in status
     doctor = shell(docker_user, "ecr-py doctor --deep")
     assert {line.split()[0] for line in doctor.splitlines()} == {"ok"}
-    shell(docker_user, "ecr-py configure --undo")
+    shell(docker_user, back)
 
     assert docker_user.docker_config.exists() is (before is not None)
     assert before is None or docker_user.docker_config.read_bytes() == before

@@ -6,8 +6,7 @@ file and undoes the change.
 
 import dataclasses
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_values
@@ -17,8 +16,10 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.cli import client_files
+from docker_credential_ecr_py.cli.client_files import CLIENTS, DOCKER, PODMAN
 from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
-from docker_credential_ecr_py.cli.doctor_checks import installed_in
+from docker_credential_ecr_py.cli.installation import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     can_ask,
@@ -48,13 +49,13 @@ from docker_credential_ecr_py.config import (
 )
 from docker_credential_ecr_py.config.aws_config import (
     AwsConfig,
-    parse_sections,
     profiles_without_account,
 )
 from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
 from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
     DockerConfig,
+    implied_store,
     load_docker_config,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
@@ -74,36 +75,12 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.programs import find_program, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
-from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS, Registry
 from docker_credential_ecr_py.selection import (
     Selection,
     identity_of,
     profiles_for_other_accounts,
 )
-
-_DOCKER, _PODMAN = "docker", "podman"
-_FILES: Mapping[str, Callable[[Mapping[str, str]], Path]] = {
-    _DOCKER: paths.docker_config_file,
-    _PODMAN: paths.podman_auth_file,  # and buildah and skopeo
-    "singularity": paths.singularity_config_file,
-    "apptainer": paths.apptainer_config_file,
-}
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """A kind of file: how it is checked, undone, and shown without secrets."""
-
-    check: Callable[[str, Path], object]
-    undo: file_edits.TakeBack
-    shown: Callable[[str], str]
-
-
-_CONFIG = _Kind(docker_edit.check, docker_edit.undone, docker_edit.masked)
-_REGISTRIES = _Kind(containers_config.helpers_in, containers_config.without_us, str)
-_SETTINGS = _Kind(lambda text, file: parse_settings(text, str(file)), settings_edit.undone, str)
-_AWS = _Kind(parse_sections, aws_edit.undone, redact)
 
 
 @dataclass(frozen=True)
@@ -179,7 +156,7 @@ class _Change:
     "--for",
     "clients",
     multiple=True,
-    type=click.Choice(list(_FILES)),
+    type=click.Choice(list(CLIENTS)),
     help="The client to configure (default: docker). podman includes buildah and skopeo.",
 )
 @click.option("--cred-helpers", is_flag=True, help="Add an entry for each registry (the default).")
@@ -241,13 +218,13 @@ def configure(
     if undo:
         if any((cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
             raise click.UsageError("--undo can be combined only with --for and --dry-run")
-        _undo(clients or tuple(_FILES), dry_run=dry_run)
+        _undo(clients or tuple(CLIENTS), dry_run=dry_run)
         return
     if named and regions:
         raise click.UsageError("--registry already includes the region: leave out --region")
     if cred_helpers and creds_store:
         raise click.UsageError("--cred-helpers and --creds-store cannot be combined")
-    if creds_store and set(clients) - {_DOCKER}:
+    if creds_store and set(clients) - {DOCKER}:
         raise click.UsageError(
             "--creds-store works for docker only: use --cred-helpers for the others"
         )
@@ -262,11 +239,11 @@ def configure(
     known = _registries(app, aws, named, regions, public=public)
     changes = []
     helpers: _Helpers | None = None
-    for client in dict.fromkeys(clients or [_DOCKER]):
-        file = _FILES[client](os.environ)
+    for client in dict.fromkeys(clients or [DOCKER]):
+        file = CLIENTS[client](os.environ)
         before = read_text(file, DockerConfigError)
         config = docker_edit.check(before or "", file)
-        serves_all = client == _PODMAN and not (cred_helpers or named)
+        serves_all = client == PODMAN and not (cred_helpers or named)
         others = [host for host in config.helpers if app.settings.is_ecr(host)]
         every = creds_store or (config.store == OURSELVES and not cred_helpers)
         made = plan(
@@ -277,12 +254,12 @@ def configure(
             by_name=cred_helpers,
             replace=replace,
             only=bool(named),
-            implied=_implied_store(config) if client == _DOCKER else "",
+            implied=implied_store(config) if client == DOCKER else "",
         )
         if serves_all:
             made = with_values(made, stale=tuple(stale_auths(config, app.settings, store=True)))
         changes.append(_Change(client, file, before, config, made, serves_all=serves_all))
-        if serves_all or (client == _DOCKER and every and _wants_podman(sure=yes, dry_run=dry_run)):
+        if serves_all or (client == DOCKER and every and _wants_podman(sure=yes, dry_run=dry_run)):
             helpers = _helpers(replace)
     if not known and helpers is None and not any(change.will_use_us for change in changes):
         raise no_registry(aws)
@@ -305,13 +282,15 @@ def configure(
                 err=True,
             )
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
-    edits = [(settings_file, _SETTINGS, settings_text, settings_after)]
+    edits = [(settings_file, client_files.SETTINGS, settings_text, settings_after)]
     if accounts:
         file, text, after = _with_accounts_written(accounts)
-        edits.append((file, _AWS, text, after))
-    edits += [(change.file, _CONFIG, change.before, change.after) for change in changes]
+        edits.append((file, client_files.AWS_CONFIG, text, after))
+    edits += [
+        (change.file, client_files.DOCKER_CONFIG, change.before, change.after) for change in changes
+    ]
     if helpers is not None:
-        edits.append((helpers.file, _REGISTRIES, helpers.before, helpers.after))
+        edits.append((helpers.file, client_files.REGISTRIES_CONF, helpers.before, helpers.after))
     edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
     if dry_run:
         for file, kind, text, after in edits:
@@ -319,9 +298,7 @@ def configure(
         if not edits:
             click.echo("nothing would change", err=True)
         return
-    file_edits.apply(
-        file_edits.Edit(file, text, after, kind.undo) for file, kind, text, after in edits
-    )
+    file_edits.apply(file_edits.Edit(file, text, after, kind) for file, kind, text, after in edits)
     # Printed last: the reader of the output may close it at any line.
     of = {host: app.settings.registry_for(host).account for host in known}
     _show({host: profile or chosen.get(of[host], "") for host, profile in known.items()})
@@ -443,18 +420,6 @@ def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
         return click.confirm("Set them up too", default=True, err=True)
     click.echo(f"ecr-py: {what}: `ecr-py configure --for podman` sets them up", err=True)
     return False
-
-
-def _implied_store(config: DockerConfig) -> str:
-    """Return the store that docker uses if its config names none; "" if there is none.
-
-    Source: docker/cli, cli/config/credentials/default_store_*.go.
-    """
-    if config.helpers or config.store or config.auths:
-        return ""
-    linux = "pass" if find_program("pass") else "secretservice"
-    store = {"darwin": "osxkeychain", "win32": "wincred"}.get(sys.platform, linux)
-    return store if find_program(f"docker-credential-{store}") else ""
 
 
 def _profiles_to_set(app: App, named: Iterable[str], *, sure: bool, ask: bool) -> dict[str, str]:
@@ -580,7 +545,7 @@ def _report_changes(changes: list[_Change], helpers: _Helpers | None) -> None:
         if change.summary
     ]
     if helpers is not None and helpers.changes:
-        lines.append(f"{_PODMAN}: credential-helpers has {OURSELVES} in {helpers.file}")
+        lines.append(f"{PODMAN}: credential-helpers has {OURSELVES} in {helpers.file}")
     named = {line.partition(":")[0] for line in lines}
     idle = [change.client for change in changes if change.client not in named]
     for line in [*lines, *(f"{client}: nothing to change" for client in idle)]:
@@ -609,38 +574,15 @@ def _check_path() -> None:
 
 def _undo(clients: tuple[str, ...], *, dry_run: bool) -> None:
     """Undo what configure did to the files of these clients. Raises EcrPyError."""
-    files = [(client, _FILES[client](os.environ), _CONFIG) for client in clients]
-    if _PODMAN in clients:
-        edited = containers_config.editable_files()
-        files += [(_PODMAN, file, _REGISTRIES) for file in edited]
-    if _DOCKER in clients:
-        files.append(("settings", paths.settings_file(os.environ), _SETTINGS))
-        files.append(("AWS config", paths.aws_config_file(os.environ), _AWS))
+    fallback = client_files.fallback()
     with file_edits.alone():
-        records = [(*each, record) for each in files if (record := file_edits.recall(each[1]))]
-        if not records:
+        found = [each for each in client_files.of_clients(clients) if each.record]
+        if not found:
             click.echo("nothing to undo: `ecr-py configure` has not changed any file here")
-        for name, file, kind, record in records:
-            now = read_text(file, DockerConfigError)
-            if now is None:
-                file_edits.forget(file)
-                report(f"{name}: {file} no longer exists, so there is nothing to undo")
-                continue
-            if now != record.written:
-                kind.check(now, file)
-            after = record.taken_back(now, kind.undo)
+        for each in found:
+            restored = each.undone(fallback)
             if dry_run:
-                show_change(str(file), kind.shown(now), kind.shown(after or ""))
+                show_change(str(each.file), *restored.shown())
                 continue
-            if after != now:
-                file_edits.write(file, now, after)
-            file_edits.forget(file)
-            report(f"{name}: {_outcome(file, after, record)}")
-
-
-def _outcome(file: Path, after: str | None, record: file_edits.Record) -> str:
-    if after is None:
-        return f"removed {file}, which configure had created"
-    if after == record.original:
-        return f"{file} is restored"
-    return f"{file} was edited since: removed what configure had added, and kept the rest"
+            restored.write()
+            report(f"{each.label}: {restored.outcome}")

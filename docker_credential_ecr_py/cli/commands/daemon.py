@@ -20,8 +20,7 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
 )
 from docker_credential_ecr_py.config import paths
-from docker_credential_ecr_py.daemon import python_for
-from docker_credential_ecr_py.daemon.cleanup import remove_traces
+from docker_credential_ecr_py.daemon import cleanup, python_for
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
 from docker_credential_ecr_py.daemon.service import (
     Service,
@@ -91,18 +90,13 @@ def install(dry_run: bool) -> None:
 @daemon.command()
 def uninstall() -> None:
     """Stop it, and remove everything that install and the daemon wrote."""
-    ours = installed_service(os.environ)
-    try:
-        ours.disable()
-    except CannotInstall as error:
-        click.echo(str(error), err=True)
-    removed = ours.remove()
-    ended = end_daemon(os.environ)
-    remove_traces(os.environ)
-    for file in removed:
+    removed = cleanup.uninstall(os.environ)
+    if removed.failure:
+        click.echo(str(removed.failure), err=True)
+    for file in removed.files:
         report(f"Removed {file}")
-    if not removed:
-        report("Stopped; it was not installed" if ended else "It was not installed")
+    if not removed.files:
+        report("Stopped; it was not installed" if removed.was_running else "It was not installed")
 
 
 @daemon.command()

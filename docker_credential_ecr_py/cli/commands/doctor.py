@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.cli import doctor_checks
+from docker_credential_ecr_py.cli import client_files, doctor_checks
 from docker_credential_ecr_py.cli.doctor_checks import LOG_IN, NOTE, OK, WRONG, Finding, Scene
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -110,7 +110,7 @@ def fix_problems() -> Iterator[str]:
         file = paths.docker_config_file(os.environ)
         text = read_text(file, DockerConfigError) or ""
         after = docker_edit.edited(text, helpers={}, drop_auths=stale)
-        file_edits.apply([file_edits.Edit(file, text, after, docker_edit.undone)])
+        file_edits.apply([file_edits.Edit(file, text, after, client_files.DOCKER_CONFIG)])
         yield f"ecr-py: removed ECR passwords from {file}: {', '.join(stale)}"
         if hint := file_edits.hint_of_copies(file):
             yield hint
