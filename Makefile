@@ -3,22 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EDITABLE := .venv-editable
+LAUNCHER := .venv-launcher
 RELEASE := .venv-release
 # What a `get` does that can differ without the compiled front.
 LAUNCHED := $(addprefix get/test_,hit.py get.py age.py streams.py) daemon/test_socket_hit.py clients/test_docker.py
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Tests wait for programs more than they compute; unit tests do not.
-WORKERS := $(shell echo $$((2 * $(CORES))))
+# Tests wait for programs as long as they compute; unit tests do not.
+WORKERS := $(shell echo $$((2 * $(CORES) + 2)))
 
-.PHONY: test test-launcher unit demo bench lint release clean
+.PHONY: test pytest test-launcher unit demo bench lint release clean
 .DEFAULT_GOAL := test
 
-# The package is installed as users install it, not in place: the tests run what pip leaves behind.
-$(VENV)/installed: pyproject.toml $(shell find docker_credential_ecr_py packaging -not -name '*.pyc' -not -name __pycache__)
+$(VENV)/dependencies: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo 'apt install python3-venv' >&2; exit 1; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install -q --disable-pip-version-check --group test --group lint
+	touch $@
+
+# The package is installed as users install it, not in place: the tests run what pip leaves behind.
+$(VENV)/installed: $(VENV)/dependencies $(shell find docker_credential_ecr_py packaging -not -name '*.pyc' -not -name __pycache__)
 	$(BIN)/python -m pip install -q --disable-pip-version-check .
+	touch $@
+
+# With the launcher in the place of the compiled front, as on a machine without a C compiler. All
+# other packages are those of $(VENV).
+$(LAUNCHER)/installed: $(VENV)/installed
+	$(BIN)/python -m venv --clear --without-pip $(LAUNCHER)
+	cd $(LAUNCHER)/lib/python3.*/site-packages && \
+	    $(CURDIR)/$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >dependencies.pth
+	ECR_PY_FRONT=0 $(BIN)/python -m pip --python $(LAUNCHER)/bin/python install -q --disable-pip-version-check \
+	    --no-index --no-deps --no-build-isolation --ignore-installed .
 	touch $@
 
 # For `make unit`: in place, so a change of the source needs no new installation.
@@ -36,14 +50,14 @@ lint: $(VENV)/installed
 
 # `make test T=tests/system/login` runs these alone, without lint; the package is installed anew if
 # it has changed.
-test: $(if $(T),$(VENV)/installed,lint)
-	$(BIN)/pytest -n $(WORKERS) $(T)
+test: $(if $(T),,lint) pytest
 
-# With the launcher in the place of the compiled front, as on a machine without a C compiler.
-test-launcher: $(VENV)/installed
-	rm $(VENV)/installed
-	ECR_PY_FRONT=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
-	$(BIN)/pytest -n $(WORKERS) $(addprefix tests/system/,$(LAUNCHED))
+# A worker that is done takes tests over from the others: their durations differ.
+pytest: $(VENV)/installed
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(T)
+
+test-launcher: $(LAUNCHER)/installed
+	$(LAUNCHER)/bin/python -m pytest -n $(CORES) $(addprefix tests/system/,$(LAUNCHED))
 
 unit: $(EDITABLE)/installed
 	$(EDITABLE)/bin/pytest -n $(CORES) $(or $(T),tests/unit)
@@ -66,4 +80,4 @@ $(RELEASE)/installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(EDITABLE) $(RELEASE) build dist .*_cache .hypothesis
+	rm -rf $(VENV) $(EDITABLE) $(LAUNCHER) $(RELEASE) build dist .*_cache .hypothesis
