@@ -22,7 +22,7 @@ $(VENV)/dependencies: pyproject.toml
 
 # The package is installed as users install it, not in place: the tests run what pip leaves behind.
 $(VENV)/installed: $(VENV)/dependencies $(shell find docker_credential_ecr_py packaging -not -name '*.pyc' -not -name __pycache__)
-	$(BIN)/python -m pip install -q --disable-pip-version-check .
+	$(BIN)/python -m pip install -q --disable-pip-version-check '.[kubernetes]'
 	touch $@
 
 # With the launcher in the place of the compiled front, as on a machine without a C compiler. All
@@ -39,7 +39,7 @@ $(LAUNCHER)/installed: $(VENV)/installed
 $(EDITABLE)/installed: pyproject.toml packaging/docker-credential-ecr-py
 	test -x $(EDITABLE)/bin/python || $(PYTHON) -m venv $(EDITABLE) || { echo 'apt install python3-venv' >&2; exit 1; }
 	$(EDITABLE)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(EDITABLE)/bin/python -m pip install -q --disable-pip-version-check --group test --editable .
+	$(EDITABLE)/bin/python -m pip install -q --disable-pip-version-check --group test --editable '.[kubernetes]'
 	touch $@
 
 lint: $(VENV)/installed

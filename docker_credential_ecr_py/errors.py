@@ -224,12 +224,20 @@ class Conflict(ClusterError):
     """An object has changed since it was read, or someone else owns a field of it (409)."""
 
 
+class ObjectGone(Conflict):
+    """The object is gone, or its namespace is, or is being deleted (404)."""
+
+
+class Expired(ClusterError):
+    """The API server no longer knows the version that a watch goes on from (410)."""
+
+
 class Invalid(ClusterError):
     """The API server does not accept an object: another type, immutable, too large (422, 413)."""
 
 
 class Forbidden(ClusterError):
-    """The API server does not allow it to us, or the namespace is being deleted (401, 403)."""
+    """The API server does not allow it to us, or a quota does not (401, 403)."""
 
 
 class TooManyRequests(ClusterError):
