@@ -6,6 +6,7 @@ HTTP on loopback; `proxy.Proxy` brings TLS connections for the real host names t
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import http.client
@@ -79,7 +80,8 @@ class RegistryFront:
     def __exit__(self, *exception: object) -> None:
         self.server.__exit__(*exception)
         for registry in self._registries.values():
-            registry.stop()
+            registry.clear()
+        _idle.extend(self._registries.values())
 
     @property
     def url(self) -> str:
@@ -93,7 +95,7 @@ class RegistryFront:
         """The registry behind `host`, started if it is not running."""
         with self._lock:
             if host not in self._registries:
-                self._registries[host] = _DockerRegistry()
+                self._registries[host] = _idle.pop() if _idle else _DockerRegistry()
             return self._registries[host]
 
     def admit(
@@ -262,15 +264,19 @@ class _FrontServer(Server):
 
 
 class _DockerRegistry:
-    """A docker-registry process that listens on a unix socket in a folder of its own."""
+    """A docker-registry process that listens on a unix socket in a folder of its own.
+
+    It runs until this process ends: the next front takes it over, empty.
+    """
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="registry-"))
         self._socket = str(self._folder / "socket")
+        self._storage = self._folder / "storage"
         config = {
             "version": "0.1",
             "log": {"level": "error"},
-            "storage": {"filesystem": {"rootdirectory": str(self._folder / "storage")}},
+            "storage": {"filesystem": {"rootdirectory": str(self._storage)}},
             "http": {"net": "unix", "addr": self._socket, "secret": secrets.token_hex(16)},
         }
         file = self._folder / "config.yml"
@@ -281,10 +287,15 @@ class _DockerRegistry:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        atexit.register(self.stop)
         self._wait_until_up()
 
     def connect(self) -> http.client.HTTPConnection:
         return UnixConnection(self._socket)
+
+    def clear(self) -> None:
+        """Forget all images: it reads them from the disk each time."""
+        shutil.rmtree(self._storage, ignore_errors=True)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -297,8 +308,11 @@ class _DockerRegistry:
                 connection.connect()
                 return
             time.sleep(0.01)
-        self.stop()
         raise RuntimeError("docker-registry does not listen")
+
+
+# Those that no front needs any more.
+_idle: list[_DockerRegistry] = []
 
 
 class UnixConnection(http.client.HTTPConnection):
