@@ -5,6 +5,9 @@ and the launcher goes to libexec, for the front to run on a miss. Without one th
 platform, and its docker-credential-ecr-py is the launcher. ECR_PY_FRONT=0 asks for that one,
 ECR_PY_FRONT=1 for the other: then it is an error if it cannot be built. CC names the compiler. If
 it compiles for another platform, ECR_PY_FRONT is that one's tag, such as macosx_11_0_arm64.
+
+On Windows docker starts nothing but an .exe, so the launcher, a shell script, is of no use there:
+the front runs ecr-py.exe, and without a front the installer makes an .exe of an entry point.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ NAME = "docker-credential-ecr-py"
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fstack-protector-strong", "-s")
 # A program that has no library to find starts in half the time. Not every system can link one.
 LINKED = (("-static-pie", "-fPIE"), ())
+LINKED_ON_WINDOWS = (("-static",),)
+ENTRY_POINT = "docker_credential_ecr_py.cli.entry_point:helper"
 
 
 class CannotBuild(Exception):
@@ -49,25 +54,31 @@ class Build(BuildHookInterface[Any]):
             build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
         launcher = str(PACKAGING / NAME)
         tag = platform()
-        front = self._front(version, constants.header())
-        if front is None:
+        is_for_windows = tag.startswith("win")
+        front = self._front(version, constants.header(), is_for_windows)
+        if front is not None:
+            build_data["shared_scripts"][str(front)] = front.name
+        elif is_for_windows:
+            self.metadata.core.scripts[NAME] = ENTRY_POINT
+        else:
             build_data["shared_scripts"][launcher] = NAME
             return
-        build_data["shared_scripts"][str(front)] = NAME + ".exe" * tag.startswith("win")
-        build_data["shared_data"][launcher] = constants.LAUNCHER
-        build_data["tag"] = f"py3-none-{tag}"
+        if not is_for_windows:
+            build_data["shared_data"][launcher] = constants.LAUNCHER
+        if version != "editable":
+            build_data["tag"] = f"py3-none-{tag}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         rmtree(self.folder)
 
-    def _front(self, version: str, constants: str) -> Path | None:
+    def _front(self, version: str, constants: str, is_for_windows: bool) -> Path | None:
         """Return the compiled front, or None for a wheel without it. Raises CannotBuild."""
         wanted = os.environ.get("ECR_PY_FRONT", "")
         # An editable installation runs the source as it is now; hatchling takes no tag for it.
         if wanted == "0" or version == "editable":
             return None
         try:
-            return compiled(self.folder, constants)
+            return compiled(self.folder, constants, is_for_windows)
         except CannotBuild as error:
             if wanted:
                 raise
@@ -75,13 +86,14 @@ class Build(BuildHookInterface[Any]):
             return None
 
 
-def compiled(folder: Path, constants: str) -> Path:
-    """Compile the front in `folder` for this machine; return the program. Raises CannotBuild."""
+def compiled(folder: Path, constants: str, is_for_windows: bool) -> Path:
+    """Compile the front in `folder`; return the program. Raises CannotBuild."""
     (folder / "constants.h").write_text(constants)
-    program = folder / NAME
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    program = folder / (f"{NAME}.exe" if is_for_windows else NAME)
+    given = shlex.split(os.environ.get("CC", ""), posix=os.name == "posix")
+    compiler = given or ["gcc" if os.name == "nt" else "cc"]
     said = ""
-    for linked in LINKED:
+    for linked in LINKED_ON_WINDOWS if is_for_windows else LINKED:
         command = [*compiler, *FLAGS, *linked, f"-I{folder}", "-o", str(program), str(SOURCE)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace")
@@ -98,6 +110,6 @@ def platform() -> str:
     wanted = os.environ.get("ECR_PY_FRONT", "")
     if wanted in ("", "0", "1"):
         return re.sub("[-.]", "_", sysconfig.get_platform())
-    if not re.fullmatch(r"[a-z]+_\w+(\.[a-z]+_\w+)*", wanted):
+    if not re.fullmatch(r"(win32|[a-z]+_\w+)(\.[a-z]+_\w+)*", wanted):
         raise CannotBuild(f"ECR_PY_FRONT is {wanted!r}: it can be 0, 1, a platform's tag or empty")
     return wanted

@@ -17,12 +17,14 @@ from tempfile import TemporaryDirectory
 
 PROJECT = Path(__file__).resolve().parent.parent
 # What is in a wheel's tag, and what ziglang calls it. Static on Linux, so for any C library there;
-# signed ad hoc on macOS, which runs no program on ARM otherwise.
+# signed ad hoc on macOS, which runs no program on ARM otherwise. One for every Python on Windows,
+# since no other wheel has a program that docker can start there; Windows on ARM emulates it.
 TARGETS = {
     "manylinux_2_17_x86_64.musllinux_1_1_x86_64": "x86_64-linux-musl",
     "manylinux_2_17_aarch64.musllinux_1_1_aarch64": "aarch64-linux-musl",
     "macosx_11_0_x86_64": "x86_64-macos.11.0",
     "macosx_11_0_arm64": "aarch64-macos.11.0",
+    "win32.win_amd64.win_arm64": "x86_64-windows-gnu",
 }
 
 

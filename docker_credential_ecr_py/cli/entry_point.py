@@ -2,6 +2,9 @@
 
 Installers write the first lines of ecr-py themselves, so it cannot start Python in isolated mode
 as the helper does. This module imports only what the interpreter has loaded by now.
+
+On Windows the helper starts here, too: without the compiled front docker-credential-ecr-py.exe is
+the installer's, and the front runs `ecr-py docker-credential ...` for what it does not answer.
 """
 
 import os
@@ -11,6 +14,9 @@ import sys
 
 def main() -> None:
     """Run ecr-py, and exit with its code."""
+    if sys.argv[1:2] == ["docker-credential"]:
+        del sys.argv[1]
+        helper()
     sys.path[:] = installed_only(sys.path, os.environ.get("PYTHONPATH", ""))
     try:
         from docker_credential_ecr_py.hardening import forbid_dumps
@@ -22,6 +28,14 @@ def main() -> None:
             f"ecr-py: the module {error.name} is missing: install docker-credential-ecr-py again"
         )
     command()
+
+
+def helper() -> None:
+    """Run docker-credential-ecr-py, and exit with its code."""
+    sys.path[:] = installed_only(sys.path, os.environ.get("PYTHONPATH", ""))
+    from docker_credential_ecr_py.helper import main as serve
+
+    serve()
 
 
 def installed_only(path: list[str], python_path: str) -> list[str]:

@@ -181,9 +181,13 @@ def lock_path(root: bytes, key: bytes) -> bytes:
 
 
 def cache_root(environ: "Mapping[bytes, bytes]") -> bytes | None:
-    """Return the cache folder, as platformdirs; None if that takes more than the environment."""
+    """Return the cache folder, as platformdirs; None if that takes more than the environment.
+
+    On Windows None for a folder on another machine, too.
+    """
     if sys.platform == "win32":
-        return None
+        local = environ.get(b"LOCALAPPDATA", b"")
+        return local + b"\\ecr-py\\Cache" if local[1:3] == b":\\" else None
     home = environ.get(b"HOME", b"")
     usual = b"/Library/Caches" if sys.platform == "darwin" else b"/.cache"
     root = environ.get(b"XDG_CACHE_HOME", b"") or (home and home + usual)
@@ -220,7 +224,7 @@ def stamp(path: bytes) -> bytes:
     """Return a stamp that changes whenever the file does; ABSENT if there is no file."""
     try:
         status = system.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # on Windows, a path is Unicode
         return ABSENT
     return b"%d.%d.%d" % (status.st_mtime_ns, status.st_size, status.st_ino)
 

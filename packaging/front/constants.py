@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,19 +70,28 @@ def header() -> str:
 
 
 def _paths(record: Any) -> dict[str, bytes]:
-    """Return the parts of the paths that record's functions make."""
-    folder = record.cache_root({b"XDG_CACHE_HOME": b"/"})[1:]
-    found = {"FOLDER": folder}
-    for name, platform in (("LINUX", "linux"), ("MACOS", "darwin")):
-        with mock.patch.object(sys, "platform", platform):
-            root = record.cache_root({b"HOME": b"/"})
-        found[f"CACHE_ON_{name}"] = root[1:].removesuffix(folder)
-    with mock.patch.object(record, "is_private_folder", return_value=True):
-        socket = record.socket_path({})
-    user = b"%d" % os.geteuid()
-    found["RUNTIME"], _, rest = socket.partition(user)
-    found["SOCKET"] = rest.removeprefix(folder)
-    return found
+    """Return the parts of the paths that record's functions make on each system."""
+    user = b"12345"
+
+    def on(platform: str, function: str, environ: dict[bytes, bytes]) -> bytes:
+        with (
+            mock.patch.object(sys, "platform", platform),
+            mock.patch.object(record.system, "geteuid", lambda: int(user), create=True),
+            mock.patch.object(record, "is_private_folder", return_value=True),
+        ):
+            return getattr(record, function)(environ)
+
+    folder = on("linux", "cache_root", {b"XDG_CACHE_HOME": b"/"})[1:]
+    runtime, _, rest = on("linux", "socket_path", {}).partition(user)
+    local = b"C:\\Local"
+    return {
+        "FOLDER": folder,
+        "CACHE_ON_LINUX": on("linux", "cache_root", {b"HOME": b"/"})[1:].removesuffix(folder),
+        "CACHE_ON_MACOS": on("darwin", "cache_root", {b"HOME": b"/"})[1:].removesuffix(folder),
+        "FOLDER_ON_WINDOWS": on("win32", "cache_root", {b"LOCALAPPDATA": local})[len(local) :],
+        "RUNTIME": runtime,
+        "SOCKET": rest.removeprefix(folder),
+    }
 
 
 def _literal(text: bytes) -> str:

@@ -23,14 +23,19 @@ static char *bytes(size_t length)
 int main(void)
 {
     size_t url_length, count, length;
-    long long seconds, nanoseconds;
-    while (scanf("%zu %zu %lld %lld", &url_length, &count, &seconds, &nanoseconds) == 4) {
+    long long seconds;
+    long nanoseconds;
+#ifdef _WIN32
+    _setmode(0, _O_BINARY);
+    _setmode(1, _O_BINARY);
+#endif
+    while (scanf("%zu %zu %lld %ld", &url_length, &count, &seconds, &nanoseconds) == 4) {
         getchar();
         char *url = bytes(url_length);
-        environ_of_test = calloc(count + 1, sizeof *environ_of_test);
+        own_environ = calloc(count + 1, sizeof *own_environ);
         for (size_t n = 0; n < count && scanf("%zu", &length) == 1; n++) {
             getchar();
-            environ_of_test[n] = bytes(length);
+            own_environ[n] = bytes(length);
         }
         clock_of_test = (struct timespec){seconds, nanoseconds};
         hit found = {"", "", false};
@@ -40,8 +45,8 @@ int main(void)
         printf("%d %zu\n%s", (int)result, strlen(document), document);
         fflush(stdout);
         for (size_t n = 0; n < count; n++)
-            free(environ_of_test[n]);
-        free(environ_of_test);
+            free(own_environ[n]);
+        free(own_environ);
         free(url);
     }
     return 0;

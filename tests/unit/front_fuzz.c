@@ -71,14 +71,14 @@ static void write_file(const char *name, const char *head, const uint8_t *data, 
 static void prepare(void)
 {
     static char cache[PATH], runtime[PATH], path[PATH], *variables[] = {cache, runtime, NULL};
-    if (environ_of_test != NULL)
+    if (own_environ != NULL)
         return;
     const char *place = getenv("TMPDIR");
     if (!FORMAT(top, "%s/front-fuzz-XXXXXX", place != NULL ? place : "/tmp") || mkdtemp(top) == NULL)
         abort();
     FORMAT(cache, "XDG_CACHE_HOME=%s", top);
     FORMAT(runtime, "XDG_RUNTIME_DIR=%s", top);
-    environ_of_test = variables;
+    own_environ = variables;
     const char *folders[] = {"", "/selections", "/credentials", "/locks"};
     for (size_t n = 0; n < 4; n++) {
         FORMAT(path, "%s/ecr-py%s", top, folders[n]);

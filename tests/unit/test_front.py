@@ -1,7 +1,7 @@
 """Whatever the compiled front answers from files, record.find answers too, and nothing else.
 
 Each case is a folder of records, an environment, a URL and a clock, drawn at random: most are right
-but for one thing.
+but for one thing. On Windows, which has no compiler, ECR_PY_FRONT_DRIVER names the compiled driver.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,15 +21,15 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.store import record
-from tests.support.daemon import short_folder
 from tests.support.front import SANITIZERS, build_front
 
-PARTS, CASES = 10, 1_000
+PARTS, CASES = (1, 200) if sys.platform == "win32" else (10, 1_000)
 DRIVER = Path(__file__).with_name("front_driver.c")
 NOTHING, ANSWER, UNUSUAL = range(3)
 HOST = b"123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 NOW = 1_800_000_000
 SECOND = 10**9
+CACHE = Path("ecr-py", "Cache") if sys.platform == "win32" else Path("ecr-py")
 ODD = (b"", b"x", b"-1", b"+5", b" 5", b"1_0", b"9" * 17, b"9" * 30, b"0x5", b"\xff", b"\n")
 ODD_JSON = (
     b'"',
@@ -72,6 +73,10 @@ class Driver:
 
 @pytest.fixture(scope="module", params=["plain", "sanitized"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if sys.platform == "win32":
+        if request.param == "sanitized" or "ECR_PY_FRONT_DRIVER" not in os.environ:
+            pytest.skip("tests/windows/test_front.py runs this with a driver for Windows")
+        return Path(os.environ["ECR_PY_FRONT_DRIVER"])
     options = SANITIZERS if request.param == "sanitized" else ()
     return build_front(tmp_path_factory.mktemp("front"), DRIVER, *options)
 
@@ -100,7 +105,7 @@ class Case:
 
     @property
     def root(self) -> Path:
-        return self.top / "ecr-py"
+        return self.top / CACHE
 
     def file(self, name: bytes) -> Path:
         return Path(os.fsdecode(os.fsencode(self.root) + b"/" + name))
@@ -151,7 +156,7 @@ def right_case(draw: random.Random, top: Path) -> Case:
     case.environ |= {b"PATH": b"/bin", b"AWS_PROFILES": b"x", b"XDG_RUNTIME_DIR": os.fsencode(top)}
     if draw.random() < 0.2:
         case.environ[b"AWS_SECRET_ACCESS_KEY"] = draw.choice((b"", b"secret"))
-    case.environ[b"XDG_CACHE_HOME"] = os.fsencode(top)
+    case.environ[b"LOCALAPPDATA"] = case.environ[b"XDG_CACHE_HOME"] = os.fsencode(top)
     if draw.random() < 0.2:
         home = os.fsencode(top / "home")
         case.environ |= {b"XDG_CACHE_HOME": b"", b"HOME": home}  # its .cache is a link to `top`
@@ -205,7 +210,8 @@ def change_url(draw: random.Random, case: Case) -> None:
 
 def change_environ(draw: random.Random, case: Case) -> None:
     """After the records were made for another one."""
-    name = draw.choice((*record.CONTEXT, *record.SECRETS, b"XDG_CACHE_HOME", b"XDG_RUNTIME_DIR"))
+    folders = (b"XDG_CACHE_HOME", b"XDG_RUNTIME_DIR", b"LOCALAPPDATA")
+    name = draw.choice((*record.CONTEXT, *record.SECRETS, *folders))
     values = (b"", b"relative", b"/", b"x" * 70_000, os.fsencode(case.top) + b"/")
     case.last.append(lambda: case.environ.update({name: draw.choice(values)}))
 
@@ -233,9 +239,12 @@ def change_bytes(draw: random.Random, case: Case) -> None:
 def change_file(draw: random.Random, case: Case) -> None:
     def change() -> None:
         path = any_record(draw, case)
-        match draw.randrange(7):
+        match draw.randrange(7) if os.name == "posix" else draw.choice((0, 7, 8)):
             case 0:
                 path.unlink()
+            case 7:
+                path.unlink()
+                path.mkdir()
             case 1:
                 path.chmod(draw.choice((0o640, 0o604, 0o610, 0o400, 0o700, 0o4600, 0)))
             case 2:
@@ -279,24 +288,25 @@ def any_record(draw: random.Random, case: Case) -> Path:
 
 
 def clear(top: Path) -> None:
-    root = top / "ecr-py"
+    root = top / CACHE
     root.chmod(0o700)
     for path in [*root.glob("selections/*"), *root.glob("credentials/*")]:
-        path.unlink()
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    folder = tmp_path / "top"
-    for name in ("ecr-py/selections", "ecr-py/credentials", "ecr-py/locks", "home"):
+    folder = tmp_path / "t\u014dp"
+    for name in (CACHE / "selections", CACHE / "credentials", CACHE / "locks", "home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "ecr-py").chmod(0o700)
-    (folder / "home" / ".cache").symlink_to(folder)
+    (folder / CACHE).chmod(0o700)
     (folder / "one").write_text("one")
     (folder / "two").write_text("two")
-    os.utime(folder / "two", ns=(-1, -1))
-    (folder / "link").symlink_to("one")
-    os.mkfifo(folder / "fifo")
+    if sys.platform != "win32":
+        os.utime(folder / "two", ns=(-1, -1))
+        (folder / "home" / ".cache").symlink_to(folder)
+        (folder / "link").symlink_to("one")
+        os.mkfifo(folder / "fifo")
     return folder
 
 
@@ -354,6 +364,8 @@ def test_it_answers_as_python_does(
 
 def test_what_fuzzing_found_worth_trying(tmp_path: Path) -> None:
     """See front_fuzz.c. The files that people wrote have names, and come to what is said here."""
+    from tests.support.daemon import short_folder
+
     program = build_front(tmp_path, DRIVER.with_name("front_fuzz.c"), *SANITIZERS, "-DREPLAY")
     files = sorted(DRIVER.with_name("front_corpus").iterdir())
     with short_folder() as folder:  # a socket is in it

@@ -1,4 +1,7 @@
-"""The wheel has the compiled front if there is a C compiler, and else the launcher."""
+"""The wheel has the compiled front if there is a C compiler, and else the launcher.
+
+On Windows an entry point takes the launcher's place. tests/windows has what is installed there.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,32 @@ def test_without(tmp_path: Path, environment: dict[str, str]) -> None:
     wheel, head, names = wheel_in(tmp_path)
     assert wheel.name.endswith("-py3-none-any.whl")
     assert (head, names) == (b"#!/b", {f"scripts/{NAME}"})
+
+
+def in_wheel(folder: Path) -> tuple[str, list[str], str]:
+    """The platform of the wheel, what it puts beside Python and its packages, and entry points."""
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name.partition(".data/")[2] for name in archive.namelist() if NAME in name]
+        (points,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
+        return wheel.stem.rpartition("-")[2], names, archive.read(points).decode()
+
+
+def test_for_windows_with_a_compiler(tmp_path: Path, compiler: str) -> None:
+    done = build(tmp_path, {"PATH": machine_path(), "ECR_PY_FRONT": "win_amd64"})
+    assert done.returncode == 0, done.stderr
+    platform, names, points = in_wheel(tmp_path)
+    assert (platform, names) == ("win_amd64", [f"scripts/{NAME}.exe"])
+    assert NAME not in points
+
+
+def test_for_windows_without(tmp_path: Path) -> None:
+    """The installer then makes an .exe, as docker can start no script."""
+    done = build(tmp_path, {"_PYTHON_HOST_PLATFORM": "win-amd64"})
+    assert done.returncode == 0, done.stderr
+    platform, names, points = in_wheel(tmp_path)
+    assert (platform, names) == ("win_amd64", [])
+    assert f"{NAME} = " in points
 
 
 @pytest.mark.parametrize(
@@ -172,9 +201,10 @@ def released(tmp_path_factory: pytest.TempPathFactory, compiler: str) -> Path:
         (("musllinux_1_1_aarch64",), "manylinux_2_17_aarch64.musllinux_1_1_aarch64"),
         (("macosx_11_0_x86_64",), "macosx_11_0_x86_64"),
         (("macosx_15_0_arm64",), "macosx_11_0_arm64"),
-        (("win_amd64",), "any"),
+        (("win_amd64",), "win32.win_amd64.win_arm64"),
+        (("win_arm64",), "win32.win_amd64.win_arm64"),
+        (("win32",), "win32.win_amd64.win_arm64"),
         (("manylinux_2_17_ppc64le",), "any"),
-        (("win_arm64",), "any"),
         (("freebsd_14_1_release_amd64",), "any"),
     ],
     ids=lambda one: one if isinstance(one, str) else one[0],
