@@ -52,9 +52,9 @@ class ListMeta(msgspec.Struct, rename="camel"):
 
 
 class Page(msgspec.Struct, Generic[_T]):
-    """A page of a list."""
+    """A page of a list. A list without items has null instead."""
 
-    items: list[_T]
+    items: list[_T] | None = None
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
 
 
@@ -164,7 +164,7 @@ class ApiServer:
                 answer = self._http.get(path, params=asked, headers=headers, timeout=timeout)
             _check(answer)
             page = decoded(answer.content, Page[kind])  # type: ignore[valid-type]
-            items += page.items
+            items += page.items or []
             if not page.metadata.next_page:
                 return items, page.metadata.resource_version
             asked["continue"] = page.metadata.next_page

@@ -203,7 +203,7 @@ def _list(api: KubernetesApi, request: Request, resource: str, namespace: str) -
     meta = {"resourceVersion": str(api.version)}
     if end < len(items):
         meta["continue"] = str(end)
-    return Reply.json({"kind": "List", "metadata": meta, "items": items[start:end]})
+    return Reply.json({"kind": "List", "metadata": meta, "items": items[start:end] or None})
 
 
 def _apply(api: KubernetesApi, request: Request, resource: str, there: _Object | None) -> Reply:
