@@ -9,7 +9,7 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -124,15 +124,18 @@ class Broker:
             raise
         if not self._named_profile and (credential := self._of_docker_login(request)):
             return credential
-        try:
+        with _not_found_if_public(request):
             return self._of_identity(request)
-        except EcrPyError as error:
-            error.add_context(registry=request.host)
-            if request.registry.public:
-                # Public images need no credentials: a client without any must be able to pull.
-                log.info("%s", error)
-                raise CredentialsNotFound from error
-            raise
+
+    def get_as(self, server_url: str, selection: Selection) -> Credential:
+        """As get, as the identity that the caller has selected.
+
+        No other `get` is answered with this credential: the selection is not stored.
+        """
+        request = self._settings.request_for(server_url)
+        key = self._key(request.registry, selection)
+        with _not_found_if_public(request):
+            return self._usable_or_valid(request, selection, key, should_store=True)
 
     def renew(self, server_url: str, *, ahead: float = 0) -> None:
         """Fetch a credential that is ageing, or ages within `ahead` seconds.
@@ -419,6 +422,19 @@ class Broker:
         problem, hint = self._store.write_problem()
         text = f"{what} could not be kept" + (f": {problem}" if problem else "")
         return NotKept(text, hint=hint, registry=request.host)
+
+
+@contextmanager
+def _not_found_if_public(request: RegistryRequest) -> Iterator[None]:
+    """Name the registry in an error. Public images can be pulled without credentials."""
+    try:
+        yield
+    except EcrPyError as error:
+        error.add_context(registry=request.host)
+        if request.registry.public:
+            log.info("%s", error)
+            raise CredentialsNotFound from error
+        raise
 
 
 def expiry_inside(password: str) -> int | None:

@@ -112,6 +112,10 @@ class ContainersConfigError(EcrPyError):
     """registries.conf of podman, buildah and skopeo cannot be read, or is not valid."""
 
 
+class KubeletConfigError(EcrPyError):
+    """A configuration of the kubelet's cannot be read, or the kubelet would not accept it."""
+
+
 class NoProfile(EcrPyError):
     """No rule leads to an identity for this registry."""
 

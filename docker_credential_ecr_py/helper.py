@@ -14,7 +14,7 @@ system = record.system
 
 TYPE_CHECKING = False  # typing is not loaded yet
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
 _NOT_FOUND = b"credentials not found in native keychain\n"
@@ -24,16 +24,21 @@ _MOST_FILES = 4096
 
 
 def main() -> None:
-    """Serve one call, and end the process with its exit code."""
+    """Serve one call of docker's, and end the process with its exit code."""
+    run(_main)
+
+
+def run(serve: "Callable[[], NoReturn]") -> None:
+    """Run `serve`, which ends the process; if it cannot, end the process with one line."""
     try:
-        _main()
+        serve()
     except KeyboardInterrupt:
-        _end(b"", 130)
+        end(b"", 130)
     except ImportError as error:
         name = str(error.name).encode(errors="replace")
         line = b"ecr-py: the module %b is missing: install docker-credential-ecr-py again\n" % name
         system.write(2, line)
-        _end(line, 1)
+        end(line, 1)
 
 
 def _main() -> "NoReturn":
@@ -42,27 +47,34 @@ def _main() -> "NoReturn":
     if arguments[:1] == ["renew"]:
         system.closerange(3, _MOST_FILES)  # do not hold files open that the client passed on
     if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
-        given = arguments[1].encode(errors="surrogateescape") if arguments[1:] else _read_input()
+        given = (
+            arguments[1].encode(errors="surrogateescape")
+            if arguments[1:]
+            else read_input(_LONGEST_URL)
+        )
         if given is not None:
             _answer_hit(given.strip())
-    _complete_environment()
+    complete_environment()
     from docker_credential_ecr_py.hardening import forbid_dumps
 
     forbid_dumps()
     from docker_credential_ecr_py import protocol
 
-    _end(b"", protocol.main(arguments[:1] if given is not None else arguments, given))
+    end(b"", protocol.main(arguments[:1] if given is not None else arguments, given))
 
 
-def _read_input() -> bytes | None:
-    """Return all of standard input, or None if it is a terminal."""
+def read_input(longest: int) -> bytes | None:
+    """Return all of standard input, or None if it is a terminal.
+
+    If it is longer than `longest` bytes, that many and some more.
+    """
     try:
         if system.isatty(0):
             return None
         given = b""
-        while chunk := system.read(0, _LONGEST_URL):
+        while chunk := system.read(0, longest):
             given += chunk
-            if len(given) > _LONGEST_URL:
+            if len(given) > longest:
                 break
     except OSError:
         return b""
@@ -80,10 +92,10 @@ def _answer_hit(server_url: bytes) -> None:
         _answer_from_daemon(server_url, environ)
         return
     if not hit.answer:
-        _end(_NOT_FOUND, 1)
+        end(_NOT_FOUND, 1)
     if hit.ageing:
-        _renew_in_background(root, hit)
-    _end(hit.answer, 0)
+        renew_in_background(root, hit)
+    end(hit.answer, 0)
 
 
 def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:
@@ -98,13 +110,13 @@ def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> 
     if not hit:
         return
     if hit.document == daemon_client.NO_CREDENTIALS:
-        _end(_NOT_FOUND, 1)
+        end(_NOT_FOUND, 1)
     if hit.renew:
         _start_renewal(host)
-    _end(hit.document, 0)
+    end(hit.document, 0)
 
 
-def _end(answer: bytes, code: int) -> "NoReturn":
+def end(answer: bytes, code: int) -> "NoReturn":
     """Write the answer and end the process at once, without waiting for threads that hang."""
     try:
         while answer:
@@ -114,7 +126,7 @@ def _end(answer: bytes, code: int) -> "NoReturn":
     system._exit(code)
 
 
-def _renew_in_background(root: bytes, hit: record.Hit) -> None:
+def renew_in_background(root: bytes, hit: record.Hit) -> None:
     """Start one process that renews the credential, detached from this one.
 
     The lock file is touched first: for a minute no other process starts a renewal, whether or not
@@ -157,7 +169,7 @@ def _last_change(path: bytes) -> float:
         return 0
 
 
-def _complete_environment() -> None:
+def complete_environment() -> None:
     """Do what a hit skips for speed: make the installed packages importable.
 
     And open descriptors 0, 1 and 2 if they are closed, or a file opened later would become standard

@@ -7,6 +7,8 @@ answers come from the app, or from the helper that the settings name for other r
 import json
 import os
 import re
+import select
+from collections.abc import Callable
 from typing import BinaryIO
 
 from docker_credential_ecr_py import __version__, other_registries
@@ -32,6 +34,10 @@ NAME = "docker-credential-ecr-py"
 STDOUT, STDERR = 1, 2
 ACTIONS = ("get", "store", "erase", "list", "version")
 LARGEST_INPUT = 1024 * 1024
+KUBELET_REQUEST = b"CredentialProviderRequest"
+KUBELET_PLUGIN = "ecr-credential-provider-py"
+# Seconds that wrong arguments wait for the kubelet to write its request.
+_MOMENT = 0.5
 USAGE = f"Usage: {NAME} <{'|'.join(ACTIONS)}>"
 HELP = """{usage}
 
@@ -53,33 +59,44 @@ def main(arguments: list[str], given: bytes | None) -> int:
 
     `given` is the standard input, if it has been read, or None.
     """
-    log_file = paths.log_file()
-    start_log(log_file, os.environ)
     served: Protocol | None = None
-    try:
+
+    def serve() -> int:
+        nonlocal served
         if arguments[:1] == ["renew"] and len(arguments) == 2:
             App(may_log_in=False).broker.renew(arguments[1])
             return 0
         with open(0, "rb", closefd=False) as reader:
             served = Protocol(App(), reader, given)
-            code, answer = served.call(arguments)
+            try:
+                code, answer = served.call(arguments)
+            except CredentialsNotFound as error:
+                code, answer = 1, encoded(str(error))
         return _end(code, answer, quiet=True)
-    except CredentialsNotFound as error:
-        return _end(1, _encoded(str(error)), quiet=True)
+
+    return logged(serve, lambda line: _fail(line, served.url if served else ""))
+
+
+def logged(serve: Callable[[], int], fail: Callable[[str], int]) -> int:
+    """Return the exit code of `serve`; or log an error, and return that of `fail` with its line."""
+    log_file = paths.log_file()
+    start_log(log_file, os.environ)
+    try:
+        return serve()
     except EcrPyError as error:
         log.warning("%s", error)
         log.debug("where from", exc_info=True)
-        return _fail(str(error), served.url if served else "")
+        return fail(str(error))
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         log.exception("unexpected")
         more = f": {log_file} has more" if log_file else ""
-        line = one_line(f"ecr-py: unexpected {type(error).__name__}{more}")
-        return _fail(line, served.url if served else "")
+        return fail(one_line(f"ecr-py: unexpected {type(error).__name__}{more}"))
 
 
-def _encoded(line: str) -> bytes:
+def encoded(line: str) -> bytes:
+    """Return a line as it is written."""
     # Names from the environment need not be text.
     return f"{line}\n".encode(errors="backslashreplace")
 
@@ -94,27 +111,28 @@ def _fail(line: str, url: str) -> int:
     the answer to a URL as `list` writes it is the words alone, and only the user sees why.
     """
     if not url:
-        return _end(1, _encoded(line))
+        return _end(1, encoded(line))
     if re.fullmatch(r"https://[\w.-]+", url):
-        _write(STDERR, _encoded(line))
-        return _end(1, _encoded(NOT_FOUND), quiet=True)
-    return _end(1, _encoded(f"{line} ({NOT_FOUND})"))
+        write(STDERR, encoded(line))
+        return _end(1, encoded(NOT_FOUND), quiet=True)
+    return _end(1, encoded(f"{line} ({NOT_FOUND})"))
 
 
 def _end(code: int, answer: bytes, *, quiet: bool = False) -> int:
     """Write it to standard output, for docker, and unless quiet to standard error, for the user."""
     shown_twice = os.isatty(STDOUT) and os.isatty(STDERR)
     if not quiet and not shown_twice:
-        _write(STDERR, answer)
-    return code if _write(STDOUT, answer) else 1
+        write(STDERR, answer)
+    return code if write(STDOUT, answer) else 1
 
 
-def _write(file: int, text: bytes) -> bool:
+def write(file: int, text: bytes) -> bool:
+    """Write all of `text`. Return False if the reader has gone."""
     try:
         while text:
             text = text[os.write(file, text) :]
     except OSError:
-        return False  # the client has gone
+        return False
     return True
 
 
@@ -152,6 +170,9 @@ class Protocol:
                 files = {"settings": paths.settings_file(os.environ), "log": paths.log_file()}
                 shown = HELP.format(usage=USAGE, name=NAME, **files)
                 return 0, printable(shown, keep="\n").encode()  # a path may have any byte
+        if KUBELET_REQUEST in _waiting_input(self._reader):
+            raise _for_the_plugin()
+        match arguments:
             case [action] if action not in ACTIONS:
                 raise Usage(f"{NAME}: unknown action: {' '.join(action.split())[:80]}")
         raise Usage(USAGE)
@@ -241,6 +262,8 @@ class Protocol:
         given = self._input("the registry, then Enter", until_newline=True).strip()
         if not given:
             raise ProtocolError(NO_SERVER_URL)
+        if KUBELET_REQUEST in given:
+            raise _for_the_plugin()
         try:
             return given.decode()
         except UnicodeDecodeError:
@@ -251,13 +274,30 @@ class Protocol:
         if self._given is not None:
             return self._given
         if self._reader.isatty():
-            _write(STDERR, f"{NAME}: type {what}\n".encode())
+            write(STDERR, f"{NAME}: type {what}\n".encode())
             if until_newline:
                 return self._reader.readline(LARGEST_INPUT)
         given = self._reader.read(LARGEST_INPUT + 1)
         if len(given) > LARGEST_INPUT:
             raise BadInput(f"more than {LARGEST_INPUT} bytes on standard input")
         return given
+
+
+def _waiting_input(reader: BinaryIO) -> bytes:
+    """Return the start of standard input if it is there in a moment; b"" if not."""
+    try:
+        if not reader.isatty() and select.select([reader], [], [], _MOMENT)[0]:
+            return os.read(reader.fileno(), LARGEST_INPUT)
+    except (OSError, ValueError):  # Windows knows this of sockets alone
+        pass
+    return b""
+
+
+def _for_the_plugin() -> BadInput:
+    return BadInput(
+        f"this is a request of the kubelet's, which {NAME} does not understand",
+        hint=f"the kubelet's plugin is {KUBELET_PLUGIN}; run `ecr-py kubelet config`",
+    )
 
 
 def _text(argument: str) -> str:

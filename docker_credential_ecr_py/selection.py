@@ -92,9 +92,9 @@ class AwsLogin:
 class Identity:
     """Whom AWS sees. Two are equal if AWS would issue tokens for the same principal.
 
-    `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container" or
-    "instance"; `name` identifies it among those of its kind, and holds no secret. `hidden` is the
-    part of it that may hold one: it is compared too, and never shown.
+    `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container", "instance"
+    or "service-account" (of Kubernetes); `name` identifies it among those of its kind, and holds no
+    secret. `hidden` is the part of it that may hold one: it is compared too, and never shown.
     """
 
     kind: str
@@ -196,20 +196,25 @@ def select(
 
 
 def _variants(question: _Question, found: _Found) -> tuple[str, ...]:
+    profile = question.aws.profiles.get(found.profile or "default", {})
+    return endpoint_variants(question.registry, question.environ, profile)
+
+
+def endpoint_variants(
+    registry: Registry, environ: Mapping[str, str], profile: Mapping[str, str]
+) -> tuple[str, ...]:
     """Return the variants of the endpoint that the registry's host implies, or the user has set.
 
     A host of ECR Public's implies none. The user's are those of botocore: a variable, or else a
     key in the profile.
     """
-    registry = question.registry
-    profile = question.aws.profiles.get(found.profile or "default", {})
     implied = {FIPS: registry.fips, DUAL_STACK: registry.dual_stack and not registry.public}
     names = {FIPS: "use_fips_endpoint", DUAL_STACK: "use_dualstack_endpoint"}
     return tuple(
         variant
         for variant, key in names.items()
         if implied[variant]
-        or question.environ.get(f"AWS_{key.upper()}", profile.get(key, "")).lower() == "true"
+        or environ.get(f"AWS_{key.upper()}", profile.get(key, "")).lower() == "true"
     )
 
 

@@ -1,5 +1,7 @@
 """What hatchling runs while it builds a wheel: adds man pages, and the compiled front if it can.
 
+The kubelet's plugin, ecr-credential-provider-py, is the launcher in each wheel but Windows'.
+
 With a C compiler the wheel is for this platform: its docker-credential-ecr-py is front/front.c,
 and the launcher goes to libexec, for the front to run on a miss. Without one the wheel is for every
 platform, and its docker-credential-ecr-py is the launcher. ECR_PY_FRONT=0 asks for that one,
@@ -28,6 +30,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PACKAGING = Path(__file__).resolve().parent
 SOURCE = PACKAGING / "front" / "front.c"
 NAME = "docker-credential-ecr-py"
+PLUGIN = "ecr-credential-provider-py"
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-fstack-protector-strong", "-s")
 # A program that has no library to find starts in half the time. Not every system can link one.
 LINKED = (("-static-pie", "-fPIE"), ())
@@ -55,6 +58,8 @@ class Build(BuildHookInterface[Any]):
         launcher = str(PACKAGING / NAME)
         tag = platform()
         is_for_windows = tag.startswith("win")
+        if not is_for_windows:
+            build_data["shared_scripts"][str(self._plugin())] = PLUGIN
         front = self._front(version, constants.header(), is_for_windows)
         if front is not None:
             build_data["shared_scripts"][str(front)] = front.name
@@ -70,6 +75,14 @@ class Build(BuildHookInterface[Any]):
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         rmtree(self.folder)
+
+    def _plugin(self) -> Path:
+        """Write the launcher of the kubelet's plugin: the same, for another module."""
+        launcher = (PACKAGING / NAME).read_text(encoding="utf-8")
+        program = self.folder / PLUGIN
+        program.write_text(launcher.replace(".helper import", ".kubelet.plugin import"), "utf-8")
+        program.chmod(0o755)
+        return program
 
     def _front(self, version: str, constants: str, is_for_windows: bool) -> Path | None:
         """Return the compiled front, or None for a wheel without it. Raises CannotBuild."""

@@ -23,6 +23,7 @@ from botocore.utils import JSONFileCache
 
 from docker_credential_ecr_py.atomic_file import read_if_there
 from docker_credential_ecr_py.aws.session import (
+    AnonymousSession,
     Session,
     answer_error,
     endpoint_of,
@@ -109,6 +110,17 @@ def client_for(registry: Registry, selection: Selection, mfa_code: str = "") -> 
         if "expired" not in str(error):
             raise
         raise _expired_at_once(clock.ahead, selection) from error
+    return _client(session, registry, selection)
+
+
+def role_client(registry: Registry, selection: Selection, keys: Mapping[str, str]) -> Any:
+    """As client_for, with the keys of a role: `Credentials` in an answer of STS."""
+    session = AnonymousSession()
+    session.set_credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    return _client(session, registry, selection)
+
+
+def _client(session: Session, registry: Registry, selection: Selection) -> Any:
     config = _endpoint_config(registry, selection)
     return session.create_client(_service(registry), region_name=registry.region, config=config)
 
@@ -386,8 +398,8 @@ def _translate_answer(
             "AWS did not accept the MFA code", hint="wait for the next one, and try again"
         )
     if code in ("AccessDenied", "AccessDeniedException"):
-        action = "sts:AssumeRole" if operation == "AssumeRole" else f"ecr:{operation}"
-        action = "ecr-public:GetAuthorizationToken" if registry.public else action
+        service = "sts" if operation.startswith("AssumeRole") else _service(registry)
+        action = f"{service}:{operation}"
         on = re.search(r" on resource: (arn:[^\s,]+)", message)
         action += f" on {on[1]}" if on else ""
         # The part after "because" says which policy refused.

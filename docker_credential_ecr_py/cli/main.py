@@ -27,6 +27,7 @@ _COMMANDS = {
     "repo": "repo:repo",
     "image": "image:image",
     "policy": "policy:policy",
+    "kubelet": "kubelet:kubelet",
     "daemon": "daemon:daemon",
     "cache": "cache:cache",
     "key": "key:key",

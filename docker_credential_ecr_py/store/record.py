@@ -85,13 +85,19 @@ _PRIME = 2**128 - 159
 
 
 class Hit:
-    """What may be answered: `answer` is docker's JSON document, empty if there is no credential."""
+    """What may be answered: `answer` is docker's JSON document, empty if there is no credential.
 
-    def __init__(self, host: bytes, key: bytes, answer: bytes, ageing: bool) -> None:
+    `credential` is the record that it was made from.
+    """
+
+    def __init__(
+        self, host: bytes, key: bytes, answer: bytes, ageing: bool, credential: list[bytes]
+    ) -> None:
         self.host = host
         self.key = key
         self.answer = answer
         self.ageing = ageing
+        self.credential = credential
 
 
 def find(root: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> Hit | None:
@@ -119,7 +125,7 @@ def answer(
         return None
     key = selection[SELECTED_KEY]
     if not key:
-        return Hit(host, key, b"", False)
+        return Hit(host, key, b"", False, [])
     credential = read(credential_name(key), CREDENTIAL)
     if credential is None or credential[KEY] != key or len(credential) <= SECRET:
         return None
@@ -134,7 +140,7 @@ def answer(
     if not holds(credential[CONDITIONS:]):
         return None
     document = b'{"ServerURL":"%b","Username":%b,"Secret":%b}\n' % (server_url, username, secret)
-    return Hit(host, key, document, now >= renew_at)
+    return Hit(host, key, document, now >= renew_at, credential)
 
 
 def plain_host(server_url: bytes) -> bytes | None:

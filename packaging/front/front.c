@@ -337,7 +337,7 @@ static outcome answer_from_daemon(const char *server_url, hit *into)
 
 /* ---- helper.py ---- */
 
-/* helper._renew_in_background: whether a renewal was started in this minute. If not, Python
+/* helper.renew_in_background: whether a renewal was started in this minute. If not, Python
    starts one. The time is in the future if a renewal has asked for a longer pause. */
 static bool is_being_renewed(const char *root, const char *key)
 {
@@ -392,13 +392,13 @@ static bool write_all(int descriptor, const char *text)
     return true;
 }
 
-/* helper._end */
+/* helper.end */
 static _Noreturn void end(const char *answer, int code)
 {
     _exit(write_all(STDOUT_FILENO, answer) ? code : 1);
 }
 
-/* helper._read_input: the number of bytes. `whole` is false if there may be more. */
+/* helper.read_input: the number of bytes. `whole` is false if there may be more. */
 static size_t read_input(char input[LONGEST_INPUT], bool *whole)
 {
     size_t used = 0;

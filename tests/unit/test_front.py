@@ -311,7 +311,7 @@ def top(tmp_path: Path) -> Path:
 
 
 def renewed_of_late(root: bytes, hit: record.Hit, now: int) -> bool:
-    """As helper._renew_in_background decides."""
+    """As helper.renew_in_background decides."""
     try:
         age = now / SECOND - os.stat(record.lock_path(root, hit.key)).st_mtime
     except OSError:

@@ -1,0 +1,273 @@
+"""ecr-py kubelet: sets up the kubelet's credential provider, and shows what the kubelet gets."""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.humanize import lasting
+from docker_credential_ecr_py.cli.output import FAILED, Group, show_folded
+from docker_credential_ecr_py.errors import BadInput, EcrPyError
+from docker_credential_ecr_py.kubelet import provider_config
+from docker_credential_ecr_py.kubelet.check import Kubelet, Response, ask, find_kubelet
+from docker_credential_ecr_py.kubelet.protocol import Request
+from docker_credential_ecr_py.kubelet.provider_config import Provider
+from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS, ServiceAccount
+from docker_credential_ecr_py.programs import find_program
+from docker_credential_ecr_py.protocol import KUBELET_PLUGIN
+from docker_credential_ecr_py.registry import host_of
+
+_INDENT = 11
+
+
+@click.group(cls=Group)
+def kubelet() -> None:
+    """Set up the kubelet's image credential provider, and check it.
+
+    \b
+    ecr-py kubelet config > /etc/kubernetes/credential-provider.yaml
+    ecr-py kubelet check 642976147714.dkr.ecr.eu-west-1.amazonaws.com/team/app:1
+    """
+
+
+@kubelet.command()
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable of the plugin's environment, such as AWS_CONFIG_FILE=/etc/ecr-py/aws.",
+)
+@click.option(
+    "--service-accounts",
+    is_flag=True,
+    help="Pull as the role in an annotation of the pod's service account (Kubernetes 1.34).",
+)
+@click.option(
+    "--annotation",
+    "annotations",
+    multiple=True,
+    metavar="KEY",
+    help=f"The annotation that names the role (default: {ROLE_ANNOTATIONS[0]}).",
+)
+@click.option(
+    "--audience",
+    default=provider_config.AUDIENCE,
+    show_default=True,
+    metavar="NAME",
+    help="The audience of the service accounts' tokens.",
+)
+@click.option(
+    "--name",
+    default=KUBELET_PLUGIN,
+    show_default=True,
+    metavar="NAME",
+    help="The name of the program, or of a link to it, in the kubelet's folder.",
+)
+@click.option("--rbac", is_flag=True, help="Print the RBAC for --service-accounts instead.")
+def config(
+    variables: tuple[str, ...],
+    service_accounts: bool,
+    annotations: tuple[str, ...],
+    audience: str,
+    name: str,
+    rbac: bool,
+) -> None:
+    """Print the kubelet's CredentialProviderConfig, as YAML.
+
+    It is for every registry of ECR's, and for the aliases in the settings. The kubelet reads it
+    when it starts, with --image-credential-provider-config and --image-credential-provider-bin-dir.
+
+    \b
+    ecr-py kubelet config > /etc/kubernetes/credential-provider.yaml
+    ecr-py kubelet config --service-accounts     each pod pulls with a role of its own
+    ecr-py kubelet config --rbac | kubectl apply -f -
+    """
+    if rbac:
+        click.echo(provider_config.rbac_text(audience), nl=False)
+        return
+    _check_roles(annotations)
+    if "/" in name or " " in name or name in (".", ".."):
+        raise BadInput(f"the kubelet does not accept the name {name[:80]!a}")
+    provider = Provider(
+        name=name,
+        patterns=(*provider_config.ECR_PATTERNS, *App().settings.aliases),
+        environment=_pairs(variables, "--env"),
+        audience=audience if service_accounts or annotations else "",
+        annotations=annotations,
+    )
+    click.echo(provider_config.config_text(provider), nl=False)
+
+
+def _check_roles(annotations: tuple[str, ...]) -> None:
+    for key in annotations:
+        if key not in ROLE_ANNOTATIONS:
+            known = " or ".join(ROLE_ANNOTATIONS)
+            raise BadInput(f"the plugin reads the role from {known}, not from {key[:80]!a}")
+
+
+def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return NAME=VALUE texts as a dict. Raises BadInput."""
+    for text in given:
+        if not text.partition("=")[0].strip() or "=" not in text:
+            raise BadInput(f"{option} takes NAME=VALUE, not {text[:80]!a}")
+    return dict(text.split("=", 1) for text in given)
+
+
+@kubelet.command()
+@click.argument("image")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="The kubelet's configuration (default: that of the kubelet that runs here, or ours).",
+)
+@click.option(
+    "--bin-dir", type=click.Path(path_type=Path), help="The folder with the kubelet's providers."
+)
+@click.option(
+    "--token-file",
+    type=click.File("rb"),
+    help="A token of the pod's service account; `-` is standard input.",
+)
+@click.option(
+    "--annotation",
+    "annotations",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An annotation of the pod's service account.",
+)
+def check(
+    image: str,
+    config_path: Path | None,
+    bin_dir: Path | None,
+    token_file: BinaryIO | None,
+    annotations: tuple[str, ...],
+) -> None:
+    """Do what the kubelet would do for IMAGE, and explain the result.
+
+    Run it on a node, as root: it then has the flags and the environment of the kubelet that runs
+    there. Exits with 0 only if the kubelet would pull with credentials that the registry accepts.
+
+    \b
+    ecr-py kubelet check 642976147714.dkr.ecr.eu-west-1.amazonaws.com/team/app:1
+    kubectl create token app -n team --audience sts.amazonaws.com | ecr-py kubelet check \\
+        --token-file - --annotation eks.amazonaws.com/ecr-role-arn=ROLE IMAGE
+    """
+    Request("v1", image).registry_host  # noqa: B018 - raises BadInput
+    found = find_kubelet()
+    kubelet = replace(found, config=config_path or found.config, bin_dir=bin_dir or found.bin_dir)
+    _show("kubelet", _described(kubelet))
+    providers = (
+        provider_config.read_providers(kubelet.config)
+        if kubelet.config
+        else [Provider(patterns=(*provider_config.ECR_PATTERNS, *App().settings.aliases))]
+    )
+    name = _without_tag(image)
+    matching = [provider for provider in providers if provider.pattern_for(name)]
+    if not matching:
+        names = ", ".join(provider.name for provider in providers)
+        raise EcrPyError(f"matchImages of no provider matches {name} ({names})")
+    token = token_file.read().decode(errors="replace").strip() if token_file else ""
+    about = _pairs(annotations, "--annotation")
+    works = [_checked(kubelet, provider, name, token, about) for provider in matching]
+    if not any(works):
+        raise SystemExit(FAILED)
+
+
+def _show(name: str, line: str) -> None:
+    show_folded(f"{name:{_INDENT}}{line}", indent=_INDENT)
+
+
+def _described(kubelet: Kubelet) -> str:
+    runs = f"process {kubelet.pid}" if kubelet.pid else "none runs here: with a usual environment"
+    return f"{runs}, with {kubelet.config or 'what `ecr-py kubelet config` prints'}"
+
+
+def _without_tag(image: str) -> str:
+    """Return an image as the kubelet names it to providers: without tag and digest."""
+    host, slash, path = image.partition("@")[0].partition("/")
+    return f"{host}{slash}{path.partition(':')[0]}"
+
+
+def _checked(
+    kubelet: Kubelet, provider: Provider, image: str, token: str, annotations: Mapping[str, str]
+) -> bool:
+    """Ask one provider, and show what comes. Return whether a pull would have credentials."""
+    _show("provider", f"{provider.name}, by the pattern {provider.pattern_for(image)}")
+    program = _program(kubelet, provider)
+    environment = kubelet.environment_for(provider)
+    if not provider.audience:
+        if token:
+            _show("token", "is not sent: the configuration has no tokenAttributes")
+        token, annotations = "", {}
+    sent = {name: annotations[name] for name in provider.annotations if name in annotations}
+    if os.path.realpath(program).endswith(f"/{KUBELET_PLUGIN}"):
+        _explain(image, token, sent, environment)
+    return _result(ask(program, provider, environment, image, token, sent), image)
+
+
+def _program(kubelet: Kubelet, provider: Provider) -> Path:
+    """Return the program of a provider: in the kubelet's folder, or as it is installed here."""
+    if kubelet.bin_dir is not None:
+        return kubelet.bin_dir / provider.name
+    beside = Path(sys.executable).with_name(provider.name)
+    found = str(beside) if beside.exists() else find_program(provider.name)
+    if not found:
+        raise EcrPyError(
+            f"{provider.name} is not installed here", hint="name its folder: --bin-dir"
+        )
+    return Path(found)
+
+
+def _explain(
+    image: str, token: str, annotations: Mapping[str, str], environment: Mapping[str, str]
+) -> None:
+    """Show which identity answers in the plugin's environment, as `ecr-py explain` does."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        with suppress(EcrPyError):
+            if role := Request("v1", image, token, annotations).role:
+                _show("identity", f"{ServiceAccount.of(token).title} has the role {role}")
+                return
+            step = App(environment, may_log_in=False).select(image.partition("/")[0]).steps[-1]
+            _show("identity", f"by the rule {step.rule}: {step.saw}")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _result(response: Response, image: str) -> bool:
+    if response.auth is None:
+        _show("answer", "no credentials: the kubelet pulls without")
+        return False
+    kept = "as long as defaultCacheDuration" if response.kept is None else lasting(response.kept)
+    _show("answer", f"user {response.auth[0]} and a token; the kubelet keeps them for {kept}")
+    status = _status_at_registry(image, response.auth)
+    if status is not None:
+        accepted = status == 200
+        _show("registry", "accepts the token" if accepted else f"rejects the token ({status})")
+        return accepted
+    return True
+
+
+def _status_at_registry(image: str, auth: tuple[str, str]) -> int | None:
+    """Return the status of a request with the token; None for ECR Public, which is not asked."""
+    from base64 import b64encode
+
+    from docker_credential_ecr_py.aws.probe import Target, probe
+
+    registry = image.partition("/")[0]
+    if App().settings.registry_for(host_of(registry)).public:
+        return None
+    basic = b64encode(":".join(auth).encode()).decode()
+    target = Target(f"https://{registry}/v2/")
+    return probe(target, {"Authorization": f"Basic {basic}"}).status

@@ -1,0 +1,1 @@
+"""The kubelet's image credential provider, `ecr-credential-provider-py`, and its configuration."""
