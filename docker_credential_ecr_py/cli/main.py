@@ -43,6 +43,7 @@ class _Commands(Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         if VARIABLE in os.environ:
             start_completing()
+            self.get_command(click.Context(self), "completion")  # click learns PowerShell's there
         with printable_output():
             return super().main(*args, **kwargs)
 

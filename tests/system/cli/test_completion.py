@@ -1,4 +1,7 @@
-"""Tab in bash, zsh and fish, each on a terminal of its own."""
+"""Tab in bash, zsh and fish, each on a terminal of its own.
+
+There is no PowerShell to run: its script is parsed, and asked for what it would ask.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import tree_sitter
+import tree_sitter_powershell
 
 from tests.standin.aws import Aws
-from tests.support.home import DEV, PROD, registry
+from tests.support.home import DEV, PROD, STAGE, registry
 from tests.support.programs import need
 from tests.support.terminal import Terminal
 from tests.support.user import User
@@ -116,8 +121,26 @@ def test_completing_asks_nobody_and_writes_nothing_for_registries(user: User, aw
     assert not user.home.cache.exists()
 
 
+def test_powershell(user: User) -> None:
+    asking = {"_ECR_PY_COMPLETE": "powershell_complete", "COMP_WORDS": "ecr-py\ntoken"}
+    done = user.ecr_py(**asking, COMP_TYPED="sta")
+    assert (done.code, done.stdout, done.stderr) == (0, f"stage\t{registry(STAGE)}\n", "")
+    done = user.ecr_py(**asking)
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()][:2] == ["dev", "stage"]
+    commands = user.ecr_py(_ECR_PY_COMPLETE="powershell_complete", COMP_WORDS="ecr-py").stdout
+    assert "token\tPrint" in commands
+    assert all(line.count("\t") == 1 for line in commands.splitlines())
+
+
+def test_the_script_for_powershell_is_powershell(user: User) -> None:
+    parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
+    script = user.ecr_py("completion", "powershell").stdout
+    assert not parser.parse(script.encode()).root_node.has_error
+    assert parser.parse(script.replace("}", "", 1).encode()).root_node.has_error
+
+
 def test_the_script_names_what_it_is_for(user: User) -> None:
-    for shell in SHELLS:
+    for shell in (*SHELLS, "powershell"):
         done = user.ecr_py("completion", shell)
         assert done.code == 0
         assert "_ECR_PY_COMPLETE" in done.stdout
