@@ -89,7 +89,7 @@ def test_doctor_and_status_say_so(user: User) -> None:
     user.write_docker_config({"credHelpers": {HOST: "ecr-py"}})
     wanted = command_in(user.home.get(HOST).line)
     for command in ("status", "doctor", "explain"):
-        done = user.ecr_py(command, *[HOST] * (command == "explain"))
+        done = user.invoke(command, *[HOST] * (command == "explain"))
         assert f"`{wanted}`" in done.said, command
 
 
@@ -116,14 +116,14 @@ def works(user: User, config: dict[str, object]) -> None:
     """Check that docker is set up like this, and that doctor and a `get` succeed."""
     assert user.read_config() == config
     opens(user.home.get(OWN), user, DEV)
-    assert user.ecr_py("doctor").code == 0
+    assert user.invoke("doctor").code == 0
 
 
 @pytest.mark.parametrize(
     "command", [("configure",), ("status",), ("token",), ("repo", "ls", "default")]
 )
 def test_a_key_from_before_2019(old_key: User, command: tuple[str, ...]) -> None:
-    said = old_key.ecr_py(*command).said
+    said = old_key.invoke(*command).said
     by_hand, by_us = commands_in(said)
     assert by_hand == "aws configure set aws_account_id ACCOUNT --profile default"
     assert old_key.aws.calls == []
@@ -143,7 +143,7 @@ def test_a_key_from_before_2019(old_key: User, command: tuple[str, ...]) -> None
 
 
 def test_a_key_from_before_2019_by_hand(old_key: User, cli: str) -> None:
-    command = command_in(old_key.ecr_py("configure").said)
+    command = command_in(old_key.invoke("configure").said)
     shell(old_key, command.replace("aws ", f"{cli} ", 1).replace("ACCOUNT", DEV))
     shell(old_key, "ecr-py configure")
     works(old_key, {"credHelpers": {OWN: "ecr-py"}})
@@ -161,14 +161,14 @@ def test_configure_asks_before_it_asks_aws(old_key: User) -> None:
 
 def test_aws_does_not_know_the_key(old_key: User) -> None:
     old_key.aws.keys.clear()
-    done = old_key.ecr_py("configure", "--yes")
+    done = old_key.invoke("configure", "--yes")
     assert done.code == 1
     assert "AWS rejected the keys of the profile" in done.stderr
     assert "(profile default): run `aws configure --profile default`" in done.stderr
 
 
 def test_doctor_with_a_key_from_before_2019(old_key: User) -> None:
-    done = old_key.ecr_py("doctor")
+    done = old_key.invoke("doctor")
     assert done.code == 1
     shell(old_key, command_in(done.stdout))
     works(old_key, {"credsStore": "ecr-py"})
@@ -178,7 +178,7 @@ def test_doctor_with_a_key_from_before_2019(old_key: User) -> None:
 def test_a_profile_without_a_region(user: User, cli: str, command: str) -> None:
     one, _, _ = user.home.aws_config.read_text().partition("[profile stage]")
     user.home.aws_config.write_text(one.replace("\nregion = eu-west-1", ""))
-    done = user.ecr_py(command)
+    done = user.invoke(command)
     assert "login --start-url" not in done.said
     wanted = command_in(done.said.splitlines()[-1])
     assert wanted == "aws configure set region REGION --profile dev"
@@ -242,7 +242,7 @@ def test_an_access_key_in_the_environment(ci: User) -> None:
 def test_a_region_in_the_environment(ci: User, variable: str) -> None:
     del ci.home.environment["AWS_REGION"]
     for command in ("configure", "status", "token"):
-        assert ci.ecr_py(command).said.rstrip().endswith("no region: set AWS_REGION")
+        assert ci.invoke(command).said.rstrip().endswith("no region: set AWS_REGION")
     ci.home.environment[variable] = "us-east-1"
     done = ci.ecr_py("token")
     assert ci.aws.issued[done.stdout.strip()].region == "us-east-1"
@@ -259,7 +259,7 @@ def test_a_web_identity_in_the_environment(ci: User) -> None:
     shell(ci, "ecr-py configure")
     assert ci.read_config() == {"credHelpers": {registry(STAGE): "ecr-py"}}
     opens(ci.home.get(registry(STAGE)), ci, STAGE)
-    assert ci.ecr_py("doctor").code == 0
+    assert ci.invoke("doctor").code == 0
 
 
 def test_credentials_that_do_not_tell_their_account(ci: User) -> None:
@@ -269,9 +269,9 @@ def test_credentials_that_do_not_tell_their_account(ci: User) -> None:
         "AWS_SECRET_ACCESS_KEY": ci.aws.add_key(OLD_KEY, f"arn:aws:iam::{DEV}:user/ci"),
     }
     for command in ("configure", "status", "token"):
-        assert "set AWS_ACCOUNT_ID" in ci.ecr_py(command).said
+        assert "set AWS_ACCOUNT_ID" in ci.invoke(command).said
     assert ci.aws.issued[ci.ecr_py("token", AWS_ACCOUNT_ID=DEV).stdout.strip()].account == DEV
-    shell(ci, command_in(ci.ecr_py("configure").line))
+    shell(ci, command_in(ci.invoke("configure").line))
     works(ci, {"credsStore": "ecr-py"})
 
 
@@ -280,7 +280,7 @@ def test_the_role_of_an_instance(ci: User) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         del ci.home.environment[name]
     ci.home.environment |= ci.aws.instance_environment()
-    line = ci.ecr_py("configure").line
+    line = ci.invoke("configure").line
     assert "set AWS_ACCOUNT_ID" in line
     assert ci.aws.issued[ci.ecr_py("token", AWS_ACCOUNT_ID=DEV).stdout.strip()].account == DEV
     shell(ci, command_in(line))
@@ -348,14 +348,14 @@ def test_explain_explains_the_profile_that_is_named(two_roles: User) -> None:
 
 
 def test_a_profile_that_does_not_exist(user: User) -> None:
-    line = user.ecr_py("config", "set", f"registries.{ADD_ONS}.*.profile", "devv").line
+    line = user.invoke("config", "set", f"registries.{ADD_ONS}.*.profile", "devv").line
     assert line.endswith("nearest: dev")
     assert not user.home.settings.exists()
 
 
 def test_a_name_of_ones_own(user: User) -> None:
     own = "images.example.com"
-    line = user.ecr_py("config", "set", f"registries.{own}.profile", "stage").line
+    line = user.invoke("config", "set", f"registries.{own}.profile", "stage").line
     shell(user, command_in(line).replace("123456789012", DEV))
     shell(user, f"ecr-py config set registries.{own}.profile dev")
     opens(user.home.get(own), user, DEV)
@@ -371,7 +371,7 @@ def test_an_entry_that_is_never_used(user: User) -> None:
 
 
 def test_a_fallback_that_is_not_installed(user: User) -> None:
-    line = user.ecr_py("config", "set", "fallback", "typo").line
+    line = user.invoke("config", "set", "fallback", "typo").line
     assert not user.home.settings.exists()
     shell(user, command_in(line))
     assert 'fallback = "keyring"' in user.home.settings.read_text()
@@ -509,8 +509,8 @@ def test_aws_logout_ends_our_answers(by_aws_login: AwsLogin) -> None:
     assert "not logged in, or the session has expired" in line
     assert command_in(line) == "aws login --profile ann"
     for command in ("status", "doctor"):
-        assert "run `aws login --profile ann`" in user.ecr_py(command).stdout
-    assert user.ecr_py("status", "--check").code == 3
+        assert "run `aws login --profile ann`" in user.invoke(command).stdout
+    assert user.invoke("status", "--check").code == 3
     by_aws_login.log_in()  # as that command does
     opens(user.home.get(OWN), user, DEV)
 
@@ -520,7 +520,7 @@ def test_aws_logout_ends_our_answers(by_aws_login: AwsLogin) -> None:
 def test_login_and_logout_name_the_command(
     by_aws_login: AwsLogin, verb: str, names: tuple[str, ...]
 ) -> None:
-    assert command_in(by_aws_login.user.ecr_py(verb, *names).line) == (f"aws {verb} --profile ann")
+    assert command_in(by_aws_login.user.invoke(verb, *names).line) == (f"aws {verb} --profile ann")
 
 
 def test_a_session_that_cannot_be_refreshed(by_aws_login: AwsLogin) -> None:

@@ -48,7 +48,8 @@ def command_in(message: str) -> str:
 
 
 def not_ok(user: User, *options: str, **environment: str) -> list[Finding]:
-    done = user.ecr_py("doctor", "--json", *options, **environment)
+    run = user.ecr_py if "--deep" in options else user.invoke
+    done = run("doctor", "--json", *options, **environment)
     checks = [Finding(**check) for check in json.loads(done.stdout)["checks"]]
     assert (done.code == 0) == all(check.state in ("ok", "note") for check in checks)
     found = [check for check in checks if check.state != "ok"]
@@ -87,7 +88,7 @@ def test_docker_asks_a_helper_that_is_not_installed(user: User) -> None:
     assert finding.words == f"uses ecr-login, which is not installed, for {HOST}"
     assert finding.state == "wrong"
     command = command_in(finding.hint)
-    assert f"`{command}`" in user.ecr_py("status").stdout
+    assert f"`{command}`" in user.invoke("status").stdout
     pull_after(user, command)
     assert user.read_config()["credHelpers"] == EVERY
 
@@ -108,7 +109,7 @@ def test_a_registry_that_no_profile_is_in(user: User) -> None:
     finding = only(user)
     assert OTHER_REGION in finding.words
     command = command_in(finding.hint)
-    assert command in user.ecr_py("status").stdout
+    assert command in user.invoke("status").stdout
     pull_after(user, command, OTHER_REGION)
     assert user.read_config()["credHelpers"].keys() == {*EVERY, OTHER_REGION}
 
@@ -150,7 +151,7 @@ def test_a_docker_config_that_is_no_json(user: User, tmp_path: Path) -> None:
 
 
 def test_the_executable_is_not_found_or_another_is(user: User) -> None:
-    done = user.ecr_py("doctor", PATH="/usr/bin:/bin")
+    done = user.invoke("doctor", PATH="/usr/bin:/bin")
     [line] = [line for line in done.stdout.splitlines() if line.startswith("wrong")]
     assert command_in(line).startswith(f"ln -s {HELPER} ")
     other = user.home.path / "bin" / HELPER.name

@@ -140,7 +140,8 @@ class User:
     def invoke(self, *arguments: str, **environment: str) -> Done:
         """Run `ecr-py` in this process: ten times as fast, if only its answer is of interest.
 
-        What it shows while it waits for a login is not captured.
+        What it shows while it waits for a login is not captured. It gets no token by a session:
+        botocore looks for that in the home in which it was imported.
         """
         nothing_else = dict.fromkeys(os.environ)
         seen = nothing_else | self.home.environment | environment

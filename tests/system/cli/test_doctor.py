@@ -45,7 +45,8 @@ def findings(
     user: User, *options: str, code: int = 0, **environment: str
 ) -> dict[str, list[Finding]]:
     """By name. A pull would work where the exit code is 0, and nowhere else."""
-    done = user.ecr_py("doctor", "--json", *options, **environment)
+    run = user.ecr_py if "--deep" in options else user.invoke
+    done = run("doctor", "--json", *options, **environment)
     assert done.code == code, done
     document = json.loads(done.stdout)
     assert document["works"] is (code == 0)
@@ -165,7 +166,7 @@ def test_what_it_says_of_a_password_mends_it(well: User) -> None:
     file = docker(well, {"credHelpers": helpers, "auths": {elsewhere: {"auth": "eDp5"}}})
     [finding] = findings(well, code=1)["auths"]
     assert finding.hint == "run `ecr-py configure --remove-auths`"
-    assert well.ecr_py("configure", "--remove-auths").code == 0
+    assert well.invoke("configure", "--remove-auths").code == 0
     assert json.loads(file.read_text())["auths"] == {}
     assert "auths" not in findings(well, code=1)
 
@@ -255,13 +256,13 @@ def test_folders_that_are_open_are_closed(well: User) -> None:
     assert {name for name in found if found[name][-1].state == "note"} == {
         *("cache", "log", "SSO cache")
     }
-    done = well.ecr_py("doctor", "--fix")
+    done = well.invoke("doctor", "--fix")
     assert done.code == 0
     assert done.stderr.count("closed") == 3
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     for folder in (well.home.cache, log):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert well.ecr_py("doctor", "--fix").stderr == ""
+    assert well.invoke("doctor", "--fix").stderr == ""
 
 
 def test_a_link_to_nowhere_hides_no_token_file(well: User) -> None:
@@ -269,7 +270,7 @@ def test_a_link_to_nowhere_hides_no_token_file(well: User) -> None:
     token = next(file for file in well.sso_cache.iterdir() if file.is_file())
     token.chmod(0o644)
     assert str(token) in not_ok(findings(well)).words
-    assert "closed" in well.ecr_py("doctor", "--fix").stderr
+    assert "closed" in well.invoke("doctor", "--fix").stderr
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
 
 
@@ -284,7 +285,7 @@ def test_what_a_link_in_the_sso_cache_leads_to_keeps_its_mode(well: User) -> Non
         link.symlink_to(elsewhere)
         assert "SSO cache" in findings(well)
         assert str(link) not in str(findings(well))
-        assert well.ecr_py("doctor", "--fix").stderr == ""
+        assert well.invoke("doctor", "--fix").stderr == ""
         assert stat.S_IMODE(elsewhere.stat().st_mode) == mode
 
 
@@ -294,7 +295,7 @@ def test_a_file_of_another_user_keeps_its_mode(well: User) -> None:
     theirs.write_text("{}")
     theirs.chmod(0o644)
     os.chown(theirs, 12345, 12345)
-    assert "closed" not in well.ecr_py("doctor", "--fix").stderr
+    assert "closed" not in well.invoke("doctor", "--fix").stderr
     assert stat.S_IMODE(theirs.stat().st_mode) == 0o644
 
 
@@ -330,7 +331,7 @@ def test_a_copy_with_passwords_that_is_open_is_closed(well: User) -> None:
     backup.chmod(0o644)
     finding = not_ok(findings(well))
     assert (finding.name, finding.hint) == ("backup", f"run `chmod 600 {backup}`")
-    assert "closed" in well.ecr_py("doctor", "--fix").stderr
+    assert "closed" in well.invoke("doctor", "--fix").stderr
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
 
 
@@ -426,7 +427,7 @@ def test_an_endpoint_that_is_none(well: User, secure_shell: str) -> None:
         "127.0.0.1": "not valid",
     }
     for url, words in said.items():
-        done = well.ecr_py("doctor", AWS_ENDPOINT_URL_ECR=url)
+        done = well.invoke("doctor", AWS_ENDPOINT_URL_ECR=url)
         assert (done.code, done.stderr) == (1, "")
         [line] = [line for line in done.stdout.splitlines() if line.startswith("wrong")]
         assert words in line

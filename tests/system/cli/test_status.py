@@ -21,7 +21,7 @@ ACCOUNT_OF_B = "sso_account_id = 112233445566\nsso_role_name = r\nregion = eu-we
 
 def as_json(user: User, **environment: str) -> dict[str, dict[str, Any]]:
     """The rows, by registry."""
-    done = user.ecr_py("status", "--json", **environment)
+    done = user.invoke("status", "--json", **environment)
     assert done.code == 0, done
     assert done.stderr == ""
     return {row["registry"]: row for row in json.loads(done.stdout)["registries"]}
@@ -53,7 +53,7 @@ def test_a_kept_token_and_how_long_it_lasts(user: User, aws: Aws) -> None:
     aws.reset_calls()
     token = as_json(user)[HOST]["token"]
     assert token["state"] == "fresh"
-    table = rows(user.ecr_py("status").stdout)
+    table = rows(user.invoke("status").stdout)
     assert "██████ 11h59m" in table[HOST]
     assert table[HOST].rstrip().endswith(("7h59m", "8h00m"))
     assert "░░░░░░ none" in table[registry(STAGE)]
@@ -82,7 +82,7 @@ def test_a_password_of_docker_login(user: User, aws: Aws) -> None:
 def test_an_ended_session_is_marked(user: User, aws: Aws) -> None:
     user.home.get(HOST)
     aws.write_sso_token(user.home.path, START_URL, lifetime=-60)
-    done = user.ecr_py("status")
+    done = user.invoke("status")
     assert done.code == 0
     table = rows(done.stdout)
     assert "ended" in table[HOST]  # what is kept is still answered
@@ -120,7 +120,7 @@ def test_keys_have_no_session(user: User) -> None:
 
 def test_the_store(user: User) -> None:
     def store(**environment: str) -> dict[str, str]:
-        done = user.ecr_py("status", "--json", **environment)
+        done = user.invoke("status", "--json", **environment)
         found: dict[str, str] = json.loads(done.stdout)["store"]
         return found
 
@@ -140,7 +140,7 @@ def test_what_docker_asks_us_for(user: User) -> None:
     found = as_json(user)
     assert [row["docker"] for row in found.values()] == [True, False, False]
     hint = "for 1 of 3 registries: run `ecr-py configure --replace ecr-login`, `ecr-py configure`"
-    assert hint in user.ecr_py("status").stdout
+    assert hint in user.invoke("status").stdout
     docker(user, {"credsStore": "ecr-py", "credHelpers": {registry(STAGE): "ecr-login"}})
     assert [row["docker"] for row in as_json(user).values()] == [True, False, True]
 
@@ -152,7 +152,7 @@ def test_hosts_that_nobody_answers_for(user: User) -> None:
     assert "no AWS profile" in found[ELSEWHERE]["error"]
     assert found["public.ecr.aws"]["error"] is None  # anybody may pull there
     assert "docker.io" not in found
-    done = user.ecr_py("status")
+    done = user.invoke("status")
     assert done.code == 0
     assert f"(registry {ELSEWHERE})" in done.stdout
     assert "docker.io, which is not an ECR registry" in done.stdout
@@ -172,7 +172,7 @@ def test_names_in_brackets_are_shown_as_they_are(user: User) -> None:
     config.write_text(f"{named}\n[profile b]\nsso_session = bold\n{ACCOUNT_OF_B}")
     docker(user, {"credHelpers": {ELSEWHERE: "ecr-py"}})
     user.ecr_py("token", HOST)
-    done = user.ecr_py("status")
+    done = user.invoke("status")
     assert "x[/y]" in rows(done.stdout)[HOST]
     assert "[sso-session bold]" in done.stdout
     with user.at_terminal("ecr-py status; ecr-py cache ls; ecr-py configure") as terminal:
@@ -183,14 +183,14 @@ def test_names_in_brackets_are_shown_as_they_are(user: User) -> None:
 
 def test_nothing_at_all(user: User) -> None:
     user.home.aws_config.unlink()
-    done = user.ecr_py("status")
+    done = user.invoke("status")
     assert done.code == 0
     assert "ecr-py login --start-url" in done.stdout
     assert as_json(user) == {}
 
 
 def test_it_writes_nothing(user: User) -> None:
-    user.ecr_py("status")
+    user.invoke("status")
     assert not user.home.cache.exists()
     assert stat.S_IMODE(user.home.log.stat().st_mode) == 0o600
 
@@ -216,7 +216,7 @@ def test_colour_is_for_a_terminal(user: User) -> None:
     with user.at_terminal("ecr-py status") as terminal:
         assert terminal.wait() == 0
         assert "\x1b[" in terminal.shown
-    assert "\x1b" not in user.ecr_py("status").stdout
+    assert "\x1b" not in user.invoke("status").stdout
 
 
 def test_nothing_slow_is_imported(user: User) -> None:
