@@ -38,6 +38,7 @@ from docker_credential_ecr_py.store.file_backend import FileBackend, FileStore
 from docker_credential_ecr_py.store.memory_backend import MemoryStore
 from docker_credential_ecr_py.store.record_store import stamps_of
 from docker_credential_ecr_py.store.store import NoStore, Store
+from docker_credential_ecr_py.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.other_registries import SealedLogins
@@ -58,7 +59,8 @@ class App:
 
     Each file is read once. It holds no rules of its own: selection.py chooses the identity, and the
     broker decides what is answered from the store and what is fetched. A `profile` is used instead
-    of the rules. `fetch` and `clock` are for tests.
+    of the rules. `screen` makes what a login that is needed on the way is shown on. `fetch` and
+    `clock` are for tests.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class App:
         *,
         profile: str = "",
         may_log_in: bool = True,
+        screen: Callable[[], Screen] = PlainScreen,
         fetch: Ask[Credential] = fetch_from_aws,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.environ = as_given() if environ is None else environ
         self._profile = profile
         self._may_log_in = may_log_in
+        self._screen = screen
         self._fetch = fetch
         self._clock = clock
 
@@ -134,6 +138,11 @@ class App:
             allowed = ", ".join(CHOICES["login"])
             raise SettingsError(f"ECR_PY_LOGIN: {wanted!r} is not one of {allowed}")
         return User(self.environ, may_be_asked=self._may_log_in and wanted != "never")
+
+    @cached_property
+    def tunnel(self) -> Tunnel:
+        """The tunnel to another machine's daemon, whether or not there is one."""
+        return Tunnel(self.environ, self._tell_user)
 
     @cached_property
     def broker(self) -> Broker:
@@ -270,7 +279,7 @@ class App:
         """Return the login to offer, or None if the user is not there."""
         if not self.user.is_there:
             return None
-        return self.login(PlainScreen(), self.user.browser)
+        return self.login(self._screen(), self.user.browser)
 
     def _tell_user(self, what: object) -> None:
         """Write it to the log and, if the user is there, to the terminal; never to stdout."""

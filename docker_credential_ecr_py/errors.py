@@ -172,6 +172,10 @@ class BadAnswer(EcrPyError):
     """AWS, or a server in its place, gave an answer that cannot be used."""
 
 
+class RefusedByTunnel(EcrPyError):
+    """The machine that a tunnel leads to could not get a credential, or its user refused."""
+
+
 class CannotInstall(EcrPyError):
     """No service manager runs here, or a file of the same name is not ours."""
 

@@ -84,7 +84,7 @@ def read_input(longest: int) -> bytes | None:
 def _answer_hit(server_url: bytes) -> None:
     """Answer and end the process if it is a hit; else return."""
     environ = system.environ
-    if environ.get(b"AWS_ECR_DISABLE_CACHE"):
+    if environ.get(b"AWS_ECR_DISABLE_CACHE") or _is_answered_by_tunnel(server_url, environ):
         return
     root = record.cache_root(environ)
     hit = root and record.find(root, server_url, environ)
@@ -96,6 +96,24 @@ def _answer_hit(server_url: bytes) -> None:
     if hit.ageing:
         renew_in_background(root, hit)
     end(hit.answer, 0)
+
+
+def _is_answered_by_tunnel(server_url: bytes, environ: "Mapping[bytes, bytes]") -> bool:
+    """Answer and end the process if another machine's daemon has the answer: see docs/remote.md.
+
+    Return whether that machine will answer after all, as soon as it has asked AWS.
+    """
+    path = record.tunnel_path(environ)
+    if not path or record.stamp(path) == record.ABSENT or not record.plain_host(server_url):
+        return False
+    from docker_credential_ecr_py.store import tunnel_client
+
+    answer = tunnel_client.hit(path, server_url, environ)
+    if answer == tunnel_client.NO_CREDENTIALS:
+        end(_NOT_FOUND, 1)
+    if answer.startswith(b"{"):
+        end(answer, 0)
+    return answer == tunnel_client.WAIT
 
 
 def _answer_from_daemon(server_url: bytes, environ: "Mapping[bytes, bytes]") -> None:

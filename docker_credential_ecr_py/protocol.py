@@ -22,6 +22,8 @@ from docker_credential_ecr_py.errors import (
     BadInput,
     CredentialsNotFound,
     EcrPyError,
+    LoginNeeded,
+    NoProfile,
     NotEcr,
     ProtocolError,
     Usage,
@@ -179,12 +181,19 @@ class Protocol:
 
     def get(self, url: str) -> tuple[int, bytes]:
         self.url = url
+        tunnel = self._app.tunnel
+        if tunnel.is_set_up:
+            may_log_in = self._app.user.may_be_asked
+            if document := tunnel.get(url, may_log_in=may_log_in):
+                return 0, document
         try:
             credential = self._app.broker.get(url)
         except WrongPartition:
             raise
         except NotEcr:
             return self._elsewhere("get", url.encode())
+        except (NoProfile, LoginNeeded) as error:
+            raise tunnel.explained(error, error.registry) from error
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
         return 0, other_registries.to_json(answer)
 

@@ -29,6 +29,8 @@ _COMMANDS = {
     "policy": "policy:policy",
     "kubelet": "kubelet:kubelet",
     "daemon": "daemon:daemon",
+    "forward": "forward:forward",
+    "ssh": "ssh:ssh",
     "cache": "cache:cache",
     "key": "key:key",
     "config": "config:config",

@@ -95,6 +95,15 @@ def runtime_folder(environ: Mapping[str, str]) -> Path | None:
     return Path(os.fsdecode(folder)) if folder else None
 
 
+def forward_socket(environ: Mapping[str, str]) -> Path | None:
+    """Return the path of the socket that other machines may ask, whether or not it exists.
+
+    It has a folder of its own, which containers can mount: that outlasts the daemon.
+    """
+    folder = runtime_folder(environ)
+    return folder and folder / "forward" / "forward.sock"
+
+
 def aws_config_file(environ: Mapping[str, str]) -> Path:
     return aws_path(environ.get("AWS_CONFIG_FILE") or "~/.aws/config")
 

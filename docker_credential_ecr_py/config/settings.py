@@ -34,6 +34,10 @@ _DEFAULTS = (*CHOICES, "login_timeout", "fallback")
 # Seconds that the user may have to log in.
 LOGIN_TIMEOUT = range(10, 3601)
 REGISTRY = ("profile", "alias")
+# Under [forward]: see docs/remote.md.
+FORWARD = ("registries", "uids")
+EVERY_REGISTRY = "*"
+_LARGEST_UID = 2**32 - 2
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 
@@ -43,7 +47,9 @@ class Settings:
     """The settings. `profiles` and `aliases` are keyed by host or glob, in the file's order.
 
     `fallback` is the name of another helper, as docker's config has it, KEYRING, or "".
-    `login_timeout` is how long the user has to log in, in seconds.
+    `login_timeout` is how long the user has to log in, in seconds. `forward` has the hosts and
+    globs of the registries that the daemon answers other machines for, and `forward_uids` the users
+    besides this one who may ask in containers.
     """
 
     prefer: str = "environment"
@@ -54,6 +60,8 @@ class Settings:
     fallback: str = ""
     profiles: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    forward: tuple[str, ...] = ()
+    forward_uids: tuple[int, ...] = ()
     source: str = "config.toml"
 
     def registry_for(self, host: str) -> Registry:
@@ -84,6 +92,11 @@ class Settings:
         except NotEcr:
             return False
         return True
+
+    def forwards(self, request: RegistryRequest) -> bool:
+        """Whether the daemon may answer other machines for a registry."""
+        hosts = (request.host, request.registry.host)
+        return any(fnmatchcase(host, glob) for host in hosts for glob in self.forward)
 
     def profile_for(self, *hosts: str) -> tuple[str, str]:
         """Return the glob that fits one of the hosts best, and its profile; else ("", "").
@@ -134,7 +147,7 @@ class _Reader:
         self.name = name
 
     def settings(self, document: dict[str, Any]) -> Settings:
-        self._known(document, ("defaults", "registries"), "")
+        self._known(document, ("defaults", "registries", "forward"), "")
         defaults = self._table(document, "defaults")
         self._known(defaults, _DEFAULTS, "defaults")
         timeout = self._seconds(defaults)
@@ -170,9 +183,30 @@ class _Reader:
             if "alias" in table:
                 aliases[glob] = self._alias(glob, self._text(table, "alias", host))
         values["fallback"] = fallback
+        forward, uids = self._forward(self._table(document, "forward"))
         return Settings(
-            **values, login_timeout=timeout, profiles=profiles, aliases=aliases, source=self.name
+            **values,
+            login_timeout=timeout,
+            profiles=profiles,
+            aliases=aliases,
+            forward=forward,
+            forward_uids=uids,
+            source=self.name,
         )
+
+    def _forward(self, table: dict[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        self._known(table, FORWARD, "forward")
+        globs, uids = table.get("registries", []), table.get("uids", [])
+        if not isinstance(globs, list) or not all(
+            isinstance(glob, str) and _GLOB.fullmatch(glob.lower()) for glob in globs
+        ):
+            what = "must be a list of registry hosts or globs of hosts, in quotes"
+            raise self._wrong("registries", what, "forward")
+        if not isinstance(uids, list) or not all(
+            type(uid) is int and 0 <= uid <= _LARGEST_UID for uid in uids
+        ):
+            raise self._wrong("uids", "must be a list of user IDs", "forward")
+        return tuple(glob.lower() for glob in globs), tuple(uids)
 
     def _alias(self, host: str, target: str) -> str:
         if _literal_characters(host) != len(host):

@@ -41,6 +41,7 @@ class Boundary:
     `environ` is the daemon's own environment; `root` is its cache folder, or None.
 
     `own_environment` is that of a worker that acts for no client: the daemon's without access keys.
+    `own_context` is the context of it.
     """
 
     def __init__(self, environ: Mapping[str, str], root: bytes | None) -> None:
@@ -49,6 +50,7 @@ class Boundary:
         named = {name: environ[name] for name in map(os.fsdecode, _PROFILE) if name in environ}
         self.own_environment: Mapping[str, str] = self._base | named
         self._context = record.context(paths.as_bytes(self._base))
+        self.own_context = record.context(paths.as_bytes(self.own_environment))
         self._config_file = paths.aws_config_file(environ)
         self._credentials_file = paths.aws_credentials_file(environ)
         files = (paths.settings_file(environ), self._config_file, self._credentials_file)

@@ -58,9 +58,13 @@ def remove_traces(environ: Mapping[str, str]) -> None:
         if lock is None:
             return
         half_written = folder.glob(f"{TOLD}.*.new")
-        for path in (folder / "daemon.sock", folder / TOLD, *half_written, folder / LOCK):
+        forward = paths.forward_socket(environ) or folder / "forward"
+        sockets = (folder / "daemon.sock", forward)
+        for path in (*sockets, folder / TOLD, *half_written, folder / LOCK):
             with suppress(OSError):
                 path.unlink()
+    with suppress(OSError):
+        forward.parent.rmdir()
     remove_abandoned(folder)
     if runtime != record.cache_root(paths.as_bytes(environ)):
         for path in _unused_locks(folder / "locks"):

@@ -22,11 +22,12 @@ from docker_credential_ecr_py.config.settings import Settings, load_settings
 from docker_credential_ecr_py.daemon import systemd
 from docker_credential_ecr_py.daemon.boundary import Boundary
 from docker_credential_ecr_py.daemon.discovery import LOCK, hold_lock
+from docker_credential_ecr_py.daemon.forwarding import Forwarding
 from docker_credential_ecr_py.daemon.memory import Records
 from docker_credential_ecr_py.daemon.notified_sessions import TOLD, NotifiedSessions
 from docker_credential_ecr_py.daemon.notify import CLICKED, notify
 from docker_credential_ecr_py.daemon.scheduler import LONGEST_SLEEP, Ending, Scheduler
-from docker_credential_ecr_py.daemon.server import Server, is_reached_at
+from docker_credential_ecr_py.daemon.server import Connection, Server, is_reached_at
 from docker_credential_ecr_py.daemon.worker_pool import Report, Worker, Workers
 from docker_credential_ecr_py.errors import CannotRun, EcrPyError
 from docker_credential_ecr_py.hardening import forbid_dumps_of_children
@@ -69,6 +70,14 @@ class Daemon:
         self._stamps = _NO_STAMPS
         self._settings, self._docker = Settings(), DockerConfig()
         self._named: set[str] = set()
+        self._forwarding = Forwarding(
+            paths.forward_socket(environ),
+            self._selector,
+            self._records,
+            self._boundary,
+            self._workers.start,
+            self._notify_of_request,
+        )
         folder = record.runtime_folder(paths.as_bytes(environ))
         self._scheduler = Scheduler(
             self._records,
@@ -111,6 +120,7 @@ class Daemon:
                 if is_bound and record.stamp(socket_path) == ours:
                     with suppress(OSError):
                         os.unlink(socket_path)
+                self._forwarding.close()
                 self._workers.stop()
                 self._server.close()
                 log.info("daemon ended")
@@ -120,8 +130,8 @@ class Daemon:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + self._look()
-        timers = [self._server.expire(), self._workers.expire(), self._watchdog.feed()]
-        waits = [self._next_look - now, *timers]
+        timed = (self._server.expire, self._forwarding.expire, self._workers.expire)
+        waits = [self._next_look - now, *(expire() for expire in timed), self._watchdog.feed()]
         ready = self._selector.select(min(wait for wait in waits if wait is not None))
         self._records.new_turn()
         for key, events in ready:
@@ -135,6 +145,7 @@ class Daemon:
         """Look at files, records and sessions; start what is due. Return seconds to the next."""
         try:
             self._look_at_files()
+            self._forwarding.apply(self._settings)
             self._records.drop_old(time.time())
             return self._scheduler.turn()
         except Exception:
@@ -142,7 +153,7 @@ class Daemon:
             log.exception("unexpected")
             return LONGEST_SLEEP
 
-    def _serve(self, request: bytes, body: bytes) -> bytes:
+    def _serve(self, client: Connection, request: bytes, body: bytes) -> bytes:
         """Return the answer to a request; b"" if there is none, or if it cannot be served."""
         try:
             return self._answer(request, body)
@@ -173,6 +184,7 @@ class Daemon:
             case b"reload":
                 self._read_again()
                 self._look_at_files()
+                self._forwarding.apply(self._settings)
                 return b"ok\n"
         return b""
 
@@ -188,6 +200,7 @@ class Daemon:
             "pid": os.getpid(),
             "began": self._began,
             "store": self._settings.store,
+            "forward": self._forwarding.status(),
             **self._scheduler.status(),
         }
 
@@ -239,6 +252,14 @@ class Daemon:
             self._selector.register(
                 pipe, selectors.EVENT_READ, lambda _: self._heed_click(pipe, ending)
             )
+
+    def _notify_of_request(self, machines: str, host: str) -> None:
+        """Show a notification that a login was begun for other machines."""
+        if self._settings.notify == "never":
+            return
+        text = f"Your AWS session has ended. Log in in the browser to let it pull from {host}."
+        environ = self._boundary.own_environment
+        notify(environ, f"{machines} asks for your ECR login", text)
 
     def _heed_click(self, pipe: int, ending: Ending) -> None:
         said = os.read(pipe, 100)

@@ -78,6 +78,21 @@ def find_daemon(
     return Presence(pid, None, is_stopped=bool(pid) and is_stopped(pid))
 
 
+def forwarding_status(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what the daemon says about forwarding (Forwarding.status); None if none runs.
+
+    Raises EcrPyError if it does not answer.
+    """
+    found = find_daemon(environ)
+    if found is None:
+        return None
+    if found.status is None:
+        raise EcrPyError(found.problem, hint=RESTART)
+    if "forward" not in found.status:
+        raise EcrPyError("the daemon that runs is of an older version", hint=RESTART)
+    return dict(found.status["forward"])
+
+
 def daemon_pid(environ: Mapping[str, str]) -> int | None:
     """Return the PID of the daemon, whether or not it answers; None if none runs.
 

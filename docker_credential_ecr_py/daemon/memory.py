@@ -92,6 +92,22 @@ class Records:
         state = daemon_client.RENEW if renew else daemon_client.KEPT_FRESH
         return b"\0".join([state, *conditions, hit.answer or daemon_client.NO_CREDENTIALS])
 
+    def document(self, server_url: bytes) -> bytes:
+        """Return docker's JSON document for a client on another machine, which sees no files here.
+
+        NO_CREDENTIALS if there are none for the host; b"" if it is not a hit in the daemon's own
+        environment.
+        """
+        host, here = record.plain_host(server_url), self._boundary.own_context
+        if host is None:
+            return b""
+        hit = record.answer(server_url, host, here, self.read, self.holds)
+        if hit is None:
+            return b""
+        self._use(record.selection_name(host, here))
+        self._use(record.credential_name(hit.key))
+        return hit.answer or daemon_client.NO_CREDENTIALS
+
     def read(self, name: bytes, kind: bytes) -> list[bytes] | None:
         fields = self._memory.get(name)
         if fields is not None:

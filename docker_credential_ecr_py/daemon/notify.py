@@ -20,8 +20,8 @@ _SHOWN_MS = "60000"
 _IF_NEED_BE_WITHOUT = 'send=$1 button=$2; shift 2; "$send" "$button" "$@" || exec "$send" "$@"'
 
 
-def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> int | None:
-    """Show a notification, and do not wait.
+def notify(environ: Mapping[str, str], title: str, text: str, button: str = "") -> int | None:
+    """Show a notification, and do not wait. `button` is the text of a button, or "" for none.
 
     Returns a pipe that gets CLICKED if the button is clicked, and ends with the notification; None
     if there is no button, or no desktop.
@@ -34,11 +34,14 @@ def notify(environ: Mapping[str, str], title: str, text: str, button: str) -> in
     program = find_program("notify-send", environ.get("PATH"))
     if program is None or sys.platform == "win32":
         return None
+    shown = [f"--expire-time={_SHOWN_MS}", "--app-name=ecr-py", "--icon=dialog-password"]
+    shown += [title, text]
+    if not button:
+        _start([program, *shown], environ, subprocess.DEVNULL)
+        return None
     ours, theirs = os.pipe()
     command = ["/bin/sh", "-c", _IF_NEED_BE_WITHOUT, "sh", program]
-    command += [f"--action={CLICKED.decode()}={button}", f"--expire-time={_SHOWN_MS}"]
-    command += ["--app-name=ecr-py", "--icon=dialog-password", title, text]
-    _start(command, environ, theirs)
+    _start([*command, f"--action={CLICKED.decode()}={button}", *shown], environ, theirs)
     os.close(theirs)
     os.set_blocking(ours, False)
     return ours

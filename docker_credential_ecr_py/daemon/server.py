@@ -1,4 +1,4 @@
-"""The socket: takes one request per connection, within limits of size and time.
+"""A socket: takes one request per connection, within limits of size and time.
 
 It handles lines and bytes, not their meaning. One thread, one selector: a request takes tens of
 microseconds, so more threads would gain nothing.
@@ -9,7 +9,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +27,10 @@ _PAUSE = 0.05
 
 
 class Connection:
-    """A client: reads its one request, sends the answer, and closes."""
+    """A client: reads its one request, sends the answer, and closes.
+
+    `waits` is set once its request has been read, if the answer comes later.
+    """
 
     def __init__(self, server: "Server", wire: socket.socket) -> None:
         self._server = server
@@ -35,6 +38,9 @@ class Connection:
         self.deadline = time.monotonic() + PATIENCE
         self._read = b""
         self._unsent = b""
+        self._is_answered = False
+        self.waits = False
+        self.is_closed = False
 
     @property
     def held(self) -> int:
@@ -61,14 +67,32 @@ class Connection:
             self._server.watch(self, selectors.EVENT_READ)
             return
         self._read = b""
-        if protocol == daemon_client.PROTOCOL:
-            self._unsent = self._server.serve(request, body)
-        else:
-            self._unsent = daemon_client.PROTOCOL + b"\n"
+        if protocol != daemon_client.PROTOCOL:
+            self.answer(daemon_client.PROTOCOL + b"\n")
+            return
+        answer = self._server.serve(self, request, body)
+        if answer is not None:
+            self.answer(answer)
+
+    def answer(self, last: bytes) -> None:
+        """Send the last bytes of the answer, and close then."""
+        self._is_answered = True
+        if self.waits:
+            self.deadline = time.monotonic() + PATIENCE
+        self._unsent += last
+        self.send()
+
+    def say(self, line: bytes, patience: float) -> None:
+        """Send a line before the answer, for which there are `patience` seconds from now on."""
+        self.waits = True
+        self.deadline = time.monotonic() + patience
+        self._unsent += line
         self.send()
 
     def send(self) -> None:
-        """Send as much of the answer as the client takes, and close after the last byte."""
+        """Send as much as the client takes, and close after the last byte of the answer."""
+        if self.is_closed:
+            return
         try:
             while self._unsent:
                 self._unsent = self._unsent[self.wire.send(self._unsent) :]
@@ -77,10 +101,15 @@ class Connection:
             self._server.watch(self, selectors.EVENT_WRITE)
             return
         except OSError:
-            pass
-        self.close()
+            self.close()
+            return
+        if self._is_answered:
+            self.close()
+        else:
+            self._server.watch(self, 0)
 
     def close(self) -> None:
+        self.is_closed = True
         self._server.forget(self)
         self.wire.close()
 
@@ -88,15 +117,22 @@ class Connection:
 class Server:
     """Accepts clients and limits how many there are, how long they take and how much is held.
 
-    `serve` gets a request line and the bytes after it, and returns the answer.
+    `serve` gets a client, its request line and the bytes after it, and returns the answer, or None
+    if it gives the client one later. Clients of other users than `uids` are not served.
     """
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        serve: Callable[[bytes, bytes], bytes],
+        serve: Callable[[Connection, bytes, bytes], bytes | None],
+        *,
+        uids: Collection[int] = (),
+        most: int = MOST_CONNECTIONS,
     ) -> None:
         self._selector = selector
+        self._uids = uids or (record.system.geteuid(),)
+        self._most = most
+        self._listeners: list[socket.socket] = []
         self._connections: dict[Connection, int] = {}
         self._held_for: dict[Connection, int] = {}
         self._held = 0
@@ -106,22 +142,28 @@ class Server:
     def listen(self, listener: socket.socket) -> None:
         listener.setblocking(False)
         listener.listen(_BACKLOG)
+        self._listeners.append(listener)
         self._selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
 
     def watch(self, connection: Connection, events: int) -> None:
-        """Wait for a client; close the oldest ones if too much is held for all of them."""
+        """Wait for a client (0: for no event); close the oldest if too much is held for all."""
         self._held += connection.held - self._held_for.get(connection, 0)
         self._held_for[connection] = connection.held
+        self._next_look = min(self._next_look, connection.deadline)
         watched = self._connections.get(connection, 0)
-        if watched != events:
+        if watched != events or connection not in self._connections:
             self._wait_for(connection, events, watched)
         while self._held > MOST_HELD:
             next(one for one, held in self._held_for.items() if held).close()
 
     def _wait_for(self, connection: Connection, events: int, watched: int) -> None:
+        self._connections[connection] = events
+        if not events:
+            if watched:
+                self._selector.unregister(connection.wire)
+            return
         change: Any = self._selector.modify if watched else self._selector.register
         change(connection.wire, events, lambda seen: self._ready(connection, seen))
-        self._connections[connection] = events
 
     def forget(self, connection: Connection) -> None:
         self._held -= self._held_for.pop(connection, 0)
@@ -159,18 +201,20 @@ class Server:
                 continue
             wire.setblocking(False)
             try:
-                ours = daemon_client.peer_uid(wire) == record.system.geteuid()
+                is_served = daemon_client.peer_uid(wire) in self._uids
             except OSError:
-                ours = False
-            if not ours:
+                is_served = False
+            if not is_served:
                 wire.close()
                 continue
-            if len(self._connections) >= MOST_CONNECTIONS:
+            if len(self._connections) >= self._most:
                 self._close_oldest()
             Connection(self, wire).receive()
 
     def _close_oldest(self) -> None:
-        next(iter(self._connections)).close()
+        """Close the client that has been connected longest, those that wait for an answer last."""
+        every = iter(self._connections)
+        next((one for one in every if not one.waits), next(iter(self._connections))).close()
 
     def _ready(self, connection: Connection, seen: int) -> None:
         if seen & selectors.EVENT_WRITE:
@@ -179,9 +223,15 @@ class Server:
             connection.receive()
 
     def close(self) -> None:
+        """Close every client, and stop listening."""
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.close()
+        for listener in self._listeners:
+            with suppress(OSError, KeyError):
+                self._selector.unregister(listener)
+            listener.close()
+        self._listeners.clear()
 
 
 def is_reached_at(path: bytes) -> bool:

@@ -4,9 +4,11 @@
     {"do": "refresh", "host": HOST}                    the session behind it
     {"do": "unseal"}                                   the sealed credentials, for the daemon
     {"do": "log in", "host": HOST, "limit": SECONDS}   from a notification: in the browser here
+    {"do": "get", "host": HOST, "may_log_in": BOOL}    for another machine: see forwarding.py
 
-The result is {"result": null}, or {"result": ERROR} with an ERROR by EcrPyError.to_dict. It never
-holds a secret: a worker puts what it fetches into files, or into the daemon's memory.
+The result is {"result": null}, or {"result": ERROR} with an ERROR by EcrPyError.to_dict. It holds
+no secret but that of a "get": else a worker puts what it fetches into files, or into the daemon's
+memory. A "get" reports {"login": SESSION} before it opens the browser.
 """
 
 import json
@@ -25,7 +27,7 @@ from docker_credential_ecr_py.hardening import forbid_dumps_of_children
 from docker_credential_ecr_py.log import log, start_log
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.sso.login import Login
-from docker_credential_ecr_py.sso.prompt import PlainScreen
+from docker_credential_ecr_py.sso.prompt import PlainScreen, Prompt
 from docker_credential_ecr_py.sso.user import browser_command
 
 _DISPLAY = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY")
@@ -38,8 +40,9 @@ def main() -> None:
     forbid_dumps_of_children()
     start_log(paths.log_file(), os.environ)
     job = json.loads(sys.argv[1])
+    found: dict[str, str] | None = None
     try:
-        _JOBS[job.pop("do")](**job)
+        found = _JOBS[job.pop("do")](**job)
     except EcrPyError as error:
         log.warning("%s", error)
         report({"result": error.to_dict()})
@@ -47,7 +50,7 @@ def main() -> None:
         log.exception("unexpected")
         report({"result": EcrPyError(f"unexpected {type(error).__name__}").to_dict()})
     else:
-        report({"result": None})
+        report({"result": None, **(found or {})})
     # Else a thread that hangs in a name lookup would keep the interpreter from ending.
     sys.stdout.flush()
     os._exit(0)
@@ -74,18 +77,37 @@ def unseal() -> None:
 
 
 def log_in(host: str, limit: float) -> None:
-    environ = dict(as_given())
-    if outside := systemd.browser_outside(environ):
-        environ["BROWSER"] = outside
-    if browser_command(environ) is None:
-        environ.update(_display())
-    app = App(environ)
+    app = App(_with_browser())
     session = app.select(host).identity.sso
     browser = app.user.browser
     if browser is None:
         raise LoginNeeded("the daemon cannot open a browser")
     if session is not None:
         app.sessions().log_in(session, Login(PlainScreen(), browser, limit), force=True)
+
+
+class _ReportingScreen(PlainScreen):
+    """Tells the daemon that the user is asked."""
+
+    def ask(self, prompt: Prompt) -> None:
+        report({"login": prompt.session})
+
+
+def get(host: str, may_log_in: bool) -> dict[str, str]:
+    """Return the username and the secret."""
+    app = App(_with_browser(), may_log_in=may_log_in, screen=_ReportingScreen)
+    credential = app.broker.get(host)
+    return {"username": credential.username, "secret": credential.secret}
+
+
+def _with_browser() -> dict[str, str]:
+    """Return the environment, with what it takes to open a browser on the user's display."""
+    environ = dict(as_given())
+    if outside := systemd.browser_outside(environ):
+        environ["BROWSER"] = outside
+    if browser_command(environ) is None:
+        environ.update(_display())
+    return environ
 
 
 def _display() -> dict[str, str]:
@@ -104,11 +126,12 @@ def _display() -> dict[str, str]:
     return {name: shown[name] for name in _DISPLAY if shown.get(name)}
 
 
-_JOBS: dict[str, Callable[..., None]] = {
+_JOBS: dict[str, Callable[..., dict[str, str] | None]] = {
     "renew": renew,
     "refresh": refresh,
     "unseal": unseal,
     "log in": log_in,
+    "get": get,
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Starts workers: processes that load AWS's libraries or a keyring, do one job, and end.
 
 So the daemon stays small, and a call that hangs can be killed. A job is JSON on the command line,
-for it never holds a secret; its result comes back as a line of JSON. The process runs worker.py.
+for it never holds a secret; its reports come back as lines of JSON. The process runs worker.py.
 """
 
 import json
@@ -32,8 +32,9 @@ Report = dict[str, Any]
 class Worker:
     """A job in a process of its own. `ends` is called once, with the result.
 
-    The result of a worker that died or was killed is {"died": REASON}. `by_user` means that the
-    user began it, by a click: it starts at once, no matter how many others run.
+    The result of a worker that died or was killed is {"died": REASON}. `notes` gets what it reports
+    before that. `by_user` means that it may wait for the user: it starts at once, no matter how
+    many others run.
     """
 
     job: Report
@@ -41,6 +42,7 @@ class Worker:
     ends: Callable[[Report], None]
     limit: float = LIMIT
     by_user: bool = False
+    notes: Callable[[Report], None] | None = None
     process: "subprocess.Popen[bytes] | None" = None
     deadline: float = 0.0
     read: bytes = b""
@@ -127,8 +129,12 @@ class Workers:
             report = json.loads(line)
         except ValueError:
             return
-        if isinstance(report, dict) and "died" not in worker.last:
+        if not isinstance(report, dict) or "died" in worker.last:
+            return
+        if "result" in report:
             worker.last = report
+        elif worker.notes is not None:
+            worker.notes(report)
 
 
 def _begin(worker: Worker) -> int:

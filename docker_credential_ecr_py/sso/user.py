@@ -27,12 +27,13 @@ class User:
 
     def __init__(self, environ: Mapping[str, str], *, may_be_asked: bool) -> None:
         self._environ = environ
-        self._may_be_asked = may_be_asked and not _in_ci(environ)
+        # Never in CI.
+        self.may_be_asked = may_be_asked and not _in_ci(environ)
 
     @property
     def is_there(self) -> bool:
-        """Whether there is a terminal or a browser to ask the user. Never in CI."""
-        return self._may_be_asked and (_has_terminal() or self.browser is not None)
+        """Whether there is a terminal or a browser to ask the user."""
+        return self.may_be_asked and (_has_terminal() or self.browser is not None)
 
     @property
     def browser(self) -> Browser | None:
@@ -46,7 +47,7 @@ class User:
         It is shown as it is typed: a terminal that hides it would stay so if this process were
         interrupted. Raises LoginExpired after `seconds`, and LoginRefused if it is not a code.
         """
-        if not (self._may_be_asked and _has_terminal()):
+        if not (self.may_be_asked and _has_terminal()):
             return ""
         answer = b""
         with suppress(OSError), open(TERMINAL, "r+b", buffering=0) as terminal:

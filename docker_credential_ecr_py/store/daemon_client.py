@@ -182,15 +182,15 @@ def _connect(connection: "_socket.socket", path: bytes, deadline: float) -> None
 
 def peer_uid(connection: "_socket.socket") -> int | None:
     """Return the user at the other end, as the kernel reports it. Raises OSError."""
-    return _peer(connection)[1]
+    return peer(connection)[1]
 
 
 def peer_pid(connection: "_socket.socket") -> int:
     """Return the process at the other end; 0 if the kernel does not report it. Raises OSError."""
-    return _peer(connection)[0]
+    return peer(connection)[0]
 
 
-def _peer(connection: "_socket.socket") -> tuple[int, int | None]:
+def peer(connection: "_socket.socket") -> tuple[int, int | None]:
     """Return the process (0 if unknown) and user at the other end. Raises OSError."""
     if sys.platform == "linux":
         # struct ucred: pid, uid, gid

@@ -135,7 +135,7 @@ def answer(
     except ValueError:
         return None
     now = time.time()
-    if not (issued <= now < spent_at and _is_plain(username) and _is_plain(secret)):
+    if not (issued <= now < spent_at and is_plain(username) and is_plain(secret)):
         return None
     if not holds(credential[CONDITIONS:]):
         return None
@@ -216,6 +216,18 @@ def socket_path(environ: "Mapping[bytes, bytes]") -> bytes | None:
     return folder and folder + b"/daemon.sock"
 
 
+def tunnel_path(environ: "Mapping[bytes, bytes]") -> bytes | None:
+    """Return the path of the socket at which another machine's daemon answers; None if none.
+
+    It lies beside the folder of our own socket, because sshd makes no folders.
+    """
+    named = environ.get(b"ECR_PY_FORWARD")
+    if named is not None or sys.platform == "win32":
+        return named if named and named.startswith(b"/") else None
+    folder = runtime_folder(environ)
+    return folder and folder + b"-tunnel.sock"
+
+
 def context(environ: "Mapping[bytes, bytes]") -> bytes:
     """Return the part of the environment that a selection depends on."""
     variables = [b"%b=%b" % (name, environ[name]) for name in CONTEXT if name in environ]
@@ -279,7 +291,7 @@ def record_of(fields: list[bytes]) -> bytes:
     return fingerprint(body) + b"\0" + body
 
 
-def _is_plain(text: bytes) -> bool:
+def is_plain(text: bytes) -> bool:
     """Whether it is a JSON string without escapes."""
     return (
         len(text) >= 2

@@ -25,7 +25,7 @@ _PROGRAMS = """
     groff gzip head hostname id jq kill kubectl less ln locale ls lsb_release man mkdir mkfifo
     mktemp mount mv newgidmap newuidmap nohup nroff nsenter od pager paste preconv printenv
     printf ps pwd readlink realpath rm rmdir sed seq setpriv setsid sh sleep sort stat strip
-    stty systemctl systemd-analyze tail tar tbl tee test timeout touch tput tr troff true tty
+    ssh stty systemctl systemd-analyze tail tar tbl tee test timeout touch tput tr troff true tty
     umount uname uniq unshare wc which whoami xargs yes zsh
 """
 

@@ -51,16 +51,17 @@ def test_nothing_said_is_the_defaults(text: str) -> None:
     [
         (
             "x = 1",
-            "config.toml, line 1: x: is unknown at the top; allowed: defaults, registries",
+            "config.toml, line 1: x: is unknown at the top; allowed: defaults, registries, forward",
         ),
         (
             '\n\nprefer = "account"',
-            "config.toml, line 3: prefer: is unknown at the top; allowed: defaults, registries; "
-            "it belongs under [defaults]",
+            "config.toml, line 3: prefer: is unknown at the top; allowed: defaults, registries, "
+            "forward; it belongs under [defaults]",
         ),
         (
             "[default]\n",
-            "config.toml, line 1: default: is unknown at the top; allowed: defaults, registries",
+            "config.toml, line 1: default: is unknown at the top; allowed: defaults, "
+            "registries, forward",
         ),
         (
             '[defaults]\nprofile = "x"',
