@@ -81,7 +81,7 @@ def check_repository(name: str) -> None:
     reason = (
         "use 2 to 256 characters: a-z, 0-9, and single . _ - or / between them"
         if name == name.lower()
-        else "it is in lower case"
+        else "it must be lower case"
     )
     raise BadInput(f"ECR does not accept the repository name {_shortened(name)}: {reason}")
 

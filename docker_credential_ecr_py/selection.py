@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from shlex import quote
 
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.settings import Settings
@@ -95,6 +96,7 @@ class Identity:
     `kind` is "sso", "role", "keys", "web-identity", "process", "login", "container", "instance"
     or "service-account" (of Kubernetes); `name` identifies it among those of its kind, and holds no
     secret. `hidden` is the part of it that may hold one: it is compared too, and never shown.
+    `renewed_by` is the command that gets new keys if AWS refuses them, or "".
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Identity:
     mfa_serial: str = ""
     hidden: str = field(default="", repr=False)
     aws_login: "AwsLogin | None" = None
+    renewed_by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -357,17 +360,28 @@ def identity_of(
     if any(key in values for key in _SSO_KEYS):
         return _sso(aws, name, values)
     if name in aws.shared_keys:
-        return Identity("keys", aws.shared_keys[name])
+        return _keys(name, aws.shared_keys[name], values)
     if "login_session" in values:
         arn = values["login_session"]
         return Identity("login", arn, aws_login=AwsLogin(arn, name))
     if "credential_process" in values:
         return Identity("process", name, hidden=values["credential_process"])
     if "aws_access_key_id" in values:
-        return Identity("keys", values["aws_access_key_id"])
+        return _keys(name, values["aws_access_key_id"], values)
     if on_ec2:
         return Identity("instance", "")
     raise NoCredentialsInProfile(f"profile {name} in {aws.source} has no credentials")
+
+
+def _keys(name: str, key_id: str, values: Mapping[str, str]) -> Identity:
+    """Return the identity of a profile's access key.
+
+    Keys that expire (ASIA) are written by a program, which we know only if it is saml2aws.
+    """
+    command = "" if key_id.startswith("ASIA") else "aws configure"
+    if "x_principal_arn" in values:
+        command = "saml2aws login"
+    return Identity("keys", key_id, renewed_by=command and f"{command} --profile {quote(name)}")
 
 
 def _role(
@@ -404,6 +418,7 @@ def _role(
             values.get("mfa_serial", "") or source.mfa_serial,
             hidden=f"{external_id}\n{source.hidden}" if external_id or source.hidden else "",
             aws_login=source.aws_login,
+            renewed_by=source.renewed_by,
         )
     if source_name := values.get("credential_source"):
         return Identity("role", f"{role} by {source_name}", hidden=external_id)

@@ -1,6 +1,7 @@
 """Man pages of ecr-py, made from its commands whenever a wheel is built: share/man/man1.
 
-A page for each command, as git has them. By hand: `python packaging/man.py FOLDER`.
+A page for each command, as git has them, and the helper's own, which is a file beside this one.
+By hand: `python packaging/man.py FOLDER`.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
+HELPER = Path(__file__).with_name("docker-credential-ecr-py.1")
 EXIT_STATUS = (
     ("0", "Done."),
     ("1", "Failed. One line on standard error says what is wrong, and which command fixes it."),
@@ -21,7 +23,7 @@ EXIT_STATUS = (
 
 
 def write_pages(folder: Path, version: str) -> list[Path]:
-    """Writes a file for each command; returns them."""
+    """Writes a file for each command, and for the helper; returns them."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(ROOT))
     try:
@@ -33,7 +35,9 @@ def write_pages(folder: Path, version: str) -> list[Path]:
         file = folder / f"{name_of(context)}.1"
         file.write_text(page(context, version), encoding="utf-8")
         written.append(file)
-    return written
+    helper = folder / HELPER.name
+    helper.write_text(HELPER.read_text().replace("@VERSION@", version), encoding="utf-8")
+    return [*written, helper]
 
 
 def contexts(context: click.Context) -> Iterator[click.Context]:

@@ -425,12 +425,13 @@ def _translate_answer(
 
 def _refused_keys(selection: Selection) -> tuple[str, str]:
     """Return what AWS refused, and the hint."""
+    identity = selection.identity
     if selection.profile:
-        return (
-            "the keys of the profile",
-            f"run `aws configure --profile {quote(selection.profile)}`",
-        )
-    match selection.identity.kind:
+        hint = "get new ones from the program that wrote them"
+        if identity.renewed_by:
+            hint = f"run `{identity.renewed_by}`"
+        return "the keys of the profile", hint
+    match identity.kind:
         case "web-identity":
             return "the web identity token", "check the file that AWS_WEB_IDENTITY_TOKEN_FILE names"
         case "keys":

@@ -52,6 +52,7 @@ def suggest(kind: str) -> "Complete":
 
 PROFILES, REGIONS, REGISTRIES = suggest("profiles"), suggest("regions"), suggest("registries")
 REPOSITORIES, SESSIONS = suggest("repositories"), suggest("sessions")
+SETTINGS, VALUES = suggest("settings"), suggest("values")
 
 
 def start_completing() -> None:

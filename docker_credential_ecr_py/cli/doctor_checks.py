@@ -4,7 +4,6 @@ No check changes anything. The checks that use the network are at the end.
 """
 
 import os
-import re
 import stat
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     Session,
     causes,
     daemon_line,
+    failures_by_cause,
     not_asked,
 )
 from docker_credential_ecr_py.cli.targets import no_registry
@@ -71,8 +71,6 @@ from docker_credential_ecr_py.store.writable import advice, problem_of
 # Fine; not fine, though a pull works; the user must log in; a pull does not work.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 
-# Where the text of an error names the registry and the profile.
-_CONTEXT = re.compile(r" \(registry [^)]*\)")
 # What shows whether the user's correction helped.
 CHECK = "ecr-py doctor"
 
@@ -536,18 +534,9 @@ def daemon(scene: Scene) -> Iterator[Finding]:
     else:
         yield Finding("daemon", OK, daemon_line(found))
         # Renewals that failed, and that it will try again.
-        for what in _by_cause(failure["what"] for failure in found.status["failures"]):
+        for what in failures_by_cause(found.status["failures"]):
             hint = "" if what.endswith("`") else "run `ecr-py daemon logs`"
             yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "), hint)
-
-
-def _by_cause(failures: Iterable[str]) -> Iterator[str]:
-    """Yield the text of each failure, without its registry if others have the same cause."""
-    causes: dict[str, set[str]] = {}
-    for what in sorted(failures):
-        causes.setdefault(_CONTEXT.sub("", what), set()).add(what)
-    for cause, whats in causes.items():
-        yield cause if len(whats) > 1 else whats.pop()
 
 
 # The network

@@ -1,10 +1,12 @@
 """Each registry as files say it: who answers for it, what is kept, how its session stands."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
+from typing import Any
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
@@ -34,6 +36,8 @@ from docker_credential_ecr_py.selection import Selection, SsoSession, select
 
 # Where a session stands.
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"
+# Where the text of an error names the registry and the profile.
+_CONTEXT = re.compile(r" \(registry [^)]*\)")
 # The accounts with several profiles that are shown.
 _MOST_CHOICES = 5
 
@@ -153,21 +157,27 @@ def not_asked(files: Files, rows: Iterable[Row]) -> list[NotAsked]:
     return found
 
 
-def rows_of(
-    app: App, aws: AwsConfig, docker: DockerConfig, unreadable: EcrPyError | None = None
-) -> list[Row]:
-    """Return every registry that a profile, the settings, docker's config or the store names.
+def all_registries(app: App, files: Files) -> dict[str, Registry]:
+    """Return every registry, by host, that a profile, the settings, docker or the store names.
 
-    `unreadable` is why the AWS config cannot be read: then no registry has an identity. Raises
-    SettingsError.
+    Raises SettingsError.
     """
-    registries = {known.host: known.registry for known in known_registries(app.settings, aws)}
+    registries = {known.host: known.registry for known in known_registries(app.settings, files.aws)}
     kept = (remembered.host for remembered in app.store.selections() if remembered.key)
-    for host in (*docker.ours, *kept):
+    for host in (*files.docker.ours, *kept):
         try:
             registries.setdefault(host, app.settings.registry_for(host))
         except NotEcr:
             continue
+    return registries
+
+
+def rows_of(app: App, files: Files, registries: Mapping[str, Registry]) -> list[Row]:
+    """Return the state of these registries. Raises SettingsError.
+
+    If the AWS config cannot be read, none has an identity.
+    """
+    aws, docker, unreadable = files.aws, files.docker, files.failures.get("aws")
     asked_for_all = docker.store == OURSELVES
     here = on_ec2(os.environ)
     sessions: dict[str, Session] = {}
@@ -240,3 +250,17 @@ def daemon_line(found: Presence | None) -> str:
     line = f"runs (pid {found.status['pid']}), registries kept alive: {kept}"
     failed = len(found.status["failures"])
     return line + (f"; {failed} failed, see `ecr-py daemon status`" if failed else "")
+
+
+def failures_by_cause(failures: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the failures of the daemon's status by their text.
+
+    If several have the same cause, the text is without the registry.
+    """
+    causes: dict[str, list[Mapping[str, Any]]] = {}
+    for failure in sorted(failures, key=lambda failure: str(failure["what"])):
+        causes.setdefault(_CONTEXT.sub("", failure["what"]), []).append(failure)
+    return {
+        cause if len({one["what"] for one in alike}) > 1 else alike[0]["what"]: alike
+        for cause, alike in causes.items()
+    }

@@ -16,6 +16,7 @@ from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_th
 from docker_credential_ecr_py.cli.targets import TargetOptions, named_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import accounts_of
+from docker_credential_ecr_py.config.settings import CHOICES, KEYRING, REGISTRY, defaults
 from docker_credential_ecr_py.known_registries import known_registries
 
 # Seconds: how long Tab may take, and how long names of repositories are kept.
@@ -51,6 +52,26 @@ def sessions(ctx: click.Context, incomplete: str) -> dict[str, str]:
 def regions(ctx: click.Context, incomplete: str) -> dict[str, str]:
     named = [values.get("region", "") for values in App().aws_config.profiles.values()]
     return dict.fromkeys(sorted(filter(None, named)), "")
+
+
+def settings(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    """Return the names of settings, those of each known registry too; with the defaults."""
+    found = {name: str(default) for name, default in defaults().items()}
+    for host in registries(ctx, incomplete):
+        if "." in host:
+            found |= {f"registries.{host}.{key}": "" for key in REGISTRY}
+    return found
+
+
+def values(ctx: click.Context, incomplete: str) -> dict[str, str]:
+    """Return the values that the setting in the same line can have."""
+    key = ctx.params.get("key") or ""
+    table, _, name = key.rpartition(".")
+    if table.startswith("registries"):
+        return profiles(ctx, incomplete) if name == "profile" else {}
+    if name == "fallback":
+        return {KEYRING: "sealed files of ecr-py"}
+    return dict.fromkeys(CHOICES.get(name, ()), "")
 
 
 def repositories(ctx: click.Context, incomplete: str) -> dict[str, str]:

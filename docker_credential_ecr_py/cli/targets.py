@@ -164,11 +164,19 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         return registries[0]
     if not registries:
         raise no_registry(aws)
-    names = [known.profile or known.host for known in all_known]
+    names = list(dict.fromkeys(known.profile or known.host for known in all_known))
     raise BadInput(
-        f"which of {len(registries)} registries?",
-        hint=f"name one of {some(list(dict.fromkeys(names)))}, or set AWS_PROFILE",
+        f"which of {len(registries)} registries ({some(names)})?",
+        hint=f"{_how_to_name(quote(names[0]))}, or set AWS_PROFILE",
     )
+
+
+def _how_to_name(name: str) -> str:
+    """Return how this command is told which registry it is for."""
+    context = click.get_current_context()
+    if any("--registry" in parameter.opts for parameter in context.command.params):
+        return f"add `--registry {name}`"
+    return f"run `{context.command_path} {name}`"
 
 
 def check_region(region: str, service: str = "ecr", name: str = "ECR") -> None:

@@ -25,7 +25,7 @@ if sys.platform != "win32":
 
 LOCK = "daemon.lock"
 # The hint for a daemon that does not answer.
-RESTART = "run `ecr-py daemon stop`, then `ecr-py daemon start`"
+RESTART = "run `ecr-py daemon restart`"
 # Seconds that a daemon may take to answer, to end after SIGTERM, and to be gone after SIGKILL.
 ANSWER, END, KILLED = 5.0, 10.0, 10.0
 _PAUSE = 0.05

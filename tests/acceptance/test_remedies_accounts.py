@@ -419,6 +419,9 @@ def test_a_profile_of_saml2aws(user: User) -> None:
     )
     shell(user, "ecr-py configure")
     works(user, {"credHelpers": {OWN: "ecr-py"}})
+    user.aws.keys.clear()
+    line = user.ecr_py("repo", "ls", "saml").line
+    assert line.endswith("run `saml2aws login --profile saml`")
 
 
 # Profiles of `aws login`

@@ -68,7 +68,7 @@ def test_forms_that_people_write(text: str, expected: Reference) -> None:
         ("", "is empty"),
         ("a", "2 to 256 characters"),
         ("a" * 257, "2 to 256 characters"),
-        ("Kalle", "in lower case"),
+        ("Kalle", "must be lower case"),
         ("team//web", "use 2 to 256"),
         ("web__app", "use 2 to 256"),
         ("-web", "use 2 to 256"),

@@ -10,8 +10,10 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
+from docker_credential_ecr_py.cli.completions import SETTINGS, VALUES
 from docker_credential_ecr_py.cli.output import (
     Group,
+    can_ask,
     json_option,
     show_change,
     show_json,
@@ -50,6 +52,8 @@ def config() -> None:
 
     \b
     ecr-py config show                      all settings, and where they come from
+    ecr-py config get store                 one of them
+    ecr-py config edit                      the file, in your editor
     ecr-py config set store none            store nothing on disk
     ecr-py config set 'registries.998135273239.*.profile' stage
     ecr-py config unset store               back to the default
@@ -73,9 +77,57 @@ def show(as_json: bool) -> None:
     click.echo(f"\n{file}{'' if text else ' (does not exist)'}")
 
 
+@config.command()
+@click.argument("key", shell_complete=SETTINGS)
+def get(key: str) -> None:
+    """Print the value of KEY: the one that counts, or the default. Exit 1 if it has none."""
+    path = _path(key)
+    file = paths.settings_file(os.environ)
+    text = read_text(file, SettingsError) or ""
+    values = {name: value for name, value, _ in _rows(parse_settings(text, str(file)), text)}
+    value = values.get(".".join(path).removeprefix("defaults."), "")
+    if value == "":
+        raise EcrPyError(f"{key} is not set")
+    click.echo(value)
+
+
+@config.command()
+def edit() -> None:
+    """Open the settings in your editor ($VISUAL, $EDITOR), and check them before they are saved."""
+    file = paths.settings_file(os.environ)
+    before = read_text(file, SettingsError)
+    after = click.edit(before or "", extension=file.suffix)
+    while after is not None:
+        try:
+            parse_settings(after, str(file))
+            break
+        except SettingsError as error:
+            if not can_ask():
+                raise
+            click.echo(str(error), err=True)
+            if not click.confirm("Edit it again", default=True, err=True):
+                after = None
+                break
+            after = click.edit(after, extension=file.suffix, require_save=False)
+    if after is None or after == (before or ""):
+        click.echo(f"{file} is unchanged")
+        return
+    file_edits.write(file, before, after)
+    click.echo(f"saved {file}")
+    if _stored_in(before or "") != _stored_in(after):
+        _take_over()
+
+
+def _stored_in(text: str) -> object:
+    """Return where settings have credentials stored; None if that is the default, or unknown."""
+    with suppress(ValueError):
+        return settings_edit.value_at(text, _STORE)
+    return None
+
+
 @config.command("set")
-@click.argument("key")
-@click.argument("value")
+@click.argument("key", shell_complete=SETTINGS)
+@click.argument("value", shell_complete=VALUES)
 @_DRY_RUN
 def set_value(key: str, value: str, dry_run: bool) -> None:
     """Set KEY to VALUE. A value that is invalid or has no effect is refused.
@@ -106,7 +158,7 @@ def set_value(key: str, value: str, dry_run: bool) -> None:
 
 
 @config.command()
-@click.argument("key")
+@click.argument("key", shell_complete=SETTINGS)
 @_DRY_RUN
 def unset(key: str, dry_run: bool) -> None:
     """Remove KEY from the file, so that the default applies again."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_values
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -18,7 +19,7 @@ from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli import client_files
 from docker_credential_ecr_py.cli.client_files import CLIENTS, DOCKER, PODMAN
-from docker_credential_ecr_py.cli.completions import REGIONS, REGISTRIES
+from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.cli.installation import installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -70,6 +71,7 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NoProfile,
     SettingsError,
+    nearest,
     some,
 )
 from docker_credential_ecr_py.known_registries import known_registries
@@ -152,6 +154,7 @@ class _Change:
 
 
 @command(short_help="Set up docker to use ecr-py.")
+@click.argument("names", nargs=-1, metavar="[PROFILE]...", shell_complete=PROFILES)
 @click.option(
     "--for",
     "clients",
@@ -190,6 +193,7 @@ class _Change:
 @click.option("--undo", "undo", is_flag=True, help="Restore the original files.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; write nothing.")
 def configure(
+    names: tuple[str, ...],
     clients: tuple[str, ...],
     cred_helpers: bool,
     creds_store: bool,
@@ -206,6 +210,7 @@ def configure(
 
     \b
     ecr-py configure                      the registries of all accounts in the AWS config
+    ecr-py configure dev stage            those of two profiles
     ecr-py configure --dry-run            show the change only
     ecr-py configure --creds-store        every registry, also of future accounts
     ecr-py configure --for podman         podman, buildah and skopeo, every registry
@@ -216,10 +221,13 @@ def configure(
     Existing content is preserved, and the original is kept in config.json.bak.
     """
     if undo:
-        if any((cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
+        if any((names, cred_helpers, creds_store, named, regions, public, replace, remove_auths)):
             raise click.UsageError("--undo can be combined only with --for and --dry-run")
         _undo(clients or tuple(CLIENTS), dry_run=dry_run)
         return
+    if names and (named or creds_store):
+        other = "--registry" if named else "--creds-store"
+        raise click.UsageError(f"{other} cannot be combined with profiles")
     if named and regions:
         raise click.UsageError("--registry already includes the region: leave out --region")
     if cred_helpers and creds_store:
@@ -234,6 +242,8 @@ def configure(
 
     app = App()
     aws, accounts = app.aws_config, dict[str, str]()
+    if names:
+        named = tuple(_registries_of(app, names, regions))
     if not named:
         aws, accounts = _with_accounts(aws, sure=yes and not dry_run, ask=not dry_run)
     known = _registries(app, aws, named, regions, public=public)
@@ -270,6 +280,7 @@ def configure(
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
+    chosen |= _preferred(app, names)
     settings_file, settings_text, settings_after = _with_settings(app.settings, fallback, chosen)
     for change in changes:
         _report_kept_helpers(change, app.settings)
@@ -301,7 +312,7 @@ def configure(
     file_edits.apply(file_edits.Edit(file, text, after, kind) for file, kind, text, after in edits)
     # Printed last: the reader of the output may close it at any line.
     of = {host: app.settings.registry_for(host).account for host in known}
-    _show({host: profile or chosen.get(of[host], "") for host, profile in known.items()})
+    _show({host: chosen.get(of[host]) or profile for host, profile in known.items()})
     if fallback and settings_after != (settings_text or ""):
         click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
     for profile, account in accounts.items():
@@ -309,7 +320,7 @@ def configure(
     for account, profile in chosen.items():
         click.echo(f"settings: account {account} uses profile {profile} in {settings_file}")
     _report_changes(changes, helpers)
-    for line in choices(_selections(app, known)):
+    for line in choices(_selections(app, (host for host in known if of[host] not in chosen))):
         click.echo(f"ecr-py: {line}", err=True)
     for change in changes:
         if change.drop and (hint := file_edits.hint_of_copies(change.file)):
@@ -355,6 +366,17 @@ def _with_accounts_written(accounts: Mapping[str, str]) -> tuple[Path, str | Non
     for profile, account in accounts.items():
         after = aws_edit.with_account(after, profile, account)
     return file, text, after
+
+
+def _registries_of(app: App, names: Iterable[str], regions: Iterable[str]) -> Iterator[str]:
+    """Yield the host of each profile's registry, also in other regions. Raises BadInput."""
+    for name in names:
+        if name not in app.aws_config.profiles:
+            near = nearest(name, app.aws_config.profiles)
+            hint = "" if near else f"use `--registry {quote(name)}` for a registry"
+            raise BadInput(f"{name} is not a profile in {app.aws_config.source}{near}", hint=hint)
+        for region in ("", *regions):
+            yield resolve_target(app, TargetOptions(name, region=region)).host
 
 
 def _registries(
@@ -444,6 +466,17 @@ def _profiles_to_set(app: App, named: Iterable[str], *, sure: bool, ask: bool) -
                 error.add_context(registry=registry.host)
                 click.echo(str(error), err=True)
     return chosen
+
+
+def _preferred(app: App, names: Iterable[str]) -> dict[str, str]:
+    """Return each profile that the user named and another would answer for, by its account."""
+    found: dict[str, str] = {}
+    for name in names:
+        target = resolve_target(app, TargetOptions(name))
+        with suppress(EcrPyError):
+            if name in app.select(target.host).others:
+                found[target.registry.account] = name
+    return found
 
 
 def _ask_profile(registry: Registry, profiles: list[str]) -> str:

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.output import (
     Group,
@@ -19,6 +21,7 @@ from docker_credential_ecr_py.cli.output import (
     show_json,
     show_table,
 )
+from docker_credential_ecr_py.cli.registry_state import failures_by_cause
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import cleanup, python_for
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
@@ -33,6 +36,7 @@ from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import CannotInstall, EcrPyError
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.redact import redact
+from docker_credential_ecr_py.selection import identity_of
 
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
 # Seconds that it may take to start on a busy machine.
@@ -126,6 +130,20 @@ def start() -> None:
 @daemon.command()
 def stop() -> None:
     """Stop it, even if it hangs. If it is installed, the next login starts it again."""
+    click.echo("Stopped" if _stop() else _NOT_RUNNING.capitalize())
+
+
+@daemon.command()
+@click.pass_context
+def restart(context: click.Context) -> None:
+    """Stop it, even if it hangs, and start it again: after an upgrade, for one."""
+    _check_system()
+    _stop()
+    context.invoke(start)
+
+
+def _stop() -> bool:
+    """Return whether there was one to stop. Raises EcrPyError if it cannot be stopped."""
     is_stopped, failure = False, None
     if (ours := _installed()) is not None:
         try:
@@ -134,12 +152,10 @@ def stop() -> None:
         except CannotInstall as error:
             # A daemon that was started by hand may be running.
             failure = error
-    if end_daemon(os.environ) or is_stopped:
-        click.echo("Stopped")
-    elif failure is not None:
+    is_stopped |= end_daemon(os.environ)
+    if failure is not None and not is_stopped:
         raise failure
-    else:
-        click.echo(_NOT_RUNNING.capitalize())
+    return is_stopped
 
 
 @daemon.command()
@@ -239,7 +255,7 @@ def _show(found: dict[str, Any]) -> None:
     show = console().print
     show(f"Running since {_moment(found['began'])}: {_summary(found)}, store {found['store']}")
     if found["version"] != __version__:
-        show(f"ecr-py is {__version__}: restart it with `ecr-py daemon stop` and `start`")
+        show(f"ecr-py is {__version__}: run `ecr-py daemon restart`")
     registries = [
         (one["registry"], one.get("profile", ""), _life(one["expires"]))
         for one in found["registries"]
@@ -254,6 +270,7 @@ def _show(found: dict[str, Any]) -> None:
             show(Text(text, style="yellow"), soft_wrap=True)
     sessions = [
         (
+            _session_of(one["profile"]),
             one["profile"],
             _life(one["expires"]),
             "renews automatically" if one["refreshable"] else "log in then",
@@ -262,10 +279,21 @@ def _show(found: dict[str, Any]) -> None:
     ]
     if sessions:
         show()
-        show_table(("SESSION OF", "ENDS", ""), sessions)
-    for failure in {failure["what"]: failure for failure in found["failures"]}.values():
-        again = f"tried {counted(failure['tries'], 'time')}, again {_moment(failure['again'])}"
-        show(Text(f"\n{failure['what']}\n  {again}", style="red"))
+        show_table(("SESSION", "PROFILE", "ENDS", ""), sessions)
+    for words, failures in failures_by_cause(found["failures"]).items():
+        last = max(failures, key=lambda failure: failure["tries"])
+        of = f"{counted(len(failures), 'job')}, " if len(failures) > 1 else ""
+        again = f"{of}tried {counted(last['tries'], 'time')}, again {_moment(last['again'])}"
+        show(Text(f"\n{words}\n  {again}", style="red"))
+
+
+def _session_of(profile: str) -> str:
+    """Return the session that a profile leads to, as `ecr-py login` takes it; "-" if unknown."""
+    with suppress(EcrPyError):
+        aws = App(may_log_in=False).aws_config
+        if sso := identity_of(profile, aws).sso:
+            return sso.name or sso.start_url
+    return "-"
 
 
 def _life(expires: float | None) -> str:

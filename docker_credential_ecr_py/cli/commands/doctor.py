@@ -17,7 +17,7 @@ from docker_credential_ecr_py.cli.output import (
     json_option,
     show_json,
 )
-from docker_credential_ecr_py.cli.registry_state import Row, read_files, rows_of
+from docker_credential_ecr_py.cli.registry_state import Row, all_registries, read_files, rows_of
 from docker_credential_ecr_py.config import docker_edit, file_edits, paths
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.text_file import read_text
@@ -85,7 +85,7 @@ def inspect_scene() -> Scene:
     files = read_files(app)
     rows: list[Row] = []
     if "settings" not in files.failures:
-        rows = rows_of(app, files.aws, files.docker, files.failures.get("aws"))
+        rows = rows_of(app, files, all_registries(app, files))
     return Scene(as_given(), files, tuple(rows))
 
 

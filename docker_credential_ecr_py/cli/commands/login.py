@@ -94,7 +94,10 @@ def login(
         if names:
             raise click.UsageError("--start-url cannot be combined with a name")
         if not sso_region:
-            raise click.UsageError("--start-url needs --sso-region")
+            raise click.UsageError(
+                "--start-url needs --sso-region: the portal shows it as SSO Region, "
+                "behind Access keys of any account"
+            )
         portal = onboarding.new_session(start_url, sso_region, session, app.aws_config)
         onboarding.onboard(
             app.sessions(),
@@ -157,10 +160,7 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
         for name, values in aws.profiles.items():
             if "login_session" in values:
                 raise _by_aws_cli(name)
-        raise AwsConfigError(
-            f"there is no SSO session in {aws.source}",
-            hint=LOG_IN_FIRST,
-        )
+        raise AwsConfigError(f"there is no SSO session in {aws.source}", hint=_how_to_begin())
     if every or len(known) == 1:
         return known
     labels = [session.login_name for session in known]
@@ -170,6 +170,11 @@ def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
         click.echo(f"{number:3}  {session.title}", err=True)
     picked = click.prompt("Which session", type=click.IntRange(1, len(known)), err=True)
     return [known[picked - 1]]
+
+
+def _how_to_begin() -> str:
+    """Return the hint if there is no session: logging out needs none."""
+    return LOG_IN_FIRST if click.get_current_context().info_name == "login" else ""
 
 
 def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
@@ -191,7 +196,7 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
             raise EcrPyError(
                 f"{name} is not a profile or session in {aws.source}, and not a registry"
                 f"{nearest(name, names)}",
-                hint="" if names else LOG_IN_FIRST,
+                hint="" if names else _how_to_begin(),
             ) from None
         found = app.select(name).identity
     if found.sso is not None:

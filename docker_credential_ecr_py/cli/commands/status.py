@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from docker_credential_ecr_py.app import App
+from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting, utc
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -26,6 +27,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     ENDED,
     Files,
     Row,
+    all_registries,
     causes,
     choices,
     daemon_line,
@@ -33,7 +35,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     read_files,
     rows_of,
 )
-from docker_credential_ecr_py.cli.targets import no_registry
+from docker_credential_ecr_py.cli.targets import TargetOptions, no_registry, resolve_target
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.credential import LONGEST_LIFE
 from docker_credential_ecr_py.daemon.discovery import find_daemon
@@ -44,6 +46,7 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     some,
 )
+from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
 
@@ -56,15 +59,17 @@ _GAP = 2
 
 
 @command()
+@click.argument("names", nargs=-1, metavar="[REGISTRY]...", shell_complete=REGISTRIES)
 @click.option("--check", is_flag=True, help="Ask AWS and the registries whether a pull would work.")
 @json_option
-def status(check: bool, as_json: bool) -> None:
+def status(names: tuple[str, ...], check: bool, as_json: bool) -> None:
     """Show tokens and sessions, and how long they last.
 
     Works offline: reads local files only.
 
     \b
     ecr-py status                 every registry of the AWS config, the settings and docker's
+    ecr-py status dev             the registry of profile dev
     ecr-py status --check         check that a pull would work, without logging in
     ecr-py status --json | jq -r '.registries[] | select(.needsLogin).profile'
     """
@@ -72,7 +77,8 @@ def status(check: bool, as_json: bool) -> None:
     files = read_files(app)
     if error := files.failures.get("settings"):
         raise error  # they name the store and the registries
-    rows = rows_of(app, files.aws, files.docker, files.failures.get("aws"))
+    registries = _named(app, names) if names else all_registries(app, files)
+    rows = rows_of(app, files, registries)
     if check:
         with counting("registries") as counter:
             rows = call_parallel(checked, rows, counter)
@@ -94,6 +100,12 @@ def status(check: bool, as_json: bool) -> None:
     if check and any(row.wrong for row in rows):
         only_logins = all(row.needs_login for row in rows if row.wrong)
         raise SystemExit(LOGIN_NEEDED if only_logins else FAILED)
+
+
+def _named(app: App, names: Iterable[str]) -> dict[str, Registry]:
+    """Return the registries that the user names, by host. Raises BadInput."""
+    targets = [resolve_target(app, TargetOptions(name)) for name in names]
+    return {target.host: target.registry for target in targets}
 
 
 def checked(row: Row) -> Row:
@@ -196,7 +208,8 @@ def _session_text(row: Row, now: float) -> "Text":
     if session is None:
         return Text("-")
     if session.state == ALIVE:
-        return Text("renews" if session.renews else lasting(session.expires - now), "green")
+        left = lasting(session.expires - now)
+        return Text(f"{left}, renews" if session.renews else left, "green")
     return Text(session.state, "yellow" if session.state == ENDED else "")
 
 

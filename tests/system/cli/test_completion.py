@@ -98,6 +98,21 @@ def test_an_alias_and_a_session(user: User) -> None:
     assert suggested(user, "ecr-py token --region e") == ["eu-west-1"]
 
 
+def test_settings_and_their_values(user: User) -> None:
+    assert suggested(user, "ecr-py config set lo") == ["login", "login_timeout"]
+    key = f"registries.{registry(DEV)}"
+    assert suggested(user, f"ecr-py config set registries.{DEV}") == [
+        f"{key}.profile",
+        f"{key}.alias",
+    ]
+    assert suggested(user, "ecr-py config set store m") == ["memory"]
+    assert suggested(user, "ecr-py config set fallback k") == ["keyring"]
+    assert suggested(user, f"ecr-py config set {key}.profile s") == ["stage"]
+    assert suggested(user, "ecr-py config get pref") == ["prefer"]
+    assert "dev" in suggested(user, "ecr-py configure ")
+    assert "dev" in suggested(user, "ecr-py status ")
+
+
 def test_names_that_a_shell_would_take_apart_are_left_out(user: User) -> None:
     with user.home.aws_config.open("a") as config:
         config.write("[profile 'a b']\nregion=x\n[profile $(touch_x)]\nregion=x\n")

@@ -191,3 +191,65 @@ def test_a_fallback_that_is_no_longer_installed(user: User) -> None:
     [line] = [line for line in lines if line.split()[1] == "fallback"]
     assert line.startswith("note")
     assert "docker-credential-typo is not on the PATH" in line
+
+
+# One value, and the whole file
+
+
+def test_get_prints_what_counts(user: User) -> None:
+    user.home.write(user.home.settings, THEIRS)
+    assert user.invoke_ok("config", "get", "login").stdout == "never\n"
+    assert user.invoke_ok("config", "get", "defaults.store").stdout == "file\n"
+    assert user.invoke_ok("config", "get", "login", ECR_PY_LOGIN="auto").stdout == "auto\n"
+    key = f"registries.{STAGE}.*.profile"
+    assert user.invoke_ok("config", "get", key).stdout == "stage\n"
+    assert "is not set" in refused(user, "get", "fallback")
+    assert "nearest: login" in refused(user, "get", "logn")
+
+
+def editor(user: User, script: str) -> dict[str, str]:
+    """Return the variable of an editor that is a shell script; the file is "$1"."""
+    program = user.home.write(user.home.path / "bin" / "my editor", f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return {"EDITOR": f"'{program}'", "PATH": f"{user.environment['PATH']}:/usr/bin:/bin"}
+
+
+@pytest.mark.parametrize("before", [None, THEIRS])
+def test_edit_opens_the_editor(user: User, before: str | None) -> None:
+    if before is not None:
+        user.home.write(user.home.settings, before)
+    line = f'[registries."images.example.com"]\\nalias = "{registry(DEV)}"\\n'
+    done = user.invoke_ok("config", "edit", **editor(user, f"printf '{line}' >>\"$1\""))
+    assert done.stdout == f"saved {user.home.settings}\n"
+    assert user.home.settings.read_text().startswith(before or "[")
+    assert f'alias = "{registry(DEV)}"' in user.home.settings.read_text()
+    assert stat.S_IMODE(user.home.settings.stat().st_mode) in (0o600, 0o644)
+
+
+@pytest.mark.parametrize("script", ["", "exit 1"], ids=["closed", "failed"])
+def test_edit_without_saving_changes_nothing(user: User, script: str) -> None:
+    user.home.write(user.home.settings, THEIRS)
+    done = user.invoke("config", "edit", **editor(user, script))
+    assert done.code == (1 if script else 0)
+    assert "Traceback" not in done.said
+    assert user.home.settings.read_text() == THEIRS
+
+
+def test_edit_refuses_what_is_wrong(user: User) -> None:
+    user.home.write(user.home.settings, THEIRS)
+    environ = editor(user, """echo 'login = "nevr"' >"$1" """)
+    done = user.invoke("config", "edit", **environ)
+    assert done.code == 1
+    assert "login" in done.stderr
+    assert user.home.settings.read_text() == THEIRS
+
+
+def test_edit_offers_to_go_on(user: User) -> None:
+    """With the text as it was left, so that nothing has to be typed again."""
+    first = """grep -q nevr "$1" && sed -i s/nevr/never/ "$1" || """
+    second = """printf '[defaults]\\nlogin = "nevr"\\n' >"$1" """
+    with user.at_terminal("ecr-py config edit", **editor(user, first + second)) as terminal:
+        terminal.wait_for(r"line 2: login: 'nevr' is not one of[^?]*Edit it again")
+        terminal.type("\r")
+        assert terminal.wait() == 0
+    assert user.home.settings.read_text() == '[defaults]\nlogin = "never"\n'

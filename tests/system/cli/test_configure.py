@@ -10,7 +10,7 @@ import stat
 
 import pytest
 
-from tests.support.home import DEV, HELPER, PROD, REGISTRIES, STAGE, registry
+from tests.support.home import DEV, HELPER, PROD, REGISTRIES, STAGE, START_URL, registry
 from tests.support.user import Done, User, leftovers
 
 OURS = dict.fromkeys(REGISTRIES, "ecr-py")
@@ -60,6 +60,30 @@ def test_a_profile_without_a_region_is_passed_over_and_named(user: User) -> None
     assert "--region" in done.stderr
     assert "dev" not in user.invoke_ok("configure", "--region", "eu-west-1").stderr
     assert registry(DEV) in user.read_config()["credHelpers"]
+
+
+def test_profiles_and_those_alone(user: User) -> None:
+    user.invoke_ok("configure", "dev", "prod")
+    assert list(user.read_config()["credHelpers"]) == [registry(DEV), registry(PROD)]
+    user.invoke_ok("configure", "stage", "--region", "us-east-1")
+    added = [registry(STAGE), registry(STAGE, "us-east-1")]
+    assert list(user.read_config()["credHelpers"])[2:] == added
+    assert "nearest: dev" in refused(user, "dve")
+    assert "--registry" in refused(user, registry(DEV))
+
+
+def test_a_profile_that_is_named_is_the_one_that_answers(user: User) -> None:
+    with user.home.aws_config.open("a") as config:
+        config.write(
+            f"[profile admin]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\n"
+            f"sso_account_id = {DEV}\nsso_role_name = Other\nregion = eu-west-1\n"
+        )
+    done = user.invoke_ok("configure", "admin")
+    assert re.search(rf"^{registry(DEV)} +admin$", done.stdout, re.MULTILINE)
+    assert f"account {DEV} uses profile admin" in done.stdout
+    assert done.stderr == ""
+    assert "profile   admin" in user.invoke_ok("explain", registry(DEV)).stdout
+    assert "uses profile" not in user.invoke_ok("configure", "admin").said
 
 
 def test_registries_by_name_and_those_alone(user: User) -> None:

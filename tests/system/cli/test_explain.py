@@ -8,7 +8,7 @@ from docker_credential_ecr_py.cli.commands.explain import calls
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Identity
 from tests.standin.aws import Aws
-from tests.support.home import DEV, registry
+from tests.support.home import DEV, PROD, STAGE, registry
 from tests.support.user import User
 
 TOKEN = "GetAuthorizationToken of ECR in eu-west-1"
@@ -61,3 +61,25 @@ def test_an_account_in_another_region(user: User) -> None:
     assert done.stdout.rstrip().endswith("GetAuthorizationToken of ECR in us-east-1")
     line = user.ecr_py("explain", registry(DEV), "--region", "us-east-1").line
     assert "leave out --region" in line
+
+
+def test_every_registry(user: User) -> None:
+    user.write_docker_config({"credHelpers": {registry("602401143452"): "ecr-py"}})
+    done = user.invoke("explain")
+    assert done.code == 1  # for the last one
+    last = done.stdout.rstrip().split("\n\n")[-1]
+    for account, profile in ((DEV, "dev"), (STAGE, "stage"), (PROD, "prod")):
+        assert f"{registry(account)}\n" in done.stdout
+        assert f"profile   {profile}\n" in done.stdout
+    assert registry("602401143452") in last
+    assert "config set 'registries.602401143452.*.profile'" in " ".join(done.stdout.split())
+    told = json.loads(user.invoke("explain", "--json").stdout)
+    assert [one["registry"] for one in told[:3]] == [registry(one) for one in (DEV, STAGE, PROD)]
+    assert "error" in told[3]
+
+
+def test_every_registry_without_one(user: User) -> None:
+    user.home.aws_config.unlink()
+    assert "names an account and a region" in user.invoke("explain").line
+    user.home.aws_config.write_text("no section")
+    assert "a [section] must come first" in user.invoke("explain").line

@@ -12,10 +12,13 @@ from pathlib import Path
 import click
 import pytest
 
+from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.cli.main import main
+from docker_credential_ecr_py.protocol import ACTIONS
 from tests.support.programs import need
 
-PAGES = sorted(Path(sys.prefix, "share", "man", "man1").glob("ecr-py*.1"))
+PAGES = sorted(Path(sys.prefix, "share", "man", "man1").glob("*ecr-py*.1"))
+HELPER = "docker-credential-ecr-py"
 
 
 def shown(page: Path | str, *options: str, columns: int = 80) -> str:
@@ -36,11 +39,18 @@ def shown(page: Path | str, *options: str, columns: int = 80) -> str:
 def test_no_page_has_a_warning(page: Path, columns: int) -> None:
     text = shown(page, "--warnings", "-l", columns=columns)
     assert "NAME" in text
-    assert "-h, --help" in text
+    assert "-h, --help" in text or page.stem == HELPER
 
 
 def test_every_command_has_a_page() -> None:
-    assert sorted(names(main, "ecr-py")) == sorted(page.stem for page in PAGES)
+    assert sorted([HELPER, *names(main, "ecr-py")]) == sorted(page.stem for page in PAGES)
+
+
+def test_the_helpers_page_has_each_action() -> None:
+    [page] = [page for page in PAGES if page.stem == HELPER]
+    text = shown(page, "-l")
+    assert set(re.findall(r"\b[a-z]+\b", text.partition("SYNOPSIS")[2])) >= set(ACTIONS)
+    assert __version__ in text
 
 
 def names(command: click.Command, path: str) -> Iterator[str]:

@@ -97,7 +97,7 @@ def test_of_other_partitions(user: User, region: str, partition: str) -> None:
     [
         ((), "which of 3 registries"),
         (("dve",), "nearest: dev"),
-        (("dev", "--repository", "Nats"), "in lower case"),
+        (("dev", "--repository", "Nats"), "must be lower case"),
         (("dev", "--repository", "nats:1"), "the repository is nats"),
         (("dev", "--repository", f"{registry(STAGE)}/nats"), "one registry at a time"),
         (("--repository", f"{registry(STAGE)}/team/*"), "wildcard"),

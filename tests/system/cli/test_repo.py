@@ -98,6 +98,8 @@ def test_which_of_three(dev: User, aws: AwsWithRepositories) -> None:
     line = dev.invoke("repo", "ls", AWS_PROFILE="").line
     assert "which of 3 registries" in line
     assert "dev, stage, prod" in line
+    assert line.endswith("add `--registry dev`, or set AWS_PROFILE")
+    assert "run `ecr-py token dev`" in dev.invoke("token", AWS_PROFILE="").line
     assert aws.calls == []
 
 

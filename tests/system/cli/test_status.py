@@ -48,6 +48,24 @@ def test_a_registry_for_each_account(user: User, aws: Aws) -> None:
     assert aws.calls == []
 
 
+def test_the_registries_that_are_named(user: User) -> None:
+    table = rows(user.invoke_ok("status", "dev", PROD).stdout)
+    assert list(table) == ["REGISTRY", HOST, registry(PROD)]
+    elsewhere = registry(DEV, "us-east-1")  # no profile is there
+    assert list(rows(user.invoke_ok("status", elsewhere).stdout)) == ["REGISTRY", elsewhere]
+    assert "nearest: dev" in user.invoke("status", "dve").line
+
+
+def test_the_end_of_a_session_that_renews(user: User) -> None:
+    user.use_session_profiles()
+    with user.at_terminal("ecr-py login --no-browser") as terminal:
+        code = terminal.wait_for(r"[A-Z]{4}-[A-Z]{4}")[0]
+        user.aws.approve(code)
+        assert terminal.wait() == 0
+    row = rows(user.invoke_ok("status", "dev").stdout)[HOST]
+    assert re.search(r"\d+h\d\dm, renews$|\d+m, renews$", row.rstrip()), row
+
+
 def test_a_kept_token_and_how_long_it_lasts(user: User, aws: Aws) -> None:
     user.home.get(HOST)
     aws.reset_calls()

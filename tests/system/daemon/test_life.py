@@ -802,3 +802,13 @@ def test_workers_do_not_outlive_a_daemon_that_ends_in_a_renewal(
     assert daemon.process.wait(10) == 0
     eventually(lambda: state(worker) in "XZ")
     assert aws.issued[home.get(registry(DEV)).password].account == DEV
+
+
+def test_restart_ends_it_and_starts_another(home: Home, daemon: Daemon) -> None:
+    done = ecr_py(home, "daemon", "restart")
+    assert done.code == 0, done
+    assert "The daemon is running: pid" in done.stdout
+    assert str(daemon.pid) not in done.stdout
+    assert ecr_py(home, "daemon", "stop").stdout == "Stopped\n"
+    assert "is running" in ecr_py(home, "daemon", "restart").stdout  # it need not run before
+    assert ecr_py(home, "daemon", "stop").code == 0
