@@ -50,6 +50,7 @@ from tests.support.home import (
     THREE_ACCOUNTS,
     registry,
 )
+from tests.support.kubelet import PLUGIN, request
 
 ACCOUNTS = (DEV, STAGE, PROD)
 RIGHT = b'"Username":"AWS"'
@@ -389,6 +390,50 @@ def many_at_once(bench: Bench) -> Iterator[Row]:
     )
 
 
+def plugin_hit(bench: Bench) -> Iterator[Row]:
+    """The kubelet's plugin, which has no compiled front."""
+    home = bench.home("plugin")
+    with launcher() as program:
+        docker_hit = bench.hit(home, program)
+        seconds(docker_hit)
+        plugin = plugin_for(docker_hit, f"{registry(DEV)}/team/app")
+        name = "the kubelet's plugin, hit over docker's by the same launcher"
+        yield compare(name, "≤ 1.15", plugin, docker_hit, bench.hits)
+
+
+def plugin_for(get: Command, image: str) -> Command:
+    """What the kubelet runs for an image, in the environment of a get."""
+    answer = b'"auth":{"%b":{"username":"AWS"' % image.partition("/")[0].encode()
+    return replace(get, arguments=[str(PLUGIN)], stdin=request(image), answer=answer)
+
+
+def plugin_calls(bench: Bench) -> Iterator[Row]:
+    """A new node pulls ten images, five pods each; then its kubelet is started again."""
+    rounds = max(1, bench.runs // 10)
+    cold: list[int] = []
+    warm: list[int] = []
+    for turn in range(rounds):
+        get = bench.hit(bench.home(f"node-{turn}"))
+        pulls = [plugin_for(get, f"{registry(DEV)}/app-{number % 10}") for number in range(50)]
+        for counts in (cold, warm):
+            bench.calls()
+            for pull, answer in zip(pulls, _all_at_once(pulls), strict=True):
+                pull.check(0, answer)
+            counts.append(bench.calls()["GetAuthorizationToken"])
+    for name, counts, target in (
+        ("GetAuthorizationToken calls of 50 pulls at once, ten images, a new node", cold, 1),
+        ("… after the kubelet has been started again", warm, 0),
+    ):
+        detail = f"the most of {rounds} rounds"
+        yield Row(
+            name,
+            str(max(counts)),
+            target=f"= {target}",
+            reached=max(counts) == target,
+            detail=detail,
+        )
+
+
 def cold_over_aws_cli(bench: Bench) -> Iterator[Row]:
     """Both through the proxy, which AWS CLI before 2.13 needs, and both with nothing cached."""
     home = bench.home("cold")
@@ -675,6 +720,8 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         build_of_eight,
         calls_of_ten,
         many_at_once,
+        plugin_hit,
+        plugin_calls,
         cold_over_aws_cli,
         login_over_aws_cli,
         status_over_aws_version,
@@ -706,12 +753,16 @@ def _many_profiles(number: int) -> str:
 
 
 def _at_once(command: Command, number: int) -> list[bytes]:
+    return _all_at_once([command] * number)
+
+
+def _all_at_once(commands: list[Command]) -> list[bytes]:
     pipe = subprocess.PIPE
     running = [
         subprocess.Popen(command.arguments, stdin=pipe, stdout=pipe, env=command.environment)
-        for _ in range(number)
+        for command in commands
     ]
-    for process in running:
+    for command, process in zip(commands, running, strict=True):
         assert process.stdin is not None
         process.stdin.write(command.stdin)
         process.stdin.close()
