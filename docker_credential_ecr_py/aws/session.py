@@ -4,6 +4,7 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,14 +165,15 @@ def endpoint_of(service: str, region: str, profile: str = "", config: Config | N
         raise network_error(error) from error
 
 
-def regions(service: str = "sso-oidc") -> list[str]:
+@cache  # it takes 0.1 s, and a network failure asks for each registry of `status --check`
+def regions(service: str = "sso-oidc") -> tuple[str, ...]:
     """Return the regions that have a service, as far as the installed botocore knows."""
     session = AnonymousSession()
-    return [
+    return tuple(
         region
         for partition in session.get_available_partitions()
         for region in session.get_available_regions(service, partition)
-    ]
+    )
 
 
 def note_on_region(region: str, service: str, setting: str = "region") -> str:

@@ -46,7 +46,7 @@ def test_ten_cold_gets_make_one_key_and_one_call(home: Home, aws: Aws, keyring: 
 
 def test_three_identities_at_once_make_one_key(home: Home, aws: Aws, keyring: Keyring) -> None:
     """Each has a lock of its own; the key is one for all."""
-    accounts = list(ACCOUNTS) * 4
+    accounts = list(ACCOUNTS) * 2
     gets = at_once(home, [registry(account) for account in accounts])
     passwords = [
         right(aws, get.answer, account) for get, account in zip(gets, accounts, strict=True)
