@@ -162,6 +162,14 @@ class App:
         """Return the selection for a registry; AWS is not called. Raises as Broker.get."""
         return self._choose(self.settings.request_for(server_url)).selection
 
+    def credential_key(self, server_url: str) -> str:
+        """Return the key of the credential for a registry: that of its identity in its region.
+
+        Raises as select.
+        """
+        registry = self.settings.request_for(server_url).registry
+        return self.broker.credential_key(registry, self.select(server_url))
+
     def usernames(self) -> dict[str, str]:
         """Return the URL and the username of each ECR registry that a `get` can answer for.
 

@@ -133,7 +133,7 @@ class Broker:
         No other `get` is answered with this credential: the selection is not stored.
         """
         request = self._settings.request_for(server_url)
-        key = self._key(request.registry, selection)
+        key = self.credential_key(request.registry, selection)
         with _not_found_if_public(request):
             return self._usable_or_valid(request, selection, key, should_store=True)
 
@@ -145,7 +145,7 @@ class Broker:
         """
         request = self._settings.request_for(server_url)
         choice = self._choose(request)
-        key = self._key(request.registry, choice.selection)
+        key = self.credential_key(request.registry, choice.selection)
         with self._store.lock(key, wait=0) as lock:
             if lock is None:
                 return
@@ -194,7 +194,7 @@ class Broker:
         request = self._settings.request_for(server_url)
         keys = self._store.forget(request.host) | {_login_key(request.host)}
         with suppress(EcrPyError):
-            keys.add(self._key(request.registry, self._choose(request).selection))
+            keys.add(self.credential_key(request.registry, self._choose(request).selection))
         stored = {key: credential for key in keys if (credential := self._store.load(key))}
         for key in keys:
             self._store.discard(key)
@@ -228,7 +228,20 @@ class Broker:
             return credential
         if not _session_is_there(selection):
             return None
-        return self._load_usable(self._key(request.registry, selection))
+        return self._load_usable(self.credential_key(request.registry, selection))
+
+    def credential_key(self, registry: Registry, selection: Selection) -> str:
+        """Return the key of an identity's credential for its registries in a region."""
+        place = "public" if registry.public else registry.region
+        endpoints = sorted(
+            f"{name}={value}"
+            for name, value in self._environ.items()
+            if name.startswith("AWS_ENDPOINT_URL")
+        )
+        identity = selection.identity
+        who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
+        where = [place, registry.partition, *selection.variants, *endpoints]
+        return key_of(json.dumps([*who, *where]))
 
     # A credential by `docker login`
 
@@ -243,7 +256,7 @@ class Broker:
 
     def _of_identity(self, request: RegistryRequest) -> Credential:
         choice = self._choose(request)
-        key = self._key(request.registry, choice.selection)
+        key = self.credential_key(request.registry, choice.selection)
         # A named profile's credential is stored only if the rules lead to the same one: `logout`
         # and `cache` find credentials by their selections.
         to_store = self._by_rules(request, key) if self._named_profile else choice
@@ -266,7 +279,7 @@ class Broker:
         """Return the choice by the rules, if it leads to the credential with this key."""
         with suppress(EcrPyError):
             choice = self._choose(request, profile="")
-            if self._key(request.registry, choice.selection) == key:
+            if self.credential_key(request.registry, choice.selection) == key:
                 return choice
         return None
 
@@ -348,19 +361,6 @@ class Broker:
             return None
         credential = self._store.load(key)
         return credential if credential and credential.valid(self._clock()) else None
-
-    def _key(self, registry: Registry, selection: Selection) -> str:
-        """Return the key of an identity's credential for its registries in a region."""
-        place = "public" if registry.public else registry.region
-        endpoints = sorted(
-            f"{name}={value}"
-            for name, value in self._environ.items()
-            if name.startswith("AWS_ENDPOINT_URL")
-        )
-        identity = selection.identity
-        who = [identity.kind, identity.name] + [identity.hidden] * bool(identity.hidden)
-        where = [place, registry.partition, *selection.variants, *endpoints]
-        return key_of(json.dumps([*who, *where]))
 
     # Selections, by which the next `get` is a hit
 

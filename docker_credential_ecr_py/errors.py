@@ -244,6 +244,10 @@ class Invalid(ClusterError):
     """The API server does not accept an object: another type, immutable, too large (422, 413)."""
 
 
+class SecretTooLarge(Invalid):
+    """The registries of a grant do not fit into one secret."""
+
+
 class Forbidden(ClusterError):
     """The API server does not allow it to us, or a quota does not (401, 403)."""
 

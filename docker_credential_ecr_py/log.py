@@ -4,6 +4,7 @@ A hit does not log.
 """
 
 import errno
+import json
 import logging
 import os
 import stat
@@ -21,6 +22,7 @@ from docker_credential_ecr_py.printable import one_line
 from docker_credential_ecr_py.redact import redact
 
 LARGEST = 1024 * 1024
+_TEXT, _TIME = "%(asctime)s %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"
 _SYSTEM = ("builtins", "socket", "ssl")
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -54,6 +56,18 @@ def _name_of(error: BaseException) -> str:
     if isinstance(error, OSError) and type(error).__module__ in _SYSTEM and error.strerror:
         return f"{kind}: {error.strerror}"
     return kind
+
+
+class _RedactedJson(_OneRedactedLine):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(
+            {
+                "time": self.formatTime(record, self.datefmt),
+                "level": record.levelname.lower(),
+                "message": super().format(record),
+            },
+            ensure_ascii=False,
+        )
 
 
 class _LogFile(logging.StreamHandler[TextIO]):
@@ -98,6 +112,16 @@ def stop_log() -> None:
     log.handlers = [logging.NullHandler()]
 
 
+def log_to(stream: TextIO, environ: Mapping[str, str], *, as_json: bool = False) -> None:
+    """Write to a stream from now on, for a program whose standard error someone collects."""
+    start_log(None, environ)
+    handler = logging.StreamHandler(stream)
+    text = _RedactedJson("%(message)s", _TIME) if as_json else _OneRedactedLine(_TEXT, _TIME)
+    handler.setFormatter(text)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    log.handlers = [handler]
+
+
 def _handler(path: Path | None) -> logging.Handler:
     if path is None:
         return logging.NullHandler()
@@ -105,9 +129,7 @@ def _handler(path: Path | None) -> logging.Handler:
         handler = _LogFile(path)
     except OSError:
         return logging.NullHandler()
-    handler.setFormatter(
-        _OneRedactedLine("%(asctime)s %(process)d %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-    )
+    handler.setFormatter(_OneRedactedLine(_TEXT, _TIME))
     handler.handleError = lambda record: None  # type: ignore[method-assign]
     return handler
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "daemon": "daemon:daemon",
     "forward": "forward:forward",
     "ssh": "ssh:ssh",
+    "controller": "controller:controller",
     "cache": "cache:cache",
     "key": "key:key",
     "config": "config:config",

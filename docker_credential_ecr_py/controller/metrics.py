@@ -1,5 +1,6 @@
 """/metrics for Prometheus, and /healthz and /readyz for the kubelet, over HTTP."""
 
+import re
 import socket
 import threading
 import time
@@ -39,7 +40,7 @@ class Metrics:
         self.namespaces = self._gauge("namespaces", "Namespaces with at least one grant.")
         self.secrets = self._gauge(
             "secrets",
-            "Secrets by state: current, waiting, left_alone (not ours), expired.",
+            "Secrets by state: current, due, waiting for a token, left_alone (not ours), expired.",
             "state",
         )
         self.writes = self._counter(
@@ -79,6 +80,11 @@ class Metrics:
 
     def _histogram(self, name: str, help_text: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", help_text, registry=self.registry)
+
+
+def result_name(error: Exception) -> str:
+    """Return an error as a label has it: too_many_requests."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
 class MetricsServer:

@@ -226,8 +226,17 @@ def _apply(api: KubernetesApi, request: Request, resource: str, there: _Object |
 
 
 def _selected(one: _Object, request: Request) -> bool:
-    wanted = request.query.get("fieldSelector", "").removeprefix("metadata.name=")
-    return not wanted or one["metadata"]["name"] == wanted
+    labels = one["metadata"].get("labels", {})
+    wanted = [part.split("=") for part in request.query.get("labelSelector", "").split(",") if part]
+    if any(labels.get(key) != value for key, value in wanted):
+        return False
+    fields = {
+        "metadata.name": one["metadata"]["name"],
+        "source": one.get("source", {}).get("component"),
+        "type": one.get("type"),
+    }
+    wanted = [part.split("=") for part in request.query.get("fieldSelector", "").split(",") if part]
+    return all(fields[key] == value for key, value in wanted)
 
 
 def _shown(one: _Object, request: Request) -> _Object:
