@@ -10,7 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ _FIELDS = {"kind", "apiVersion", "cacheKeyType", "cacheDuration", "auth"}
 
 @dataclass(frozen=True)
 class Kubelet:
-    """The kubelet of this machine. `pid` is 0 if none runs; its paths are None if not set."""
+    """The kubelet of this machine. `pid` is 0 if none runs; its paths are None if not set.
+
+    `environment` is a usual one if none runs, or if only root may read it (`hidden`).
+    """
 
     pid: int = 0
     config: Path | None = None
     bin_dir: Path | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(_USUAL_ENVIRONMENT))
+    hidden: bool = False
 
     def environment_for(self, provider: Provider) -> dict[str, str]:
         """Return the environment of a provider, with the HOME that ours takes if there is none."""
@@ -73,8 +77,8 @@ def find_kubelet(proc: Path = Path("/proc")) -> Kubelet:
             environment = dict(
                 entry.split("=", 1) for entry in _read(process / "environ") if "=" in entry
             )
-            usual = dict(_USUAL_ENVIRONMENT)
-            return Kubelet(int(process.name), config, bin_dir, environment or usual)
+            found = Kubelet(int(process.name), config, bin_dir, hidden=not environment)
+            return replace(found, environment=environment) if environment else found
     return Kubelet()
 
 

@@ -18,9 +18,11 @@ from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.environment import prepared_for_libraries
 from docker_credential_ecr_py.errors import (
+    LOG_IN_FIRST,
     BadInput,
     BadServerURL,
     CredentialsNotFound,
+    NoProfile,
     NotEcr,
     Unreachable,
     Usage,
@@ -182,7 +184,7 @@ def _credential(request: Request, host: str) -> Credential:
     """Return the credential for a registry: of the service account's role, else of this node."""
     role = request.role
     if not role:
-        return App(may_log_in=False).broker.get(host)
+        return _credential_of_node(host)
     account = ServiceAccount.of(request.token)
 
     def fetch(registry: Registry, selection: Selection, mfa_code: str) -> Credential:
@@ -195,3 +197,12 @@ def _credential(request: Request, host: str) -> Credential:
     app = App(may_log_in=False, fetch=fetch)
     registry = app.settings.request_for(host).registry
     return app.broker.get_as(host, account.selection(role, registry, app.environ))
+
+
+def _credential_of_node(host: str) -> Credential:
+    try:
+        return App(may_log_in=False).broker.get(host)
+    except NoProfile as error:
+        if error.hint == LOG_IN_FIRST:  # nobody logs in on a node
+            error.hint = "give the node a role, or an AWS config that names one"
+        raise

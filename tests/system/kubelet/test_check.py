@@ -207,7 +207,7 @@ def test_its_flags_and_environment(tmp_path: Path) -> None:
 def test_k3s(tmp_path: Path) -> None:
     process(tmp_path, 9, ["/usr/local/bin/k3s server"], environ="")
     found = find_kubelet(tmp_path)
-    assert found.pid == 9
+    assert (found.pid, found.hidden) == (9, True)
     assert "PATH" in found.environment
 
 

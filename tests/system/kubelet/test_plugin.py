@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.home import DEV, PROD, STAGE, Home, registry
+from tests.support.home import DEV, Home, registry
 from tests.support.kubelet import (
     PLUGIN,
     VERSION,
@@ -55,17 +55,6 @@ def test_a_miss_and_a_hit(kubelet: Kubelet, aws: Aws, version: str) -> None:
         again = kubelet.pull(image, version=version)
         assert (again.auth_key, again.password) == (first.auth_key, first.password)
     assert aws.count() == calls
-
-
-def test_three_accounts_from_the_cache_of_docker_on_the_node(
-    home: Home, kubelet: Kubelet, aws: Aws
-) -> None:
-    by_docker = home.get(registry(DEV)).password
-    by_kubelet = kubelet.pull(f"{registry(STAGE)}/app").password
-    assert kubelet.pull(IMAGE).password == by_docker
-    assert home.get(registry(STAGE)).password == by_kubelet
-    assert aws.issued[kubelet.pull(f"{registry(PROD)}/app").password].account == PROD
-    assert aws.count(TOKEN) == 3
 
 
 def test_an_image_that_is_not_on_ecr(in_process: Kubelet, aws: Aws) -> None:
@@ -172,13 +161,19 @@ def test_without_home_it_is_that_of_the_user(home: Home, kubelet: Kubelet, aws: 
     assert home.cached() == [registry(DEV)]
 
 
-def test_without_a_cache_it_answers(home: Home, kubelet: Kubelet, aws: Aws) -> None:
-    (home.path / ".cache").mkdir()
-    for by in (read_only(home.path / ".cache"), []):
-        command = [*by, str(PLUGIN)]
-        environment = {**kubelet.environment, **({} if by else {"AWS_ECR_DISABLE_CACHE": "1"})}
+@pytest.mark.parametrize("cache", ["read-only", "full", "off"])
+def test_without_a_cache_it_answers(home: Home, kubelet: Kubelet, aws: Aws, cache: str) -> None:
+    folder = home.path / ".cache"
+    folder.mkdir()
+    full = 'mount -t tmpfs -o size=4k none "$0" && exec "$@"'
+    by = {
+        "read-only": lambda: read_only(folder),
+        "full": lambda: [*own_mounts(folder), "sh", "-c", full, str(folder)],
+        "off": lambda: ["env", "AWS_ECR_DISABLE_CACHE=1"],
+    }[cache]()
+    for _ in range(2):
         done = subprocess.run(
-            command, input=request(IMAGE), env=environment, capture_output=True, timeout=60
+            [*by, PLUGIN], input=request(IMAGE), env=kubelet.environment, capture_output=True
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert aws.issued[checked(done.stdout, IMAGE).password].account == DEV
@@ -255,6 +250,13 @@ def test_an_error_is_one_line_without_a_secret(home: Home, in_process: Kubelet, 
     assert secret not in line
     assert "\x1b" not in line
     assert secret not in home.log.read_text()
+
+
+def test_a_node_without_credentials(home: Home, in_process: Kubelet) -> None:
+    home.aws_config.unlink()
+    del in_process.environment["AWS_ACCESS_KEY_ID"]
+    line = in_process.failure(request(IMAGE))
+    assert line.endswith("give the node a role, or an AWS config that names one")
 
 
 def test_no_login_is_started(home: Home, kubelet: Kubelet, aws: Aws) -> None:
