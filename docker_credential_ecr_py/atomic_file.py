@@ -3,11 +3,12 @@
 import errno
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from docker_credential_ecr_py.folder import Folder, open_folder, open_place
+from docker_credential_ecr_py.folder import Folder, open_folder, open_place, to_utime
 
 # Some editors write it at the beginning of a text; most readers refuse it.
 BYTE_ORDER_MARK = "\ufeff"
@@ -66,14 +67,23 @@ def write_in(
                 # By the descriptor: the name may be that of another file by now.
                 os.fchmod(file, _given_away(file, owner, mode))
             if times is not None:
-                os.utime(file if os.utime in os.supports_fd else folder.path_of(beside), ns=times)
+                os.utime(to_utime(file, folder.path_of(beside)), ns=times)
             if durable:
                 os.fsync(file)
-        folder.replace(beside, name)
+        _replace(folder, beside, name)
     except BaseException:
         with suppress(OSError):
             folder.remove(beside)
         raise
+
+
+def _replace(folder: Folder, old: str, new: str) -> None:
+    if sys.platform == "win32":
+        from docker_credential_ecr_py.windows import when_not_in_use
+
+        when_not_in_use(lambda: folder.replace(old, new))
+    else:
+        folder.replace(old, new)
 
 
 def _given_away(file: int, owner: tuple[int, int] | None, mode: int) -> int:

@@ -8,6 +8,7 @@ in a folder that is open, and links that another user may have planted are not f
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,7 +83,7 @@ class Folder:
         flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         file = self.open(name, flags)
         try:
-            os.utime(file if os.utime in os.supports_fd else self.path_of(name))
+            os.utime(to_utime(file, self.path_of(name)))
         finally:
             os.close(file)
 
@@ -93,12 +94,15 @@ class Folder:
         return os.stat(self.path if self.descriptor is None else self.descriptor)
 
     def is_ours(self) -> bool:
-        # On Windows the access rights of the user's profile folder protect it, not mode and owner.
         return os.name != "posix" or self.facts().st_uid == os.geteuid()
 
     def is_private(self) -> bool:
-        """Whether it is ours, and no other user may enter it."""
-        return os.name != "posix" or (self.is_ours() and not self.facts().st_mode & 0o077)
+        """Whether it is ours, and no other user may enter it (on Windows: write to it)."""
+        if sys.platform == "win32":
+            from docker_credential_ecr_py.windows import why_not_private
+
+            return not why_not_private(self.path)
+        return self.is_ours() and not self.facts().st_mode & 0o077
 
     def owner_if_not_root(self) -> tuple[int, int] | None:
         """Return the folder's user and group, if we are root and it is not root's."""
@@ -108,8 +112,15 @@ class Folder:
         return None if facts.st_uid == 0 else (facts.st_uid, facts.st_gid)
 
     def close_to_others(self) -> None:
-        """Take away every right of other users."""
-        if self.descriptor is None:
+        """Take away every right of other users. On Windows, raise PermissionError if they have any.
+
+        There the rights are inherited, and whoever gave them has to take them away.
+        """
+        if sys.platform == "win32":
+            from docker_credential_ecr_py.windows import why_not_private
+
+            if why := why_not_private(self.path):
+                raise PermissionError(errno.EPERM, why)
             return
         with self._readable() as descriptor:
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o700)
@@ -127,6 +138,11 @@ class Folder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def to_utime(file: int, path: str | Path) -> int | str | Path:
+    """Return what os.utime takes for an open file: on Windows, only its path."""
+    return file if os.utime in os.supports_fd else path
 
 
 @contextmanager

@@ -46,9 +46,9 @@ def _main() -> "NoReturn":
     given = None
     if arguments[:1] == ["renew"]:
         system.closerange(3, _MOST_FILES)  # do not hold files open that the client passed on
-    if arguments[:1] == ["get"] and len(arguments) < 3 and sys.platform != "win32":
+    if arguments[:1] == ["get"] and len(arguments) < 3:
         given = (
-            arguments[1].encode(errors="surrogateescape")
+            arguments[1].encode(errors=sys.getfilesystemencodeerrors())
             if arguments[1:]
             else read_input(_LONGEST_URL)
         )
@@ -83,7 +83,7 @@ def read_input(longest: int) -> bytes | None:
 
 def _answer_hit(server_url: bytes) -> None:
     """Answer and end the process if it is a hit; else return."""
-    environ = system.environ
+    environ = record.environ
     if environ.get(b"AWS_ECR_DISABLE_CACHE") or _is_answered_by_tunnel(server_url, environ):
         return
     root = record.cache_root(environ)
@@ -155,9 +155,7 @@ def renew_in_background(root: bytes, hit: record.Hit) -> None:
         # In the future if a renewal has asked for a longer pause: see store/lock.py.
         if -_LONGEST_PAUSE <= time.time() - _last_change(lock) < _RENEWAL_PAUSE:
             return
-        # NONBLOCK: a FIFO in the place of the lock must not make us wait.
-        flags = system.O_WRONLY | system.O_CREAT | system.O_NOFOLLOW | system.O_NONBLOCK
-        system.close(system.open(lock, flags, 0o600))
+        system.close(system.open(lock, system.O_WRONLY | system.O_CREAT | record.SAFELY, 0o600))
         system.utime(lock)
     except OSError:
         return  # the credential is usable for hours
@@ -166,6 +164,11 @@ def renew_in_background(root: bytes, hit: record.Hit) -> None:
 
 def _start_renewal(host: bytes) -> None:
     try:
+        if sys.platform == "win32":
+            from docker_credential_ecr_py.windows import start_detached
+
+            start_detached([*_this_helper(), "renew", host.decode()])
+            return
         system.posix_spawn(
             sys.executable,
             [sys.executable, "-IS", "-X", "utf8", sys.argv[0], "renew", host.decode()],
@@ -178,6 +181,12 @@ def _start_renewal(host: bytes) -> None:
         )
     except (OSError, NotImplementedError):
         return  # the credential is usable for hours
+
+
+def _this_helper() -> list[str]:
+    """Return the command that runs this helper, for Windows, where it is not a script."""
+    run = f"import sys; sys.path.append({_installed_in()!r}); from {__name__} import main; main()"
+    return [sys.executable, "-I", "-X", "utf8", "-c", run]
 
 
 def _last_change(path: bytes) -> float:
@@ -197,12 +206,18 @@ def complete_environment() -> None:
         try:
             system.fstat(number)
         except OSError:
-            system.open("/dev/null", system.O_RDONLY)
+            system.open("NUL" if sys.platform == "win32" else "/dev/null", system.O_RDONLY)
     if not sys.flags.no_site:
         return
     import site
 
-    ours = __file__.rpartition("/")[0].rpartition("/")[0]
+    ours = _installed_in()
     site.main()
     if ours not in sys.path:
         sys.path.append(ours)  # pip install --user: isolated mode passes that folder over
+
+
+def _installed_in() -> str:
+    """Return the folder that this package is in."""
+    separator = "\\" if sys.platform == "win32" else "/"
+    return __file__.rpartition(separator)[0].rpartition(separator)[0]

@@ -138,7 +138,8 @@ def _opened(path: Path) -> TextIO:
     """Raises OSError."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
     with open_folder(path.parent, make=True) as folder:
-        with suppress(FileNotFoundError):
+        # Not to be renamed on Windows: another process has it open.
+        with suppress(FileNotFoundError, PermissionError):
             if folder.stat(path.name).st_size > LARGEST:
                 folder.replace(path.name, f"{path.name}.1")
         file = folder.open(path.name, flags)

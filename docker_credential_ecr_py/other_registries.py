@@ -26,7 +26,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.folder import open_folder, other_owner, user_name
 from docker_credential_ecr_py.log import log
-from docker_credential_ecr_py.programs import drop_relative_folders, find_program
+from docker_credential_ecr_py.programs import NO_WINDOW, drop_relative_folders, find_program
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.store.seal import Seal
@@ -63,6 +63,7 @@ def call_helper(helper: str, action: str, given: bytes) -> tuple[int, bytes]:
             stdout=subprocess.PIPE,
             env=environ,
             timeout=_LIMIT,
+            creationflags=NO_WINDOW,
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -8,6 +8,10 @@ import os
 import sys
 from collections.abc import Iterator, MutableMapping
 
+# The `creationflags` of every subprocess that has no window of its own. On Windows, a process
+# without a console, such as docker's desktop, would see one appear for each.
+NO_WINDOW = 0x08000000 if sys.platform == "win32" else 0
+
 
 def find_program(name: str, path: str | None = None) -> str | None:
     """Return the absolute path of a program, or None if it is not installed.

@@ -203,12 +203,16 @@ def decode(data: Any, *, now: float) -> Credential:
         raise BadAnswer(f"the authorization token from ECR is not for user {USERNAME}")
     if not isinstance(expires, datetime):
         raise BadAnswer("the authorization token from ECR has no expiry")
-    if expires.timestamp() <= now:
+    try:
+        end = expires.timestamp()
+    except (OSError, OverflowError, ValueError):  # a time of no zone, at either end of the calendar
+        raise BadAnswer("the authorization token from ECR has no valid expiry") from None
+    if end <= now:
         raise BadAnswer(
             f"the authorization token from ECR expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
             hint="check the clock of this machine",
         )
-    return Credential.from_aws(username, password, now=now, expires=expires.timestamp())
+    return Credential.from_aws(username, password, now=now, expires=end)
 
 
 def _session(registry: Registry, selection: Selection) -> Session:

@@ -82,5 +82,5 @@ def proxy_for(url: str) -> str:
 def _date(written: str) -> float | None:
     try:
         return parsedate_to_datetime(written).timestamp()
-    except (TypeError, ValueError):
+    except (OSError, OverflowError, TypeError, ValueError):
         return None

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 from docker_credential_ecr_py import __version__
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
+from docker_credential_ecr_py.cli import shell
 from docker_credential_ecr_py.cli.humanize import counted, lasting
-from docker_credential_ecr_py.cli.installation import installed_in, reinstall
+from docker_credential_ecr_py.cli.installation import how_to_find, installed_in, reinstall
 from docker_credential_ecr_py.cli.output import counting
 from docker_credential_ecr_py.cli.ownership import Misowned, chown_command, misowned
 from docker_credential_ecr_py.cli.registry_state import (
@@ -32,6 +32,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     failures_by_cause,
     not_asked,
 )
+from docker_credential_ecr_py.cli.shell import quote
 from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
@@ -53,7 +54,7 @@ from docker_credential_ecr_py.errors import (
     some,
 )
 from docker_credential_ecr_py.other_registries import find_helper
-from docker_credential_ecr_py.programs import found_by_shell
+from docker_credential_ecr_py.programs import NO_WINDOW, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import (
@@ -112,10 +113,6 @@ def failed(name: str, error: EcrPyError, state: str = WRONG, *, then: str = CHEC
     return Finding(name, LOG_IN if needs_login else state, error.what, hint)
 
 
-def editor(file: Path) -> str:
-    return f"${{EDITOR:-vi}} {quote(str(file))}"
-
-
 # The executable and docker
 
 
@@ -124,12 +121,9 @@ def executable(scene: Scene) -> Iterator[Finding]:
     name = "executable"
     found = found_by_shell(HELPER, scene.environ.get("PATH"))
     here = installed_in()
-    first = f'run `export PATH={quote(str(here))}:"$PATH"`' if here else reinstall()
+    first = f"run `{shell.put_first_on_path(here)}`" if here else reinstall()
     if found is None:
-        hint = (
-            f"add {here} to it, or run `ln -s {here / HELPER} /usr/local/bin/`" if here else first
-        )
-        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", hint)
+        yield Finding(name, WRONG, f"{HELPER} is not on the PATH", how_to_find(here) or first)
         return
     if not os.path.isabs(found):
         what = f"{found} is found through a relative folder in the PATH, which docker refuses"
@@ -137,7 +131,12 @@ def executable(scene: Scene) -> Iterator[Finding]:
         return
     try:
         done = subprocess.run(
-            [found, "version"], capture_output=True, text=True, timeout=_VERSION, check=False
+            [found, "version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION,
+            creationflags=NO_WINDOW,
+            check=False,
         )
         reported = done.stdout.split()[-1] if done.stdout.split() else "nothing"
     except subprocess.TimeoutExpired:
@@ -157,7 +156,7 @@ def executable(scene: Scene) -> Iterator[Finding]:
 def docker_config(scene: Scene) -> Iterator[Finding]:
     name, docker, settings = "docker config", scene.files.docker, scene.files.settings
     if error := scene.files.failures.get("docker"):
-        yield failed(name, error, then=editor(paths.docker_config_file(os.environ)))
+        yield failed(name, error, then=shell.edit(paths.docker_config_file(os.environ)))
         return
     for host in docker.ours:
         # The fallback answers for a host that is not ECR's.
@@ -166,7 +165,7 @@ def docker_config(scene: Scene) -> Iterator[Finding]:
                 name,
                 NOTE,
                 f"uses ecr-py for {host}, which is not an ECR registry",
-                f"remove its entry: run `{editor(Path(docker.source))}`",
+                f"remove its entry: run `{shell.edit(Path(docker.source))}`",
             )
     if not scene.rows:
         if docker.store == OURSELVES:
@@ -202,7 +201,7 @@ def podman_config(scene: Scene) -> Iterator[Finding]:
         own = load_docker_config(paths.podman_auth_file(scene.environ))
     except EcrPyError as error:
         if installed:
-            yield failed(name, error, NOTE, then=editor(paths.podman_auth_file(scene.environ)))
+            yield failed(name, error, NOTE, then=shell.edit(paths.podman_auth_file(scene.environ)))
         return
     if containers.uses_us:
         yield Finding(name, OK, f"{containers.file} uses ecr-py for every registry")
@@ -225,7 +224,7 @@ def ecr_login(scene: Scene) -> Iterator[Finding]:
     left = paths.home() / ".ecr"
     if os.path.isdir(left) and not still_used:
         what = f"{left} is what AWS's helper left, with its log and passwords in clear"
-        yield Finding(name, NOTE, what, f"run `rm -r {quote(str(left))}`")
+        yield Finding(name, NOTE, what, f"run `{shell.remove_folder(left)}`")
 
 
 def podman_uses_us() -> bool:
@@ -249,7 +248,7 @@ def passwords(scene: Scene) -> Iterator[Finding]:
 def settings(scene: Scene) -> Iterator[Finding]:
     name = "settings"
     if error := scene.files.failures.get("settings"):
-        yield failed(name, error, then=editor(paths.settings_file(scene.environ)))
+        yield failed(name, error, then=shell.edit(paths.settings_file(scene.environ)))
         return
     for host in scene.files.settings.profiles:
         if not may_be_used(host, scene.files.settings):
@@ -271,7 +270,7 @@ def fallback_helper(scene: Scene) -> Iterator[Finding]:
 
 def aws_config(scene: Scene) -> Iterator[Finding]:
     name = "AWS config"
-    edit = editor(paths.aws_config_file(scene.environ))
+    edit = shell.edit(paths.aws_config_file(scene.environ))
     if error := scene.files.failures.get("aws"):
         yield failed(name, error, then=edit)
         return
@@ -300,7 +299,7 @@ def registries(scene: Scene) -> Iterator[Finding]:
     if not scene.rows and not scene.files.failures:
         yield _any_registry(scene)
         return
-    edit = editor(paths.aws_config_file(scene.environ))
+    edit = shell.edit(paths.aws_config_file(scene.environ))
     for error, rows in causes(scene.rows):
         if error not in scene.files.failures.values():
             state = WRONG if any(row.in_docker for row in rows) else NOTE
@@ -460,12 +459,12 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
 def _unwritable(name: str, problem: OSError, folder: Path) -> Finding:
     words, hint = advice(problem, folder)
     if not hint.endswith("`"):
-        hint = f"{hint}: run `df {quote(str(folder))}`" if hint else _look_at(folder)
+        hint = f"{hint}: run `{shell.show_room(folder)}`" if hint else _look_at(folder)
     return Finding(name, WRONG, words, hint)
 
 
 def _look_at(path: Path) -> str:
-    return f"run `ls -ld {quote(str(path))}`"
+    return f"run `{shell.show_rights(path)}`"
 
 
 def _is_open(path: Path, is_kind: Callable[[int], bool]) -> bool:

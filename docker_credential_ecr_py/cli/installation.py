@@ -5,8 +5,8 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from shlex import quote
 
+from docker_credential_ecr_py.cli.shell import program, put_first_on_path, quote
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.protocol import NAME as HELPER
 
@@ -17,7 +17,17 @@ _PROGRAMS = (HELPER, "ecr-py")
 def installed_in() -> Path | None:
     """Return the folder of the executable as the user knows it, for example that of a pipx link."""
     folders = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
-    return next((folder for folder in folders if os.path.exists(folder / HELPER)), None)
+    name = f"{HELPER}.exe" if sys.platform == "win32" else HELPER
+    return next((folder for folder in folders if os.path.exists(folder / name)), None)
+
+
+def how_to_find(folder: Path | None) -> str:
+    """Return the hint that puts the helper, which is in `folder`, on the PATH; "" for None."""
+    if folder is None:
+        return ""
+    if sys.platform == "win32":
+        return f"add {folder} to it, or run `{put_first_on_path(folder)}`"
+    return f"add {folder} to it, or run `ln -s {folder / HELPER} /usr/local/bin/`"
 
 
 def reinstall() -> str:
@@ -26,7 +36,7 @@ def reinstall() -> str:
         return f"run `pipx reinstall {_PACKAGE}`"
     if _by_uv_tool():
         return f"run `uv tool install --reinstall {_PACKAGE}`"
-    return f"run `{quote(sys.executable)} -m pip install --force-reinstall {_PACKAGE}`"
+    return f"run `{program(sys.executable)} -m pip install --force-reinstall {_PACKAGE}`"
 
 
 def removal() -> list[str]:
@@ -40,12 +50,12 @@ def removal() -> list[str]:
 
 
 def _pip_uninstall() -> str:
-    python = quote(sys.executable)
     if not any(os.path.exists(os.path.join(folder, "pip")) for folder in sys.path):
-        return f"uv pip uninstall --python {python} {_PACKAGE}"
+        return f"uv pip uninstall --python {quote(sys.executable)} {_PACKAGE}"
     is_system = sys.prefix == sys.base_prefix
     managed = is_system and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists()
-    return f"{python} -m pip uninstall {'--break-system-packages ' * managed}{_PACKAGE}"
+    option = "--break-system-packages " * managed
+    return f"{program(sys.executable)} -m pip uninstall {option}{_PACKAGE}"
 
 
 def _by_pipx() -> bool:

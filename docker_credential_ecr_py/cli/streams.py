@@ -45,6 +45,9 @@ class _PrintableStream:
 def printable_output() -> Iterator[None]:
     """Escape unprintable characters on standard output and error while the context lasts."""
     before = sys.stdout, sys.stderr
+    if sys.platform == "win32":
+        for stream in filter(None, before):
+            stream.reconfigure(encoding="utf-8")  # not the code page, which lacks most letters
     # A stream that was closed at start is None.
     sys.stdout, sys.stderr = (
         cast(TextIO, stream and _PrintableStream(stream)) for stream in before

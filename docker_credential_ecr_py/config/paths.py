@@ -182,6 +182,6 @@ def _cache_place() -> Path | None:
 
 def _usable(folder: str) -> Path | None:
     """Return a folder, or None if it is in a home that does not exist (a service account's)."""
-    home = os.path.expanduser("~")
-    inside = folder.startswith(home.rstrip("/") + "/")
-    return Path(folder) if os.path.isabs(folder) and (os.path.isdir(home) or not inside) else None
+    place, owner = Path(folder), home()
+    usable = place.is_absolute() and (owner.is_dir() or not place.is_relative_to(owner))
+    return place if usable else None

@@ -4,10 +4,9 @@ The portal is not trusted: its names are checked before they are shown or writte
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import botocore.exceptions as aws_errors
@@ -18,7 +17,6 @@ from docker_credential_ecr_py.aws.session import (
     network_error,
     unsigned_client,
 )
-from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import BadAnswer
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
@@ -41,31 +39,23 @@ class Assignment:
     role: str
 
 
-def assignments(
-    session: SsoSession, access_token: str, counter: Callable[[int], None] = lambda count: None
-) -> list[Assignment]:
+def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
     """Return every account and role of the user who logged in (ListAccounts, ListAccountRoles).
 
-    `counter` is called with how many accounts are done. Raises BadAnswer for a name that AWS does
-    not allow, and as aws.session.network_error.
+    Raises BadAnswer for a name that AWS does not allow, and as aws.session.network_error.
     """
     client = unsigned_client("sso", session.region, session.profile)
-
-    def roles_in(account: dict[str, Any]) -> list[Assignment]:
-        number = _checked(account["accountId"], _ACCOUNT, "account")
-        name = _account_name(account.get("accountName"), number)
-        roles = _pages(client, "list_account_roles", "roleList", access_token, accountId=number)
-        return [
-            Assignment(number, name, _checked(role["roleName"], _ROLE, "role")) for role in roles
-        ]
-
+    roles: dict[tuple[str, str], Assignment] = {}
     with _translated(session):
-        accounts = list(_pages(client, "list_accounts", "accountList", access_token))
-        found = call_parallel(roles_in, accounts, counter)
-    each: dict[tuple[str, str], Assignment] = {}
-    for one in chain.from_iterable(found):
-        each.setdefault((one.account, one.role), one)
-    return list(each.values())
+        for account in _pages(client, "list_accounts", "accountList", access_token):
+            number = _checked(account["accountId"], _ACCOUNT, "account")
+            name = _account_name(account.get("accountName"), number)
+            for role in _pages(
+                client, "list_account_roles", "roleList", access_token, accountId=number
+            ):
+                role_name = _checked(role["roleName"], _ROLE, "role")
+                roles.setdefault((number, role_name), Assignment(number, name, role_name))
+    return list(roles.values())
 
 
 def accepts(session: SsoSession, access_token: str) -> bool:

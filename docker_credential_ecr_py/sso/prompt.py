@@ -61,7 +61,9 @@ class PlainScreen:
         if self._file is None:
             return
         try:
-            os.write(self._file, f"ecr-py: {printable(line)}\n".encode())
+            # By open, which writes UTF-8 to a console of Windows, whatever its code page.
+            with open(self._file, "wb", buffering=0, closefd=False) as terminal:
+                terminal.write(f"ecr-py: {printable(line)}\n".encode())
         except OSError:
             self._file = None  # the terminal has gone; the browser may still be there
 

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from docker_credential_ecr_py.deadline import call_with_deadline
 from docker_credential_ecr_py.errors import LoginExpired, LoginRefused
 from docker_credential_ecr_py.printable import printable
-from docker_credential_ecr_py.programs import drop_relative_folders, find_program
+from docker_credential_ecr_py.programs import NO_WINDOW, drop_relative_folders, find_program
 from docker_credential_ecr_py.sso.web_address import is_web_address
 
 # Opens an address; it stays valid as long as the context lasts.
@@ -50,15 +51,27 @@ class User:
         if not (self.may_be_asked and _has_terminal()):
             return ""
         answer = b""
-        with suppress(OSError), open(TERMINAL, "r+b", buffering=0) as terminal:
-            terminal.write(f"ecr-py: MFA code of {printable(serial)}: ".encode())
-            if select.select([terminal], [], [], seconds)[0]:
-                answer = terminal.readline(1024).strip()
+        with suppress(OSError):
+            answer = _typed(f"ecr-py: MFA code of {printable(serial)}: ", seconds).strip()
         if not answer:
             raise LoginExpired("no MFA code was entered")
         if len(answer) != 6 or not answer.isdigit():
             raise LoginRefused("an MFA code has six digits")
         return answer.decode()
+
+
+def _typed(prompt: str, seconds: float) -> bytes:
+    """Return the line that the user types at the terminal; b"" after `seconds`. Raises OSError."""
+    if sys.platform == "win32":  # where select is for sockets alone
+        with open(TERMINAL, "wb", buffering=0) as screen:
+            screen.write(prompt.encode())
+        keyboard = open("CONIN$", "rb", buffering=0)  # noqa: SIM115 -- the thread goes on reading
+        return call_with_deadline(seconds, partial(keyboard.readline, 1024), TimeoutError())
+    with open(TERMINAL, "r+b", buffering=0) as terminal:
+        terminal.write(prompt.encode())
+        if select.select([terminal], [], [], seconds)[0]:
+            return terminal.readline(1024)
+    return b""
 
 
 def _in_ci(environ: Mapping[str, str]) -> bool:
@@ -121,6 +134,7 @@ def _open_browser(command: list[str], environ: Mapping[str, str], address: str) 
                 env=seen,
                 cwd="/",
                 start_new_session=True,
+                creationflags=NO_WINDOW,
             )
         yield
 

@@ -183,8 +183,8 @@ def _made(folder: Folder, name: str) -> Iterator[Folder]:
         if not made.is_ours():
             raise PermissionError(errno.EPERM, f"{made.path} belongs to another user")
         if not made.is_private():
-            log.warning("%s was open to other users; closed it", made.path)
             made.close_to_others()
+            log.warning("%s was open to other users; closed it", made.path)
         yield made
 
 

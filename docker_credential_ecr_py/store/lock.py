@@ -10,22 +10,35 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError, error_from_dict
+from docker_credential_ecr_py.folder import to_utime
+from docker_credential_ecr_py.store import record
 
 if sys.platform == "win32":
     import msvcrt
 
+    # A byte far behind the note: what is locked cannot be read by another process.
+    _LOCKED = 2**30
+
     def _try_lock(file: int) -> bool:
+        os.lseek(file, _LOCKED, os.SEEK_SET)
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except OSError:  # its number is not the same in every C library
             return False
         return True
+
+    def _unlock(file: int) -> None:
+        """At once: what a closed file had locked, Windows frees when it comes to it."""
+        os.lseek(file, _LOCKED, os.SEEK_SET)
+        with suppress(OSError):  # it was not locked
+            msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
@@ -37,8 +50,12 @@ else:
             return False
         return True
 
+    def _unlock(file: int) -> None:
+        """Closing the file is enough."""
+
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+_LARGEST_NOTE = 8192
 
 
 @dataclass
@@ -50,6 +67,7 @@ class Lock:
 
     file: int | None = None
     waited_since: float | None = None
+    path: Path = Path()
 
     def previous_failure(self) -> EcrPyError | None:
         """Return why the holder that we waited for failed; None if it did not, or we did not."""
@@ -71,27 +89,32 @@ class Lock:
         if self.file is None:
             return 0.0, None
         try:
-            note = json.loads(os.pread(self.file, 8192, 0))
+            os.lseek(self.file, 0, os.SEEK_SET)
+            note = json.loads(os.read(self.file, _LARGEST_NOTE))
             return float(note["at"]), error_from_dict(note["error"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
             return 0.0, None
 
     def record_failure(self, error: EcrPyError | None) -> None:
         """Write why this holder failed (None: it did not), for the processes that wait."""
+        note = {} if error is None else {"at": time.time(), "error": error.to_dict()}
+        self.write_note(note)
+
+    def write_note(self, note: Mapping[str, Any]) -> None:
+        """Replace the content of the file, if it can be written, by a JSON object."""
         if self.file is None:
             return
         with suppress(OSError):
             os.ftruncate(self.file, 0)
-            if error is not None:
-                note = {"at": time.time(), "error": error.to_dict()}
-                os.pwrite(self.file, json.dumps(note).encode(), 0)
+            os.lseek(self.file, 0, os.SEEK_SET)
+            os.write(self.file, json.dumps(note).encode() if note else b"")
 
     def pause(self, seconds: float) -> None:
         """Keep helpers from renewals for so many seconds: what is fetched cannot be stored."""
         if self.file is not None:
             until = time.time() + seconds
             with suppress(OSError):
-                os.utime(self.file, (until, until))
+                os.utime(to_utime(self.file, self.path), (until, until))
 
 
 @contextmanager
@@ -112,8 +135,9 @@ def locked(
         yield Lock()
         return
     try:
-        yield _take(file, wait, sleep)
+        yield _take(file, path, wait, sleep)
     finally:
+        _unlock(file)
         os.close(file)
 
 
@@ -123,8 +147,7 @@ def open_lock(path: Path) -> int:
     Raises it for another user's file, too: that user could hold it for ever, and could write the
     text of an error that we report.
     """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    file = os.open(path, flags, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | record.SAFELY, 0o600)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
@@ -139,7 +162,7 @@ def open_lock(path: Path) -> int:
     return file
 
 
-def _take(file: int, wait: float, sleep: Callable[[float], None]) -> Lock | None:
+def _take(file: int, path: Path, wait: float, sleep: Callable[[float], None]) -> Lock | None:
     began = time.time()
     deadline, pause = time.monotonic() + wait, _FIRST_PAUSE
     waited = False
@@ -150,7 +173,7 @@ def _take(file: int, wait: float, sleep: Callable[[float], None]) -> Lock | None
             waited = True
             sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-        os.utime(file)
+        os.utime(to_utime(file, path))
     except OSError:  # a file system without locks, as Lustre's and NFS's may be
         return Lock()
-    return Lock(file, began if waited else None)
+    return Lock(file, began if waited else None, path)

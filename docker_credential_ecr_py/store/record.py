@@ -25,13 +25,15 @@ if sys.platform == "win32":
     import os
 
     system = os
-    _FLAGS = system.O_RDONLY | system.O_BINARY
+    environ = {os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()}
+    SAFELY = system.O_BINARY
 else:
     import posix
 
     system = posix
-    # NONBLOCK: a FIFO planted where a record belongs must not make us wait.
-    _FLAGS = system.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC
+    environ = system.environ
+    # NONBLOCK: a FIFO planted where a file of ours belongs must not make us wait.
+    SAFELY = system.O_NOFOLLOW | system.O_NONBLOCK | system.O_CLOEXEC
 
 SELECTION = b"ecr-py selection 1"
 CREDENTIAL = b"ecr-py credential 1"
@@ -46,6 +48,7 @@ LONGEST_URL = 2048
 # stored on disk.
 CONTEXT = (
     b"HOME",
+    b"USERPROFILE",
     b"XDG_CONFIG_HOME",
     b"ECR_PY_CONFIG",
     b"AWS_PROFILE",
@@ -265,7 +268,7 @@ def read(path: bytes, kind: bytes, more_flags: int = 0) -> list[bytes] | None:
     It is then absent, cut, damaged, not a regular file, or another user's or open to one.
     """
     try:
-        file = system.open(path, _FLAGS | more_flags)
+        file = system.open(path, system.O_RDONLY | SAFELY | more_flags)
     except OSError:
         return None
     try:

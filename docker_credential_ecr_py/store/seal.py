@@ -148,14 +148,14 @@ class Seal:
 
     def _fetch_for_all(self, lock: Lock, *, make: bool) -> bytes:
         """As key, and note the result in the lock file."""
-        _write_note(lock, {})
+        lock.write_note({})  # while it is open
         try:
             key = self._fetch(make=make)
         except KeyringUnavailable as error:
             holds = _PAUSE if isinstance(error, KeyringTimeout) else _SHARED
-            _write_note(lock, {"at": time.time(), "holds": holds, "error": error.to_dict()})
+            lock.write_note({"at": time.time(), "holds": holds, "error": error.to_dict()})
             raise
-        _write_note(lock, {"at": time.time(), "holds": _SHARED})
+        lock.write_note({"at": time.time(), "holds": _SHARED})
         return key
 
     def _fetch(self, *, make: bool) -> bytes:
@@ -274,16 +274,8 @@ def _fit(backend: Any) -> Any:
     )
 
 
-def _write_note(lock: Lock, note: dict[str, Any]) -> None:
-    """Write the keyring's answer for other processes; an empty note while it is open."""
-    if lock.file is not None:
-        with suppress(OSError):
-            os.ftruncate(lock.file, 0)
-            os.pwrite(lock.file, json.dumps(note).encode(), 0)
-
-
 def _note_in(path: Path) -> dict[str, Any]:
-    """Return the note that another process wrote by _write_note; {} if there is none.
+    """Return the note that another process wrote into a lock; {} if there is none.
 
     `left` is its time as it says, and `at` that or the time of the file, whichever is earlier.
     """

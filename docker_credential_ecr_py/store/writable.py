@@ -9,6 +9,7 @@ from shlex import quote
 # Bytes. A record has about half as many.
 _ROOM = 8 * 1024
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+_HAS_FLEETING_FILES = sys.platform == "win32" or hasattr(os, "O_TMPFILE")
 # The errors of a file system that has no files without a name.
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 
@@ -17,12 +18,12 @@ def problem_of(folder: Path) -> OSError | None:
     """Return why nothing can be written to an existing folder, or None. Leaves no trace in it.
 
     Only a write proves it: it also meets quotas and reserved blocks. On Linux it goes to a file
-    without a name; elsewhere the file system's own figures have to do.
+    without a name, on Windows to one that goes when it is closed; elsewhere the file system's own
+    figures have to do.
     """
-    flags = getattr(os, "O_TMPFILE", 0)
-    if flags:
+    if _HAS_FLEETING_FILES:
         try:
-            file = os.open(folder, flags | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            file = _fleeting_file(folder)
             try:
                 left = _ROOM
                 while left:
@@ -37,6 +38,14 @@ def problem_of(folder: Path) -> OSError | None:
     return _reported_problem(folder)
 
 
+def _fleeting_file(folder: Path) -> int:
+    """Open a new file that is gone when it is closed. Raises OSError."""
+    if sys.platform == "win32":
+        flags = os.O_CREAT | os.O_EXCL | os.O_TEMPORARY | os.O_WRONLY
+        return os.open(folder / f"{os.urandom(8).hex()}.new", flags)
+    return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+
 def advice(error: OSError, folder: Path) -> tuple[str, str]:
     """Return what is wrong with a folder that could not be written, and the hint."""
     if error.errno in _FULL:
@@ -46,7 +55,7 @@ def advice(error: OSError, folder: Path) -> tuple[str, str]:
             f"{folder} is on a file system that is mounted read-only",
             "mount it read-write, or set XDG_CACHE_HOME to another folder",
         )
-    if error.errno in (errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EACCES, errno.EPERM) and sys.platform != "win32":
         return f"{folder} is read-only", f"run `chmod 700 {quote(str(folder))}`"
     return f"{folder} cannot be written: {error.strerror}", ""
 

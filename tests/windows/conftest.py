@@ -11,10 +11,17 @@ from tests.standin.aws import Aws
 from tests.support.home import Home, new_home
 from tests.support.programs import lacking
 from tests.support.user import User
-from tests.windows import wine_python
-from tests.windows.wine_python import WinePython, windows_path
+from tests.windows import build_python
+from tests.windows.wine import WinePython, windows_path
 
-_HELPER = "from docker_credential_ecr_py.helper import main; main()"
+# Seconds: the first test waits until Python is built.
+_LIMIT = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_LIMIT))
 
 
 class WindowsHome(Home):
@@ -40,9 +47,9 @@ class WindowsHome(Home):
 @pytest.fixture(scope="session")
 def wine() -> WinePython:
     """CPython for Windows with our package. The test is skipped if it cannot be had here."""
-    if why := wine_python.missing():
+    if why := build_python.missing():
         lacking(why)
-    return wine_python.built()
+    return build_python.built()
 
 
 @pytest.fixture
@@ -68,7 +75,7 @@ def windows_home(path: Path, aws: Aws, wine: WinePython) -> WindowsHome:
     }
     (path / "AppData" / "Local").mkdir(parents=True, mode=0o700)
     home = WindowsHome(plain.path, environment)
-    home.helper = _script(home, "helper", wine.python, "-I", "-X", "utf8", "-c", _HELPER)
+    home.helper = _script(home, "helper", wine.scripts / "docker-credential-ecr-py.exe")
     return home
 
 

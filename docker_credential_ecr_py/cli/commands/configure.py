@@ -20,7 +20,7 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli import client_files
 from docker_credential_ecr_py.cli.client_files import CLIENTS, DOCKER, PODMAN
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
-from docker_credential_ecr_py.cli.installation import installed_in
+from docker_credential_ecr_py.cli.installation import how_to_find, installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     can_ask,
@@ -600,8 +600,8 @@ def _check_path() -> None:
         problem = f"{found} is found through a relative folder in the PATH, which docker refuses"
     else:
         problem = f"{HELPER} is not on the PATH, so docker will not find it"
-    ours = installed_in()
-    hint = f": add {ours} to it, or `ln -s {ours / HELPER} /usr/local/bin/`" if ours else ""
+    hint = how_to_find(installed_in())
+    hint = f": {hint}" if hint else ""
     click.echo(f"ecr-py: {problem}{hint}", err=True)
 
 

@@ -7,11 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 import click
 
-from docker_credential_ecr_py.cli import client_files
+from docker_credential_ecr_py.cli import client_files, shell
 from docker_credential_ecr_py.cli.client_files import Restored
 from docker_credential_ecr_py.cli.humanize import counted
 from docker_credential_ecr_py.cli.installation import removal
@@ -230,7 +229,7 @@ def _show_what_remains() -> None:
     report("Everything that ecr-py set up and stored is removed. Now remove the package:")
     unit = Path(os.path.expanduser("~/.config/systemd/user/ecr-py.service.d"))
     by_hand = [path for path in (paths.home() / _FISH, unit) if path.exists()]
-    commands = [f"rm -r {quote(str(path))}" for path in by_hand]
+    commands = [shell.remove_folder(path) for path in by_hand]
     for line in [*removal(), *commands]:
         report(f"  {line}")
     for place, line in _lines_in_shell_files():

@@ -1,10 +1,10 @@
-"""Builds CPython for Windows, with what our package depends on, and runs it under wine.
+"""Builds CPython for Windows, with our package and what it depends on.
 
 The libraries are the Python Software Foundation's: a wheel on PyPI carries them. The Python files
 of the standard library are those of the Python that runs the tests, so it is of the same minor
 version. Three small programs that no wheel has are compiled with mingw.
 
-`python -m tests.windows.wine_python` builds it, or finds it built.
+`python -m tests.windows.build_python` builds it, or finds it built.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 from zipfile import ZipFile
 
 from tests.support.environments import PROJECT, build_wheel
 from tests.support.surroundings import machine_path
+from tests.windows.wine import FOLDER, WinePython, windows_path
 
 HERE = Path(__file__).parent
-# Ignored by git. A fresh clone builds it anew, within a minute.
-FOLDER = PROJECT / ".ci" / "windows"
-PREFIX = FOLDER / "prefix"
-PROGRAMS = ("wine", "wineserver", "x86_64-w64-mingw32-gcc", "x86_64-w64-mingw32-objdump")
+COMPILER = "x86_64-w64-mingw32-gcc"
+PROGRAMS = ("wine", "wineserver", COMPILER, "x86_64-w64-mingw32-objdump")
 _VERSION = sys.version_info[:2]
 _NUMBER = "".join(map(str, _VERSION))
 _LIBRARIES = "panda3d==1.10.16"
@@ -66,74 +65,6 @@ def missing() -> str:
     if _VERSION not in _CHECKSUMS:
         return "no Windows libraries are known for Python {}.{}".format(*_VERSION)
     return ""
-
-
-@dataclass
-class WinePython:
-    """A wine prefix, and the Python for Windows in `folder`, with our package in it."""
-
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "python.exe"
-
-    @property
-    def scripts(self) -> Path:
-        return self.folder / "Scripts"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a program for Windows has to see, besides the variables of its user."""
-        return {
-            "PATH": machine_path(),
-            "WINEPREFIX": str(PREFIX),
-            "WINEDEBUG": "-all",
-            "WINEPATH": windows_path(self.scripts),
-        }
-
-    def run(
-        self, *command: str | Path, timeout: float = 300, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a program for Windows, which must succeed."""
-        done = subprocess.run(
-            ["wine", *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=self.environment | environment,
-            timeout=timeout,
-            cwd="/",
-            check=False,
-        )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
-        return done
-
-    def start_server(self) -> None:
-        """Start what all programs of the prefix share, or its services would inherit our pipes.
-
-        It ends ten minutes after the last program. The variables that wine sets for a user are
-        removed, so that a test can have its own LOCALAPPDATA and USERPROFILE.
-        """
-        # Without the installers of Mono and Gecko, which would ask.
-        quiet = self.environment | {"WINEDLLOVERRIDES": "mscoree,mshtml="}
-        is_new = not PREFIX.exists()
-        PREFIX.mkdir(exist_ok=True)
-        _quietly("wineserver", "-p600", environment=quiet)
-        _quietly("wine", "wineboot", environment=quiet)
-        if is_new:
-            _quietly("wine", "winecfg", "-v", "win10", environment=quiet)
-        _quietly("wine", "reg", "delete", r"HKCU\Volatile Environment", "/f", environment=quiet)
-
-    def stop_server(self) -> None:
-        _quietly("wineserver", "-k", environment=self.environment)
-
-
-def windows_path(path: Path) -> str:
-    """Return how a program under wine names a file of this machine."""
-    return "Z:" + str(path).replace("/", "\\")
 
 
 def built() -> WinePython:
@@ -219,8 +150,9 @@ def _install_ours(wine: WinePython) -> None:
         return
     folder = FOLDER / "wheels" / "ours"
     shutil.rmtree(folder, ignore_errors=True)
-    os.environ["ECR_PY_FRONT"] = "0"  # a wheel for every platform
-    wheel = build_wheel(folder)
+    compiler = shutil.which(COMPILER, path=machine_path()) or COMPILER
+    with mock.patch.dict(os.environ, {"ECR_PY_FRONT": "win_amd64", "CC": compiler}):
+        wheel = build_wheel(folder)
     pip = (wine.python, "-m", "pip", "install", "--no-index", "--force-reinstall", "--no-deps")
     wine.run(*pip, windows_path(wheel))
     note.write_text(now)
@@ -244,7 +176,7 @@ def _pip(*arguments: str | Path) -> None:
 
 
 def _gcc(*arguments: str | Path) -> None:
-    _output("x86_64-w64-mingw32-gcc", "-O1", "-s", *arguments)
+    _output(COMPILER, "-O1", "-s", *arguments)
 
 
 def _output(*command: str | Path) -> str:
@@ -258,13 +190,6 @@ def _output(*command: str | Path) -> str:
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout
-
-
-def _quietly(*command: str, environment: Mapping[str, str]) -> None:
-    nowhere = subprocess.DEVNULL
-    subprocess.run(
-        command, stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment, timeout=120
-    )
 
 
 if __name__ == "__main__":
