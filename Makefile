@@ -11,7 +11,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for programs as long as they compute; unit tests do not.
 WORKERS := $(shell echo $$((2 * $(CORES) + 2)))
 
-.PHONY: test pytest test-launcher unit demo bench lint release clean
+.PHONY: test pytest test-launcher unit demo bench lint release manifests clean
 .DEFAULT_GOAL := test
 
 $(VENV)/dependencies: pyproject.toml
@@ -78,6 +78,11 @@ $(RELEASE)/installed: pyproject.toml
 	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check --group release
 	touch $@
+
+# The manifests for those who do not use helm: from the chart, so there is one source.
+manifests:
+	helm template ecr-py packaging/helm/ecr-py-controller --namespace ecr-py \
+	    --values packaging/kubernetes/values.yaml >packaging/kubernetes/controller.yaml
 
 clean:
 	rm -rf $(VENV) $(EDITABLE) $(LAUNCHER) $(RELEASE) build dist .*_cache .hypothesis
