@@ -13,7 +13,7 @@ import click
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import FAILED, Group, show_folded
-from docker_credential_ecr_py.errors import BadInput, EcrPyError
+from docker_credential_ecr_py.errors import BadInput, EcrPyError, NotEcr
 from docker_credential_ecr_py.kubelet import provider_config
 from docker_credential_ecr_py.kubelet.check import Kubelet, Response, ask, find_kubelet
 from docker_credential_ecr_py.kubelet.protocol import Request
@@ -176,7 +176,7 @@ def check(
         raise EcrPyError(f"matchImages of no provider matches {name} ({names})")
     token = token_file.read().decode(errors="replace").strip() if token_file else ""
     about = _pairs(annotations, "--annotation")
-    works = [_checked(kubelet, provider, name, token, about) for provider in matching]
+    works = [_works(kubelet, provider, name, token, about) for provider in matching]
     if not any(works):
         raise SystemExit(FAILED)
 
@@ -195,6 +195,17 @@ def _without_tag(image: str) -> str:
     """Return an image as the kubelet names it to providers: without tag and digest."""
     host, slash, path = image.partition("@")[0].partition("/")
     return f"{host}{slash}{path.partition(':')[0]}"
+
+
+def _works(
+    kubelet: Kubelet, provider: Provider, image: str, token: str, annotations: Mapping[str, str]
+) -> bool:
+    """As _checked. The kubelet asks the others if one provider fails, and so does this command."""
+    try:
+        return _checked(kubelet, provider, image, token, annotations)
+    except EcrPyError as error:
+        click.echo(str(error), err=True)
+        return False
 
 
 def _checked(
@@ -261,13 +272,19 @@ def _result(response: Response, image: str) -> bool:
 
 
 def _status_at_registry(image: str, auth: tuple[str, str]) -> int | None:
-    """Return the status of a request with the token; None for ECR Public, which is not asked."""
+    """Return the status of a request with the token; None if the registry is not asked.
+
+    ECR Public and registries that are not ECR's take tokens in ways of their own.
+    """
     from base64 import b64encode
 
     from docker_credential_ecr_py.aws.probe import Target, probe
 
     registry = image.partition("/")[0]
-    if App().settings.registry_for(host_of(registry)).public:
+    try:
+        if App().settings.registry_for(host_of(registry)).public:
+            return None
+    except NotEcr:
         return None
     basic = b64encode(":".join(auth).encode()).decode()
     target = Target(f"https://{registry}/v2/")

@@ -174,6 +174,19 @@ def test_a_configuration_with_a_mistake(plugin: Plugin, text: str, said: str) ->
     assert said in plugin.check().stderr
 
 
+def test_a_registry_that_is_not_ecrs_is_not_asked(plugin: Plugin) -> None:
+    config = json.loads(plugin.config.read_text())
+    config["providers"][0]["matchImages"] = ["*.gcr.io"]
+    other = {**config["providers"][0], "name": "broken"}
+    config["providers"].insert(0, other)
+    plugin.config.write_text(json.dumps(config))
+    plugin.answers(auth={"eu.gcr.io": {"username": "u", "password": "p"}})
+    done = plugin.check("eu.gcr.io/app")
+    assert done.code == 0
+    assert "broken cannot be run" in done.stderr  # the kubelet goes on, too
+    assert "registry" not in parsed(done.stdout)
+
+
 def test_what_is_missing(plugin: Plugin) -> None:
     assert "cannot be run: No such file" in plugin.check().stderr
     assert "matchImages of no provider matches" in plugin.check(f"{registry(DEV)}/other").stderr
