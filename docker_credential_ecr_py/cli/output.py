@@ -4,12 +4,13 @@ import difflib
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
@@ -42,11 +43,53 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class _HelpFormatter(click.HelpFormatter):
+    """Help whose examples fit the terminal."""
+
+    def write_text(self, text: str) -> None:
+        width = self.width - self.current_indent
+        super().write_text("\n\n".join(_fitted(part, width) for part in text.split("\n\n")))
+
+
+def _fitted(paragraph: str, width: int) -> str:
+    """Return a paragraph of help; lines of examples that are too long are broken."""
+    if not paragraph.startswith("\b"):
+        return paragraph
+    lines = (
+        line
+        for long in paragraph.split("\n")
+        for line in ([long] if len(long) <= width else _broken(long, width))
+    )
+    return "\n".join(lines)
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    """Yield an example that is too long as several lines: the command, then what it does."""
+    command, _, words = line.partition("  ") if line[0] != " " else ("", "", line)
+    if command:
+        # An option stays with its value.
+        bound = re.sub(r"(--[a-z-]+) (?=[^-|])", "\\1\0", command)
+        lines = wrap(bound, width - 2, break_long_words=False, break_on_hyphens=False)
+        yield " \\\n    ".join(lines).replace("\0", " ")
+    if words:
+        yield fill(words.strip(), width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+class _Context(click.Context):
+    formatter_class = _HelpFormatter
+
+
 class Command(click.Command):
     """Refuses, with exit 2, an optional argument or option that is given and empty.
 
     Most often a variable is not set, and leaving the argument out would mean something else.
     """
+
+    context_class = _Context
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the whole sentence: a list of commands folds it."""
+        return super().get_short_help_str(_WIDE)
 
     def invoke(self, ctx: click.Context) -> Any:
         _check_given(ctx)
@@ -60,6 +103,11 @@ class Group(click.Group):
     """Commands under a name. For a name that does not exist, the error names the nearest."""
 
     command_class = Command
+    context_class = _Context
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """As Command's."""
+        return super().get_short_help_str(_WIDE)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -15,14 +15,17 @@ from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.registry import Registry
 
+_FORMATS = (*token_formats.SIMPLE, "kubernetes-secret", "env")
+
 
 @command()
 @click.argument("registry", required=False, shell_complete=REGISTRIES)
 @click.option(
     "--format",
     "wanted",
-    type=click.Choice([*token_formats.SIMPLE, "kubernetes-secret", "env"]),
-    help="The output format (default: only the password).",
+    type=click.Choice(_FORMATS),
+    metavar="FORMAT",
+    help=f"The output format: {', '.join(_FORMATS)}. The default is the password alone.",
 )
 @click.option(
     "--for",
