@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from docker_credential_ecr_py.atomic_file import read_if_there, rewrite
-from docker_credential_ecr_py.cli.output import can_ask
+from docker_credential_ecr_py.cli.output import can_ask, counting
+from docker_credential_ecr_py.cli.picker import can_pick, pick
 from docker_credential_ecr_py.cli.targets import check_region
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, load_aws_config
@@ -68,7 +69,8 @@ def onboard(
             "not a terminal, so roles cannot be chosen here: use --all or --role NAME"
         )
     token = sessions.alive(session) or sessions.log_in(session, method)
-    offered = assignments(session, token.access_token)
+    with counting("accounts") as counter:
+        offered = assignments(session, token.access_token, counter)
     if not offered:
         raise AccessDenied(f"no account is assigned to you at {session.start_url}")
     chosen = _choose(offered, role=role, every=every_role)
@@ -147,12 +149,14 @@ def _choose(offered: list[Assignment], *, role: str | None, every: bool) -> list
         return chosen
     if len(offered) == 1:
         return offered
-    widest = max(len(assignment.account_name) for assignment in offered)
-    for number, assignment in enumerate(offered, 1):
-        name = assignment.account_name.ljust(widest)
-        click.echo(f"{number:3}  {assignment.account}  {name}  {assignment.role}", err=True)
+    rows = [(one.account_name, one.account, one.role) for one in offered]
+    if can_pick():
+        return [offered[number] for number in pick("Which accounts and roles?", rows)]
+    widest = max(len(name) for name, _, _ in rows)
+    for number, (name, account, role) in enumerate(rows, 1):
+        click.echo(f"{number:3}  {account}  {name.ljust(widest)}  {role}", err=True)
     while True:
-        answer = click.prompt("Which (numbers, or all)", default="all", err=True)
+        answer = click.prompt("Which (their numbers, or all)", err=True)
         picked = _picked(answer, len(offered))
         if picked:
             return [offered[number - 1] for number in picked]

@@ -4,9 +4,10 @@ The portal is not trusted: its names are checked before they are shown or writte
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import botocore.exceptions as aws_errors
@@ -17,6 +18,7 @@ from docker_credential_ecr_py.aws.session import (
     network_error,
     unsigned_client,
 )
+from docker_credential_ecr_py.deadline import call_parallel
 from docker_credential_ecr_py.errors import BadAnswer
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.selection import SsoSession
@@ -39,23 +41,31 @@ class Assignment:
     role: str
 
 
-def assignments(session: SsoSession, access_token: str) -> list[Assignment]:
+def assignments(
+    session: SsoSession, access_token: str, counter: Callable[[int], None] = lambda count: None
+) -> list[Assignment]:
     """Return every account and role of the user who logged in (ListAccounts, ListAccountRoles).
 
-    Raises BadAnswer for a name that AWS does not allow, and as aws.session.network_error.
+    `counter` is called with how many accounts are done. Raises BadAnswer for a name that AWS does
+    not allow, and as aws.session.network_error.
     """
     client = unsigned_client("sso", session.region, session.profile)
-    roles: dict[tuple[str, str], Assignment] = {}
+
+    def roles_in(account: dict[str, Any]) -> list[Assignment]:
+        number = _checked(account["accountId"], _ACCOUNT, "account")
+        name = _account_name(account.get("accountName"), number)
+        roles = _pages(client, "list_account_roles", "roleList", access_token, accountId=number)
+        return [
+            Assignment(number, name, _checked(role["roleName"], _ROLE, "role")) for role in roles
+        ]
+
     with _translated(session):
-        for account in _pages(client, "list_accounts", "accountList", access_token):
-            number = _checked(account["accountId"], _ACCOUNT, "account")
-            name = _account_name(account.get("accountName"), number)
-            for role in _pages(
-                client, "list_account_roles", "roleList", access_token, accountId=number
-            ):
-                role_name = _checked(role["roleName"], _ROLE, "role")
-                roles.setdefault((number, role_name), Assignment(number, name, role_name))
-    return list(roles.values())
+        accounts = list(_pages(client, "list_accounts", "accountList", access_token))
+        found = call_parallel(roles_in, accounts, counter)
+    each: dict[tuple[str, str], Assignment] = {}
+    for one in chain.from_iterable(found):
+        each.setdefault((one.account, one.role), one)
+    return list(each.values())
 
 
 def accepts(session: SsoSession, access_token: str) -> bool:

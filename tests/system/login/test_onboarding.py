@@ -236,27 +236,59 @@ def test_a_role_that_nobody_has_brings_those_there_are(newcomer: User) -> None:
     assert not newcomer.home.aws_config.exists()
 
 
+CHOOSE = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1"
+PICKER = "Tab chooses a row"
+
+
+def chosen(user: User) -> list[tuple[str, str]]:
+    return [
+        (values["sso_account_id"], values["sso_role_name"])
+        for values in sections(user).values()
+        if "sso_account_id" in values
+    ]
+
+
 def test_choosing_at_the_terminal(newcomer: User) -> None:
-    user = newcomer
-    command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1"
-    with user.at_terminal(command) as terminal:
+    with newcomer.at_terminal(CHOOSE) as terminal:
+        terminal.wait_for(PICKER)
+        terminal.type(f"{DEV}\t\x15{PROD[:6]}\t\r")  # Ctrl-U empties the filter
+        assert terminal.wait() == 0
+        assert terminal.state == terminal.before
+    assert chosen(newcomer) == [(DEV, ROLE), (PROD, ROLE)]
+
+
+def test_a_thousand_roles(newcomer: User, aws: Aws) -> None:
+    roles = (ROLE, READER, "Billing", "Auditor", "Developer")
+    for number in range(200):
+        account = f"{300000000000 + number}"
+        aws.account_names[account] = f"team-{number:03}"
+        for role in roles:
+            aws.assign(account, role)
+    with newcomer.at_terminal(CHOOSE) as terminal:
+        terminal.wait_for(r"none chosen of 1,003", seconds=60)
+        terminal.type("team-04 read\x01\r")  # Ctrl-A: all that are shown
+        assert terminal.wait() == 0
+    assert chosen(newcomer) == [(f"{300000000040 + number}", READER) for number in range(10)]
+
+
+def test_a_dumb_terminal_has_a_list(newcomer: User) -> None:
+    with newcomer.at_terminal(CHOOSE, TERM="dumb") as terminal:
         terminal.wait_for(rf"1 +{DEV}.*{ROLE}\n +2 +{STAGE}(.|\n)*Which")
-        terminal.type("9\n")
+        terminal.type("\n9\n")  # there is no default
         terminal.wait_for("1 to 3")
         terminal.type("1, 3\n")
         assert terminal.wait() == 0
-        assert terminal.state == terminal.before
-    chosen = [v["sso_account_id"] for v in sections(user).values() if "sso_account_id" in v]
-    assert chosen == [DEV, PROD]
+    assert [account for account, _ in chosen(newcomer)] == [DEV, PROD]
 
 
-def test_giving_up_at_the_choice_writes_nothing(newcomer: User) -> None:
-    command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1"
-    with newcomer.at_terminal(command) as terminal:
-        terminal.wait_for("Which")
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_giving_up_at_the_choice_writes_nothing(newcomer: User, term: str) -> None:
+    with newcomer.at_terminal(CHOOSE, TERM=term) as terminal:
+        terminal.wait_for(PICKER if term == "xterm" else "Which")
         terminal.type("\x03")
-        assert terminal.wait() != 0
+        assert terminal.wait() == 130
         assert "Traceback" not in terminal.shown
+        assert "ecr-py: cancelled" in terminal.shown
         assert terminal.state == terminal.before
     assert not newcomer.home.aws_config.exists()
 
