@@ -66,7 +66,7 @@ class Tunnel:
         """Return the error for a pull that the tunnel did not answer, and `error` ended here."""
         if self._is_refused:
             return EcrPyError(
-                f"the forwarding machine does not forward {host}",
+                f"the forwarding machine does not forward {host}, or has no profile for it",
                 hint=f"run `ecr-py forward on --registry {host}` there",
             )
         if self.is_set_up and tunnel_client.is_gone:
@@ -75,9 +75,18 @@ class Tunnel:
 
     def is_alive(self) -> bool:
         """Ask whether the other end answers."""
+        tunnel_client.is_gone = False
         return self.is_set_up and bool(
             tunnel_client.hit(os.fsencode(self.path), _ANY, self._environ)
         )
+
+    def state(self) -> str:
+        """Return what there is to show: "" without a tunnel, else whether it can be used."""
+        if not self.is_set_up:
+            return ""
+        if self.is_alive():
+            return f"another machine answers at {self.path}"
+        return f"{self.problem}: {HINT}"
 
     @property
     def problem(self) -> str:

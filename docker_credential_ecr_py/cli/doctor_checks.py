@@ -40,7 +40,7 @@ from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_c
 from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, may_be_used
-from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon
+from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon, forwarding_status
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
@@ -68,6 +68,7 @@ from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
 from docker_credential_ecr_py.store.writable import advice, problem_of
+from docker_credential_ecr_py.tunnel import HINT, Tunnel
 
 # Fine; not fine, though a pull works; the user must log in; a pull does not work.
 OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
@@ -97,11 +98,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scene:
-    """What the checks look at: the environment, the files, and each registry as they say it."""
+    """What the checks look at: the environment, the files, and each registry as they say it.
+
+    `tunnel_is_alive` is None if there is no tunnel.
+    """
 
     environ: Mapping[str, str]
     files: Files
     rows: tuple[Row, ...]
+    tunnel: Tunnel
+    tunnel_is_alive: bool | None
 
 
 def failed(name: str, error: EcrPyError, state: str = WRONG, *, then: str = CHECK) -> Finding:
@@ -324,6 +330,8 @@ def _any_registry(scene: Scene) -> Finding:
             on_ec2=here,
         )
     except EcrPyError:
+        if scene.tunnel_is_alive:
+            return Finding("registries", OK, "another machine answers for them")
         missing = no_registry(scene.files.aws)
         return Finding("registries", WRONG, f"none found: {missing.what}", missing.hint)
     return Finding("registries", OK, f"{found.steps[-1].saw} answers for any registry")
@@ -536,6 +544,34 @@ def daemon(scene: Scene) -> Iterator[Finding]:
         for what in failures_by_cause(found.status["failures"]):
             hint = "" if what.endswith("`") else "run `ecr-py daemon logs`"
             yield Finding("renewal", NOTE, what.removeprefix("ecr-py: "), hint)
+
+
+def forwarding(scene: Scene) -> Iterator[Finding]:
+    """Check that the daemon answers other machines, if the settings say so."""
+    name, globs = "forwarding", scene.files.settings.forward
+    if not globs:
+        return
+    try:
+        found = forwarding_status(scene.environ)
+    except EcrPyError:
+        return  # the check of the daemon says why
+    if found is None:
+        what = "is on, but the daemon is not running"
+        yield Finding(name, NOTE, what, "run `ecr-py daemon start`")
+    elif not found["open"]:
+        what = found["problem"] or "is on, but the daemon has not read the settings"
+        yield Finding(name, NOTE, what, "run `ecr-py daemon logs`")
+    else:
+        yield Finding(name, OK, f"answers other machines for {some(globs)}")
+
+
+def tunnel(scene: Scene) -> Iterator[Finding]:
+    """Check that another machine answers, if there is a tunnel to one."""
+    if scene.tunnel_is_alive:
+        yield Finding("tunnel", OK, f"another machine answers at {scene.tunnel.path}")
+    elif scene.tunnel_is_alive is not None:
+        state = NOTE if scene.rows else WRONG
+        yield Finding("tunnel", state, scene.tunnel.problem, HINT)
 
 
 # The network

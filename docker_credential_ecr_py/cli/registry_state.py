@@ -11,6 +11,7 @@ from typing import Any
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
 from docker_credential_ecr_py.broker import token_file
+from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig
 from docker_credential_ecr_py.config.docker_config import (
@@ -18,7 +19,7 @@ from docker_credential_ecr_py.config.docker_config import (
     DockerConfig,
     load_docker_config,
 )
-from docker_credential_ecr_py.config.settings import Settings
+from docker_credential_ecr_py.config.settings import EVERY_REGISTRY, Settings
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence
 from docker_credential_ecr_py.errors import (
@@ -264,3 +265,19 @@ def failures_by_cause(failures: Iterable[Mapping[str, Any]]) -> dict[str, list[M
         cause if len({one["what"] for one in alike}) > 1 else alike[0]["what"]: alike
         for cause, alike in causes.items()
     }
+
+
+def forwarding_line(found: Presence | None) -> str:
+    """Return a short text on what the daemon answers other machines; "" if it answers none."""
+    forward = (found and found.status and found.status.get("forward")) or {}
+    if not forward.get("registries"):
+        return ""
+    if not forward["open"]:
+        return f"{forward['problem']}: run `ecr-py daemon logs`"
+    globs = forward["registries"]
+    which = "every registry" if EVERY_REGISTRY in globs else some(globs)
+    line = f"answers other machines for {which}"
+    if not forward["last"]:
+        return line
+    last = forward["last"][-1]
+    return f"{line}; last {last['machine']}, {lasting(max(0, time.time() - last['at']))} ago"

@@ -11,6 +11,7 @@ The other end is not trusted: an answer counts only if it is whole, plain and fo
 """
 
 import _socket
+import sys
 import time
 
 from docker_credential_ecr_py.store import daemon_client, record
@@ -32,13 +33,17 @@ LIMIT, LONGEST_LIMIT = 0.25, 30.0
 # Seconds between two lines while an answer is waited for, and after how many the tunnel is dead.
 REPEAT, SILENCE = 10.0, 30.0
 _LARGEST_LINE = 16 * 1024
-# Whether this process, or the front that became it, got no answer through the tunnel in time.
-is_gone = False
+# Whether this process, or the front that became it, got no answer through the tunnel in time. The
+# front says so by a variable.
+IS_GONE = b"ECR_PY_TUNNEL_IS_GONE"
+is_gone = sys.platform != "win32" and bool(record.system.environ.pop(IS_GONE, None))
 
 
 def hit(path: bytes, server_url: bytes, environ: "Mapping[bytes, bytes]") -> bytes:
     """Return the line of the answer: docker's JSON document, or one of those above; else b""."""
     global is_gone
+    if is_gone:
+        return b""
     lines = _Lines(path, b"hit " + server_url, environ)
     answer = lines.next(lines.deadline)
     lines.close()

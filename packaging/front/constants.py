@@ -26,7 +26,7 @@ def header() -> str:
     sys.path.insert(0, str(ROOT))
     try:
         from docker_credential_ecr_py import helper
-        from docker_credential_ecr_py.store import daemon_client, record
+        from docker_credential_ecr_py.store import daemon_client, record, tunnel_client
     finally:
         sys.path.pop(0)
     numbers = {name: getattr(record, name) for name in _RECORD_NUMBERS} | {
@@ -38,6 +38,8 @@ def header() -> str:
         "BUSY_LIMIT": round(daemon_client.BUSY_LIMIT * 1000),
         "ENOUGH_TICKS": daemon_client._ENOUGH_TICKS,
         "LARGEST_REQUEST": daemon_client.LARGEST_REQUEST,
+        "TUNNEL_LIMIT": round(tunnel_client.LIMIT * 1000),
+        "LARGEST_LINE": tunnel_client._LARGEST_LINE,
         "EXCESS": 2**128 - record._PRIME,
     }
     texts = {
@@ -56,6 +58,8 @@ def header() -> str:
         "PROTOCOL": daemon_client.PROTOCOL,
         "KEPT_FRESH": daemon_client.KEPT_FRESH,
         "NO_CREDENTIALS": daemon_client.NO_CREDENTIALS,
+        "NOT_FORWARDED": tunnel_client.NOT_FORWARDED,
+        "TUNNEL_IS_GONE": tunnel_client.IS_GONE,
         "NOT_FOUND": helper._NOT_FOUND,
         "LAUNCHER": LAUNCHER.encode(),
     }
@@ -91,6 +95,7 @@ def _paths(record: Any) -> dict[str, bytes]:
         "FOLDER_ON_WINDOWS": on("win32", "cache_root", {b"LOCALAPPDATA": local})[len(local) :],
         "RUNTIME": runtime,
         "SOCKET": rest.removeprefix(folder),
+        "TUNNEL": on("linux", "tunnel_path", {}).partition(user + folder)[2],
     }
 
 

@@ -137,6 +137,10 @@ static size_t read_private(const char *path, char *data, size_t room);
 /* helper._last_change; false if there is no such file */
 static bool last_change(const char *path, struct timespec *time);
 
+/* tunnel_client._Lines, for one line: ANSWER with it, UNUSUAL if it takes Python, NOTHING if there
+   is no tunnel that lives */
+static outcome ask_tunnel(const char *request, char answer[LARGEST_RECORD + 1]);
+
 /* daemon_client._ask, for a hit: the length of the answer, or 0 */
 static size_t ask(const char *request, char answer[LARGEST_RECORD + 1]);
 
@@ -238,7 +242,7 @@ static outcome read_record(const char *path, const char *kind, record *into)
     return into->count > DETAILS && equal(into->fields[KIND], kind) ? ANSWER : NOTHING;
 }
 
-/* record._is_plain */
+/* record.is_plain */
 static bool is_plain(const char *json)
 {
     size_t inner = strspn(json + (*json == '"'), PLAIN_CHARACTERS);
@@ -335,6 +339,31 @@ static outcome answer_from_daemon(const char *server_url, hit *into)
     return holds(fields, 1, count - 1);
 }
 
+/* ---- store/tunnel_client.py ---- */
+
+/* tunnel_client.hit and helper._is_answered_by_tunnel. It takes Python to wait for an answer. */
+static outcome answer_from_tunnel(const char *server_url, hit *into)
+{
+    static char request[2 * LONGEST_URL], start[2 * LONGEST_URL], answer[LARGEST_RECORD + 1],
+        secret[LARGEST_RECORD + 1];
+    if (!FORMAT(request, "%s hit %s\n", PROTOCOL, server_url) ||
+        !FORMAT(start, "{\"ServerURL\":\"%s\",\"Username\":\"AWS\",\"Secret\":", server_url))
+        return UNUSUAL;
+    outcome asked = ask_tunnel(request, answer);
+    if (asked != ANSWER || equal(answer, NOT_FORWARDED))
+        return asked == ANSWER ? NOTHING : asked;
+    *into = (hit){"", "", false};
+    if (equal(answer, NO_CREDENTIALS))
+        return ANSWER;
+    size_t length = strlen(answer), before = strlen(start), after = strlen("}\n");
+    if (!starts_with(answer, start) || length < before + after ||
+        !equal(answer + length - after, "}\n"))
+        return UNUSUAL;
+    FORMAT(secret, "%.*s", (int)(length - before - after), answer + before);
+    into->document = answer;
+    return is_plain(secret) ? ANSWER : UNUSUAL;
+}
+
 /* ---- helper.py ---- */
 
 /* helper.renew_in_background: whether a renewal was started in this minute. If not, Python
@@ -356,7 +385,10 @@ static outcome answer_hit(const char *server_url, hit *into)
     static char root[PATH], host[LONGEST_URL + 1];
     if (*value_of("AWS_ECR_DISABLE_CACHE") != '\0' || !plain_host(server_url, host))
         return UNUSUAL;
-    outcome found = cache_root(root) ? find(root, server_url, host, into) : NOTHING;
+    outcome found = answer_from_tunnel(server_url, into);
+    if (found != NOTHING)
+        return found;
+    found = cache_root(root) ? find(root, server_url, host, into) : NOTHING;
     if (found == NOTHING)
         return answer_from_daemon(server_url, into);
     if (found == ANSWER && into->ageing && !is_being_renewed(root, into->key))

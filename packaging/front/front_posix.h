@@ -108,43 +108,56 @@ static long long milliseconds(void)
     return time.tv_sec * 1000LL + time.tv_nsec / 1000000;
 }
 
-/* daemon_client._peer: whether the process at the other end is this user's; its PID, if known */
-static bool is_ours(int connection, int *process)
+/* daemon_client.peer: the user at the other end, and the PID or 0 if it is not known */
+static bool peer(int connection, uid_t *user, int *process)
 {
     *process = 0;
 #ifdef __linux__
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+    struct ucred found;
+    socklen_t length = sizeof found;
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &found, &length) != 0)
         return false;
-    *process = peer.pid;
-    return length == sizeof peer && peer.uid == geteuid();
+    *process = found.pid;
+    *user = found.uid;
+    return length == sizeof found;
 #else
-    uid_t user;
     gid_t group;
-    return getpeereid(connection, &user, &group) == 0 && user == geteuid();
+    return getpeereid(connection, user, &group) == 0;
 #endif
+}
+
+/* A connection for which there are so many milliseconds, and its peer; -1 if there is none. On
+   Linux, that includes the wait for room in the queue. */
+static int connected(const char *path, int limit, uid_t *user, int *process)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval most = {.tv_usec = limit * 1000};
+    if (!FORMAT(address.sun_path, "%s", path))
+        return -1;
+    int connection = socket(AF_UNIX, SOCK_STREAM, 0);
+#ifdef SO_NOSIGPIPE /* macOS */
+    setsockopt(connection, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
+#endif
+    if (connection >= 0 && fcntl(connection, F_SETFD, FD_CLOEXEC) == 0 &&
+        setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most) == 0 &&
+        connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
+        peer(connection, user, process))
+        return connection;
+    close(connection);
+    return -1;
 }
 
 /* daemon_client.connect; -1 if there is no daemon of ours */
 static int connect_to_daemon(int *process)
 {
-    static char folder[PATH];
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    static char folder[PATH], path[PATH];
     struct stat found;
-    if (!runtime_folder(folder) || !FORMAT(address.sun_path, "%s%s", folder, SOCKET) ||
-        stat(address.sun_path, &found) != 0 || !is_private_folder(folder))
+    uid_t user;
+    if (!runtime_folder(folder) || !FORMAT(path, "%s%s", folder, SOCKET) ||
+        stat(path, &found) != 0 || !is_private_folder(folder))
         return -1;
-    int connection = socket(AF_UNIX, SOCK_STREAM, 0);
-    /* On Linux, connect waits so long for room in the queue of a busy daemon, too. */
-    struct timeval limit = {.tv_usec = FIRST_LOOK * 1000};
-#ifdef SO_NOSIGPIPE /* macOS */
-    setsockopt(connection, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
-#endif
-    if (connection >= 0 && fcntl(connection, F_SETFD, FD_CLOEXEC) == 0 &&
-        setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
-        connect(connection, (struct sockaddr *)&address, sizeof address) == 0 &&
-        is_ours(connection, process))
+    int connection = connected(path, FIRST_LOOK, &user, process);
+    if (connection < 0 || user == geteuid())
         return connection;
     close(connection);
     return -1;
@@ -206,6 +219,74 @@ static size_t ask(const char *request, char answer[LARGEST_RECORD + 1])
     close(connection);
     answer[used] = '\0';
     return used;
+}
+
+/* ---- store/tunnel_client.py ---- */
+
+/* record.tunnel_path; false if there is none */
+static bool tunnel_path(char path[PATH])
+{
+    static char folder[PATH];
+    const char *named = variable("ECR_PY_FORWARD");
+    if (named != NULL)
+        return *named == '/' && format(path, PATH, "%s", named);
+    return runtime_folder(folder) && format(path, PATH, "%s%s", folder, TUNNEL);
+}
+
+/* tunnel_client.is_trusted */
+static bool is_trusted(uid_t user)
+{
+    char number[24];
+    return user == 0 || user == geteuid() ||
+           (FORMAT(number, "%lu", (unsigned long)user) &&
+            equal(value_of("ECR_PY_FORWARD_UID"), number));
+}
+
+/* tunnel_client.connect; -1 if there is none, or another user may have put it there */
+static int connect_to_tunnel(const char *path)
+{
+    static char folder[PATH];
+    struct stat found;
+    uid_t user;
+    int process;
+    FORMAT(folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    if (stat(*folder != '\0' ? folder : "/", &found) != 0 || !is_trusted(found.st_uid) ||
+        (found.st_mode & 022) != 0)
+        return -1;
+    int connection = connected(path, TUNNEL_LIMIT, &user, &process);
+    if (connection < 0 || is_trusted(user))
+        return connection;
+    close(connection);
+    return -1;
+}
+
+static outcome ask_tunnel(const char *request, char answer[LARGEST_RECORD + 1])
+{
+    static char path[PATH];
+    struct stat found;
+    size_t used = 0;
+    if (!tunnel_path(path) || stat(path, &found) != 0)
+        return NOTHING;
+    if (variable("ECR_PY_FORWARD_WAIT") != NULL)
+        return UNUSUAL;
+    long long end = milliseconds() + TUNNEL_LIMIT;
+    struct pollfd wanted = {connect_to_tunnel(path), POLLIN, 0};
+    bool is_sent = wanted.fd >= 0 && send(wanted.fd, request, strlen(request), MSG_NOSIGNAL) ==
+                                         (ssize_t)strlen(request);
+    while (is_sent && used < LARGEST_LINE && (used == 0 || answer[used - 1] != '\n')) {
+        long long left = end - milliseconds();
+        if (poll(&wanted, 1, left > 0 ? (int)left : 0) <= 0) {
+            setenv(TUNNEL_IS_GONE, "1", 1); /* Python need not wait again */
+            break;
+        }
+        ssize_t more = recv(wanted.fd, answer + used, LARGEST_LINE - used, 0);
+        if (more <= 0)
+            break;
+        used += (size_t)more;
+    }
+    close(wanted.fd);
+    answer[used] = '\0';
+    return used > 0 && answer[used - 1] == '\n' && strlen(answer) == used ? ANSWER : NOTHING;
 }
 
 /* ---- helper.py ---- */

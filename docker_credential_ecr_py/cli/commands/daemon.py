@@ -21,7 +21,7 @@ from docker_credential_ecr_py.cli.output import (
     show_json,
     show_table,
 )
-from docker_credential_ecr_py.cli.registry_state import failures_by_cause
+from docker_credential_ecr_py.cli.registry_state import failures_by_cause, forwarding_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import cleanup, python_for
 from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
@@ -280,6 +280,8 @@ def _show(found: dict[str, Any]) -> None:
     if sessions:
         show()
         show_table(("SESSION", "PROFILE", "ENDS", ""), sessions)
+    if line := forwarding_line(Presence(found["pid"], found)):
+        show(Text(f"\n{line[0].upper()}{line[1:]}"), soft_wrap=True)
     for words, failures in failures_by_cause(found["failures"]).items():
         last = max(failures, key=lambda failure: failure["tries"])
         of = f"{counted(len(failures), 'job')}, " if len(failures) > 1 else ""

@@ -42,6 +42,8 @@ _CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     doctor_checks.keyring,
     doctor_checks.leftovers,
     doctor_checks.daemon,
+    doctor_checks.forwarding,
+    doctor_checks.tunnel,
     doctor_checks.network,
 )
 _COLOURS = {OK: "green", NOTE: "yellow", LOG_IN: "bold red", WRONG: "bold red"}
@@ -86,7 +88,9 @@ def inspect_scene() -> Scene:
     rows: list[Row] = []
     if "settings" not in files.failures:
         rows = rows_of(app, files, all_registries(app, files))
-    return Scene(as_given(), files, tuple(rows))
+    tunnel = app.tunnel
+    is_alive = tunnel.is_alive() if tunnel.is_set_up else None
+    return Scene(as_given(), files, tuple(rows), tunnel, is_alive)
 
 
 def fix_problems() -> Iterator[str]:

@@ -31,6 +31,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     causes,
     choices,
     daemon_line,
+    forwarding_line,
     not_asked,
     read_files,
     rows_of,
@@ -84,11 +85,14 @@ def status(names: tuple[str, ...], check: bool, as_json: bool) -> None:
             rows = call_parallel(checked, rows, counter)
     now = time.time()
     if as_json:
+        running = find_daemon(os.environ)
         show_json(
             {
                 "registries": [_as_json(row, now) for row in rows],
                 "store": _store(app),
-                "daemon": daemon_line(find_daemon(os.environ)) or None,
+                "daemon": daemon_line(running) or None,
+                "forward": forwarding_line(running) or None,
+                "tunnel": app.tunnel.state() or None,
             }
         )
     else:
@@ -141,7 +145,9 @@ def checked(row: Row) -> Row:
 def _show(rows: list[Row], files: Files, app: App, now: float) -> None:
     screen = console()
     if not rows:
-        if not files.failures:
+        if tunnel := app.tunnel.state():
+            click.echo(f"tunnel  {tunnel}")
+        elif not files.failures:
             missing = no_registry(files.aws)
             click.echo(f"no registry: {missing.what}: {missing.hint}")
         return
@@ -219,7 +225,12 @@ def _notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
     place = f" in {store['path']}" if store["path"] else ""
     problem = store["problem"] or paths.why_root_keeps_nothing()
     yield f"store   {store['kind']}{place}" + (f": {problem}" if problem else "")
-    yield f"daemon  {daemon_line(find_daemon(os.environ)) or 'none'}"
+    running = find_daemon(os.environ)
+    yield f"daemon  {daemon_line(running) or 'none'}"
+    if line := forwarding_line(running):
+        yield f"forward {line}"
+    if tunnel := app.tunnel.state():
+        yield f"tunnel  {tunnel}"
     if "docker" not in files.failures:
         yield from _docker_notes(rows, files)
     for line in choices((row.registry, row.selection) for row in rows if row.selection):
