@@ -42,6 +42,9 @@ from docker_credential_ecr_py.redact import redact
 _RELIST = 600.0
 # The pause after a failure: the first, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+# Between the beginnings of two watches: a server that is stopping, or a proxy before it, may end
+# each at once.
+_SHORTEST_WATCH = 1.0
 # A write may not take longer than a lease outlives its leader: see leader.py.
 _WRITE = 4.0
 _EVENT_AGAIN = 3600.0
@@ -342,6 +345,7 @@ class _Watch(Generic[_Raw, _Item]):
                 self._follow(self._list())
             except Expired:
                 log.debug("%s: the version has expired, listing again", self._resource.what)
+                self._stopped.wait(_FIRST_PAUSE)
             except ClusterError as error:
                 self._note(error.what)
                 wait = error.retry_after if isinstance(error, TooManyRequests) else self._pause
@@ -384,10 +388,12 @@ class _Watch(Generic[_Raw, _Item]):
         resource = self._resource
         until = time.monotonic() + _RELIST * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         while time.monotonic() < until and not self._stopped.is_set():
+            next_watch = time.monotonic() + _SHORTEST_WATCH
             for event in self._api.watch(
                 resource.path, resource.params, version, metadata_only=resource.metadata_only
             ):
                 version = self._take(event) or version
+            self._stopped.wait(next_watch - time.monotonic())
 
     def _take(self, event: WatchEvent) -> str:
         """Take an event over, and return its version."""

@@ -38,6 +38,7 @@ class KubernetesApi(Server):
         self.requests: list[Request] = []
         self.forgotten = 0
         self.frozen = threading.Event()
+        self.ends_watches = False  # each at once, without an event
         self._version = itertools.count(1001)
         self.version = 1000
         self._failures: list[tuple[str, Reply]] = []
@@ -127,7 +128,7 @@ class _Handler(Handler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         self.wfile.flush()
-        while time.monotonic() < until and not api.stopped.is_set():
+        while time.monotonic() < until and not (api.stopped.is_set() or api.ends_watches):
             with api.lock:
                 if seen < api.forgotten:
                     gone = {"code": 410, "reason": "Expired", "message": "too old resource version"}

@@ -2,7 +2,9 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,30 +42,43 @@ class Watching:
 
 
 @pytest.fixture
-def watching(api: ApiServer) -> Iterator[Watching]:
-    watching = Watching(api)
-    yield watching
-    watching.cluster.stop()
+def watch(api: ApiServer) -> Iterator[Callable[[], Watching]]:
+    """Starts to watch; its threads end with the test."""
+    with ExitStack() as stack:
+
+        def started() -> Watching:
+            watching = Watching(api)
+            stack.callback(watching.cluster.stop)
+            return watching
+
+        yield started
+
+
+@pytest.fixture
+def watching(watch: Callable[[], Watching]) -> Watching:
+    return watch()
 
 
 def foreign(namespace: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"name": NAME, "namespace": namespace}, "type": "Opaque", **more}
 
 
-def test_namespaces_are_known_with_their_labels(server: KubernetesApi, api: ApiServer) -> None:
+def test_namespaces_are_known_with_their_labels(
+    server: KubernetesApi, watch: Callable[[], Watching]
+) -> None:
     server.add_namespace("shop", team="a")
-    found = Watching(api).cluster.namespace("shop")
+    found = watch().cluster.namespace("shop")
     assert found is not None
     assert (found.labels, found.terminating) == ({"team": "a"}, False)
 
 
 def test_a_list_comes_in_pages(
-    server: KubernetesApi, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: KubernetesApi, watch: Callable[[], Watching], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_server, "_PAGE", 7)
     for number in range(40):
         server.add_namespace(f"n{number}")
-    assert len(Watching(api).cluster.namespaces()) == 40
+    assert len(watch().cluster.namespaces()) == 40
 
 
 def test_changes_arrive(server: KubernetesApi, watching: Watching) -> None:
@@ -74,6 +89,18 @@ def test_changes_arrive(server: KubernetesApi, watching: Watching) -> None:
     server.remove("namespaces", "", "shop")
     wait_until(lambda: not watching.cluster.namespaces())
     assert watching.changes.count("shop") == 3
+
+
+def test_watches_that_end_at_once_are_not_begun_on_and_on(
+    server: KubernetesApi, watching: Watching
+) -> None:
+    server.ends_watches = True
+    asked = len(server.requests)
+    time.sleep(0.5)
+    assert len(server.requests) - asked <= 2 * 3  # of each of three resources, one that ran before
+    server.ends_watches = False
+    server.add_namespace("shop")
+    wait_until(lambda: watching.cluster.namespace("shop"))
 
 
 def test_only_metadata_of_secrets_is_asked_for(server: KubernetesApi, watching: Watching) -> None:
@@ -287,11 +314,11 @@ def test_an_old_version_means_a_new_list(server: KubernetesApi, watching: Watchi
 
 
 def test_lost_events_do_not_matter_for_long(
-    server: KubernetesApi, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: KubernetesApi, watch: Callable[[], Watching], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_RELIST", 0.5)
     monkeypatch.setattr(api_server, "_WATCH", 1)
-    watching = Watching(api)
+    watching = watch()
     with server.lock:
         server.add_namespace("lost")
         server.lose_events()
@@ -299,10 +326,12 @@ def test_lost_events_do_not_matter_for_long(
 
 
 @pytest.mark.parametrize("status", [403, 429, 500])
-def test_a_watch_tries_again(server: KubernetesApi, api: ApiServer, status: int) -> None:
+def test_a_watch_tries_again(
+    server: KubernetesApi, watch: Callable[[], Watching], status: int
+) -> None:
     server.fail("GET /api/v1/namespaces?", status, times=2, Retry_After="1")
     server.add_namespace("shop")
-    assert Watching(api).cluster.namespaces()
+    assert watch().cluster.namespaces()
 
 
 def test_an_unexpected_answer_ends_no_watch(
