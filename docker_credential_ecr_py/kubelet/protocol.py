@@ -1,8 +1,8 @@
 """The kubelet's protocol for image credential providers, if the cache alone has no answer.
 
 A CredentialProviderRequest on standard input, a CredentialProviderResponse on standard output. On
-a failure standard output stays empty, and the one line on standard error ends up in the events of
-the pod. Source: kubernetes, pkg/credentialprovider/plugin/plugin.go, KEP-2133 and KEP-4412.
+a failure standard output stays empty, and the kubelet logs the one line on standard error.
+Source: kubernetes, pkg/credentialprovider/plugin/plugin.go, KEP-2133 and KEP-4412.
 """
 
 import json

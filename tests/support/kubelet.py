@@ -84,7 +84,7 @@ class Kubelet:
             return list(pool.map(self.pull, images))
 
     def failure(self, stdin: bytes, *arguments: str) -> str:
-        """The one line of a failure, which the kubelet puts into an event of the pod."""
+        """The one line of a failure, which the kubelet logs."""
         done = self.exec(stdin, *arguments)
         assert (done.returncode, done.stdout) == (1, b""), done
         line = done.stderr.decode()
