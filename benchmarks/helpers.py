@@ -25,6 +25,8 @@ from socketserver import ThreadingUnixStreamServer
 from threading import Thread
 from typing import Any
 
+import pytest
+
 from benchmarks.daemon import crowd, resident, secret_service
 from benchmarks.measure import (
     Command,
@@ -48,6 +50,7 @@ from tests.support.home import (
     STAGE,
     START_URL,
     THREE_ACCOUNTS,
+    Home,
     registry,
 )
 from tests.support.kubelet import PLUGIN, request
@@ -682,6 +685,47 @@ def week(bench: Bench) -> Iterator[Row]:
     )
 
 
+def cluster(bench: Bench) -> Iterator[Row]:
+    """The controller on a real API server: see benchmarks/cluster.py."""
+    from benchmarks.cluster import NAMESPACES, measure
+
+    home = bench.home("cluster")
+    environment = bench.environment(home, bench.endpoints, XDG_RUNTIME_DIR=str(home))
+    try:
+        seen = measure(Home(home, environment), lambda: bench.calls()["GetAuthorizationToken"])
+    except pytest.skip.Exception as lacking:
+        raise NotInstalled(str(lacking)) from None
+    size, median, late = seen.resident / 2**20, seen.delay(0.5) * 1000, seen.delay(0.99) * 1000
+    many = f"{NAMESPACES:,} namespaces"
+    name = f"the controller: resident MiB, {many}, three service accounts each"
+    yield Row(name, f"{size:.1f}", target="≤ 90", reached=size <= 90)
+    name = "… namespace created to secret, ms, median"
+    yield Row(name, f"{median:.0f}", target="≤ 50", reached=median <= 50)
+    name = "… 99th of 100"
+    yield Row(name, f"{late:.0f}", target="≤ 250", reached=late <= 250)
+    ratio = seen.calls / seen.calls_of_few
+    detail = f"{seen.calls} / {seen.calls_of_few}"
+    name = f"… GetAuthorizationToken with {many} over with 20"
+    yield Row(name, f"{ratio:.1f}", target="≤ 1", reached=ratio <= 1, detail=detail)
+    name = "… all secrets written anew without a pace, seconds"
+    yield Row(name, f"{seen.rotation:.1f}", target="≤ 15", reached=seen.rotation <= 15)
+
+
+def cluster_week(bench: Bench) -> Iterator[Row]:
+    """The planner and the loop alone, with a cluster and AWS in memory."""
+    from tests.unit.controller.week import live_a_week
+
+    folder = bench.folder / "cluster-week"
+    folder.mkdir()
+    lived = live_a_week(folder, identities=40, regions=6, namespaces=2000)
+    name = "a simulated week of a cluster: hours in which a secret held an expired token"
+    yield Row(name, str(lived.expired), target="= 0", reached=lived.expired == 0)
+    ratio = lived.tokens / lived.least
+    detail = f"{lived.tokens} / {lived.least} tokens, {lived.writes} writes"
+    name = "… its calls over the least possible"
+    yield Row(name, f"{ratio:.2f}", target="≤ 2", reached=ratio <= 2, detail=detail)
+
+
 def ways_to_start(bench: Bench) -> Iterator[Row]:
     """The same hit, started as installers could start it, over how the launcher starts it."""
     program = LAUNCHER.read_text().partition("\n'''\n")[2]
@@ -735,13 +779,18 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         many_helpers,
         hung_daemon,
         week,
+        cluster,
+        cluster_week,
         ways_to_start,
     )
 }
 
 
 # Minutes each: they run only if they are named, or by "all".
-LONG = {"cold_over_aws_cli", "login_over_aws_cli", "idle_daemon", "many_helpers", "week"}
+LONG = {
+    *("cold_over_aws_cli", "login_over_aws_cli", "idle_daemon", "many_helpers", "week"),
+    *("cluster", "cluster_week"),
+}
 
 
 def _many_profiles(number: int) -> str:

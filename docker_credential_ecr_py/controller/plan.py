@@ -33,11 +33,13 @@ _FOR_ARGO_CD = {
     "argocd.argoproj.io/sync-options": "Prune=false",
 }
 
-# A token is renewed from half of its life on, a secret from a little later on, when all of its
-# tokens have been: so a secret is written once, however many tokens it holds. Each at a moment of
-# its own within _SPREAD, as shares of the token's life.
-_RENEW_TOKEN = 0.5
-_RENEW_SECRET = 0.55
+# As shares of a token's life. Tokens are renewed around half of it, all in the same rhythm and at
+# moments that are close together, so that a secret is written once for all of its tokens, soon
+# afterwards. One that is out of step, after an outage, comes a little earlier or later each time.
+_RHYTHM = 0.525
+_EARLIEST, _LATEST = 0.425, 0.525
+_REPLACE = 0.575
+# Each token, and each namespace, has a moment of its own within this.
 _SPREAD = 0.05
 # Seconds by which another replica's clock may be ahead of ours.
 _SKEW = 300
@@ -66,11 +68,16 @@ class Token:
 
     def renew_at(self, key: str) -> float:
         """Return when the token with this key is to be fetched again."""
-        return self.issued + self.life * (_RENEW_TOKEN + _SPREAD * _share(key))
+        own = _SPREAD * _share(key)
+        beat, rhythm = own * self.life, _RHYTHM * self.life or 1
+        nearest = beat + rhythm * round((self.issued + rhythm - beat) / rhythm)
+        earliest = self.issued + (_EARLIEST + own) * self.life
+        latest = self.issued + (_LATEST + own) * self.life
+        return max(earliest, min(nearest, latest))
 
     def replace_at(self, namespace: str) -> float:
         """Return when it is to be replaced in a namespace, if there is a newer one."""
-        return self.issued + self.life * (_RENEW_SECRET + _SPREAD * _share(namespace))
+        return self.issued + self.life * (_REPLACE + _SPREAD * _share(namespace))
 
 
 @dataclass(frozen=True, slots=True)
