@@ -1,0 +1,63 @@
+"""A container on the laptop, with the folder of the socket mounted, and other users in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from docker_credential_ecr_py.store import tunnel_client
+from tests.standin.aws import Aws
+from tests.support.home import DEV, HELPER, Answer, registry
+from tests.support.other_user import AS_ROOT
+from tests.support.programs import need
+from tests.support.stores import right
+from tests.system.forward.conftest import PATIENT, Laptop
+
+
+def test_a_mounted_socket(laptop: Laptop, aws: Aws, tmp_path: Path) -> None:
+    """It has other processes, another home, and no AWS configuration."""
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/mnt"]
+    mounts += ["--bind", str(laptop.socket.parent), "/mnt/ecr-py"]
+    environment = {"HOME": "/mnt", "ECR_PY_FORWARD": "/mnt/ecr-py/forward.sock", **PATIENT}
+    done = subprocess.run(
+        [need("bwrap"), "--unshare-pid", "--unshare-net", *mounts, HELPER, "get", registry(DEV)],
+        env=environment | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+    )
+    right(aws, Answer(done.returncode, done.stdout, done.stderr))
+    (last,) = laptop.daemon.status()["forward"]["last"][-1:]
+    assert last["machine"].startswith(("a container of user ", "container "))
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("allowed", "asks"), [((), 1234), ((1234,), 1234), ((1234,), 1235)])
+def test_another_user_of_a_container(laptop: Laptop, allowed: tuple[int, ...], asks: int) -> None:
+    """In the folder, as by a mount: the folders above are closed to others."""
+    laptop.forward("on", "--all", *(f"--uid={uid}" for uid in allowed))
+    laptop.home.get(registry(DEV))
+    answer = _asked_in(laptop.socket.parent, asks)
+    assert answer.startswith(b'{"ServerURL":') == (asks in allowed), answer
+    assert bool(answer) == (asks in allowed)
+
+
+def _asked_in(folder: Path, uid: int) -> bytes:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.chdir(folder)
+            os.setgroups([])
+            os.setuid(uid)
+            environ = {b"ECR_PY_FORWARD_UID": b"0", b"ECR_PY_FORWARD_WAIT": b"20"}
+            answer = tunnel_client.hit(b"./forward.sock", registry(DEV).encode(), environ)
+            os.write(writer, answer)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        answer = answers.read()
+    os.waitpid(child, 0)
+    return answer
