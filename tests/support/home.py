@@ -76,6 +76,7 @@ class Home:
     path: Path
     environment: dict[str, str] = field(default_factory=dict)
     helper: Path = HELPER
+    limit: float = 60  # seconds for a call
 
     @property
     def cache(self) -> Path:
@@ -117,7 +118,7 @@ class Home:
             capture_output=True,
             env=self.environment | dict(environment or {}),
             cwd=cwd,
-            timeout=60,
+            timeout=self.limit,
             start_new_session=True,  # no terminal of whoever runs the tests
             check=False,
         )

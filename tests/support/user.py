@@ -88,6 +88,7 @@ class User:
     home: Home
     aws: Aws
     program: Path = ECR_PY
+    limit: float = 60  # seconds for a program
 
     @property
     def environment(self) -> dict[str, str]:
@@ -193,7 +194,7 @@ class User:
             text=True,
             env=self.environment | dict(environment),
             cwd=self.home.path,
-            timeout=60,
+            timeout=self.limit,
             start_new_session=True,  # without the terminal of whoever runs the tests
             check=False,
         )

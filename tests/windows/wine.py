@@ -89,9 +89,10 @@ class WinePython:
         is_new = not PREFIX.exists()
         PREFIX.mkdir(exist_ok=True)
         _quietly("wineserver", "-p600", environment=quiet)
-        _quietly("wine", "wineboot", environment=quiet)
         if is_new:
+            _quietly("wine", "wineboot", environment=quiet)
             _quietly("wine", "winecfg", "-v", "win10", environment=quiet)
+        # Not wineboot again: it would set them anew, while other tests run.
         _quietly("wine", "reg", "delete", r"HKCU\Volatile Environment", "/f", environment=quiet)
 
     def stop_server(self) -> None:
