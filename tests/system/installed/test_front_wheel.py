@@ -5,6 +5,7 @@ On Windows an entry point takes the launcher's place. tests/windows has what is 
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py import __version__
 from tests.standin.aws import Aws
 from tests.support.environments import PROJECT, new_environment
 from tests.support.home import DEV, Home, registry
@@ -218,6 +220,13 @@ def test_which_wheel_pip_takes(
     subprocess.run([*PIP, "download", *options, *place, NAME], check=True, capture_output=True)
     (wheel,) = tmp_path.iterdir()
     assert wheel.name.endswith(f"-py3-none-{tag}.whl")
+
+
+def test_the_manifest_for_scoop_names_a_wheel_of_the_release(released: Path) -> None:
+    manifest = json.loads((PROJECT / "packaging" / "scoop" / f"{NAME}.json").read_text())
+    assert manifest["version"] == __version__
+    assert manifest["url"].rpartition("/")[2] in os.listdir(released)
+    assert {path.rpartition("\\")[2] for path in manifest["bin"]} == {f"{NAME}.exe", "ecr-py.exe"}
 
 
 def test_the_same_source_makes_the_same_wheel(tmp_path: Path, compiler: str) -> None:
