@@ -68,10 +68,22 @@ static bool starts_with(const char *whole, const char *part)
     return strncmp(whole, part, strlen(part)) == 0;
 }
 
+/* strspn, which in zig's C library takes nine times as long as all the rest of a hit. */
+static size_t span(const char *text, const char *set)
+{
+    bool in_set[256] = {false};
+    size_t length = 0;
+    for (; *set != '\0'; set++)
+        in_set[(unsigned char)*set] = true;
+    while (in_set[(unsigned char)text[length]])
+        length++;
+    return length;
+}
+
 /* `not found.translate(None, set)` */
 static bool consists_of(const char *found, const char *set)
 {
-    return found[strspn(found, set)] == '\0';
+    return found[span(found, set)] == '\0';
 }
 
 /* data.split(b"\0"). There is a NUL behind the data, too. 0 if there are too many fields. */
@@ -245,7 +257,7 @@ static outcome read_record(const char *path, const char *kind, record *into)
 /* record.is_plain */
 static bool is_plain(const char *json)
 {
-    size_t inner = strspn(json + (*json == '"'), PLAIN_CHARACTERS);
+    size_t inner = span(json + (*json == '"'), PLAIN_CHARACTERS);
     return *json == '"' && equal(json + 1 + inner, "\"");
 }
 

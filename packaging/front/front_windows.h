@@ -275,6 +275,7 @@ static _Noreturn void become_python(char **arguments, const char *given, size_t 
             ExitProcess(code);
     }
     (void)arguments;
+    GetModuleFileNameW(NULL, folder, WIDE_PATH);
     WideCharToMultiByte(CP_UTF8, 0, folder, -1, self, sizeof self, NULL, NULL);
     report_missing("the command ecr-py", self);
 }

@@ -16,15 +16,16 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
 
 
-def build_front(folder: Path, source: Path, *options: str) -> Path:
-    """Compile `source` with the front's constants; return the program.
+def build_front(folder: Path, source: Path, *options: str, compiler: str = "") -> Path:
+    """Compile `source` with the front's constants; return the program. `compiler` is Windows'.
 
     The test is skipped without a C compiler, and in CI it fails.
     """
-    compiler = shutil.which("cc", path=machine_path()) or lacking("cc is not installed")
+    name = f"{source.stem}.exe" if compiler else source.stem
+    compiler = compiler or shutil.which("cc", path=machine_path()) or lacking("cc is not installed")
     constants = (SOURCE / "constants.py", folder / "constants.h")
     subprocess.run([sys.executable, *constants], check=True)
-    program = folder / source.stem
+    program = folder / name
     command = [compiler, "-std=c11", "-O2", *_WARNINGS, *options, f"-I{folder}", f"-I{SOURCE}"]
     built = subprocess.run(
         [*command, "-o", program, source],
