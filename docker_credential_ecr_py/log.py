@@ -40,8 +40,9 @@ class _OneRedactedLine(logging.Formatter):
         from the address of a proxy, say, or the output of a credential_process.
         """
         parts: list[str] = []
-        error = ei[1]
-        while error is not None:
+        error, seen = ei[1], set[int]()
+        while error is not None and id(error) not in seen:  # `raise error from error` is a circle
+            seen.add(id(error))
             lines = traceback.format_tb(error.__traceback__)
             parts.insert(0, "".join(["Traceback: ", *lines, _name_of(error)]))
             hidden = error.__suppress_context__

@@ -193,7 +193,9 @@ class Protocol:
         except NotEcr:
             return self._elsewhere("get", url.encode())
         except (NoProfile, LoginNeeded) as error:
-            raise tunnel.explained(error, error.registry) from error
+            if why := tunnel.explanation(error.registry):
+                raise why from error
+            raise
         answer = {"ServerURL": url, "Username": credential.username, "Secret": credential.secret}
         return 0, other_registries.to_json(answer)
 

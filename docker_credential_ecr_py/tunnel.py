@@ -62,8 +62,8 @@ class Tunnel:
         tunnel_client.is_gone = not answer
         return b"" if self._is_refused else answer
 
-    def explained(self, error: EcrPyError, host: str) -> EcrPyError:
-        """Return the error for a pull that the tunnel did not answer, and `error` ended here."""
+    def explanation(self, host: str) -> EcrPyError | None:
+        """Return why the tunnel did not answer for a registry; None if it was not the tunnel."""
         if self._is_refused:
             return EcrPyError(
                 f"the forwarding machine does not forward {host}, or has no profile for it",
@@ -71,7 +71,7 @@ class Tunnel:
             )
         if self.is_set_up and tunnel_client.is_gone:
             return EcrPyError(f"the tunnel is gone: {self.problem}", hint=HINT)
-        return error
+        return None
 
     def is_alive(self) -> bool:
         """Ask whether the other end answers."""

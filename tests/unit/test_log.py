@@ -48,3 +48,10 @@ def test_what_the_system_said_is_told(logged: Path) -> None:
         log.exception("unexpected")
     assert "FileNotFoundError: No such file or directory" in logged.read_text()
     assert SECRET not in logged.read_text()
+
+
+def test_an_exception_that_is_its_own_cause_is_told_once(logged: Path) -> None:
+    error = Unreachable("AWS cannot be reached")
+    error.__cause__ = error
+    log.debug("where from", exc_info=error)
+    assert logged.read_text().count("errors.Unreachable") == 1
