@@ -57,11 +57,13 @@ class Resident:
 
 
 @contextmanager
-def resident(home: Path, environment: Mapping[str, str], store: str) -> Iterator[Resident]:
-    """The installed daemon for a home whose settings name a store."""
+def resident(
+    home: Path, environment: Mapping[str, str], store: str, more: str = ""
+) -> Iterator[Resident]:
+    """The installed daemon for a home whose settings name a store; `more` are other settings."""
     settings = home / ".config" / "ecr-py" / "config.toml"
     settings.parent.mkdir(parents=True)
-    settings.write_text(f'[defaults]\nstore = "{store}"\n')
+    settings.write_text(f'[defaults]\nstore = "{store}"\n{more}')
     with tempfile.TemporaryDirectory() as runtime:  # short: a socket's path holds 107 bytes
         asking = {**environment, "XDG_RUNTIME_DIR": runtime}
         process = subprocess.Popen([ECR_PY, "daemon", "run"], env=asking)

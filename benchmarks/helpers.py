@@ -38,6 +38,7 @@ from benchmarks.measure import (
     race,
     seconds,
 )
+from benchmarks.remote import tunnel
 from benchmarks.week import live
 from tests.standin import control
 from tests.support.front import SOURCE, build_front
@@ -665,6 +666,45 @@ def hung_daemon(bench: Bench) -> Iterator[Row]:
     )
 
 
+def tunnel_hit(bench: Bench) -> Iterator[Row]:
+    """What a hit through SSH on loopback costs, a tunnel that hangs, and having none."""
+    home = bench.home("laptop")
+    try:
+        with tunnel(home, bench.environment(home, bench.endpoints)) as (daemon, host):
+            here = replace(bench.hit(home, compiled()), environment=daemon.environment)
+            there = replace(here, environment=host.home.environment)
+            yield from _median_and_min(
+                "hit through SSH on loopback over a hit by socket", "", there, here, bench.hits
+            )
+            beside = bench.hit(bench.home("own"), compiled())
+            through = {**beside.environment, "ECR_PY_FORWARD": str(host.tunnel)}
+            hangs = replace(beside, environment=through)
+            seconds(beside)
+            with daemon.stopped():
+                one, other = race(bench.runs, hangs, beside)
+    except pytest.skip.Exception as lacking:
+        raise NotInstalled(str(lacking)) from None
+    costs = statistics.median(one) - statistics.median(other)
+    yield Row(
+        "what a tunnel that hangs costs a get with a credential of its own, s",
+        f"{costs:.2f}",
+        target="≤ 0.3",
+        reached=costs <= 0.3,
+        detail=f"{_ms(one)} / {_ms(other)} ms without one",
+    )
+    empty = replace(beside, environment={**beside.environment, "ECR_PY_FORWARD": ""})
+    name = "hit by file, no tunnel there, over one with ECR_PY_FORWARD empty"
+    yield from _median_and_min(name, "≤ 1.02", beside, empty, 5 * bench.hits)
+
+
+def _median_and_min(
+    name: str, target: str, above: Command, below: Command, runs: int
+) -> Iterator[Row]:
+    one, other = race(runs, above, below)
+    yield ratio_row(f"{name}: median", target, one, other)
+    yield ratio_row(f"{name}: min", target, [min(one)] * 2, [min(other)] * 2)
+
+
 def week(bench: Bench) -> Iterator[Row]:
     lived = live(bench.folder / "week")
     tokens = lived.calls["GetAuthorizationToken"]
@@ -778,6 +818,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
         many_clients,
         many_helpers,
         hung_daemon,
+        tunnel_hit,
         week,
         cluster,
         cluster_week,

@@ -31,6 +31,7 @@ from docker_credential_ecr_py.cli.registry_state import (
     daemon_line,
     failures_by_cause,
     not_asked,
+    some_forwarded,
 )
 from docker_credential_ecr_py.cli.shell import quote
 from docker_credential_ecr_py.cli.targets import no_registry
@@ -562,7 +563,7 @@ def forwarding(scene: Scene) -> Iterator[Finding]:
         what = found["problem"] or "is on, but the daemon has not read the settings"
         yield Finding(name, NOTE, what, "run `ecr-py daemon logs`")
     else:
-        yield Finding(name, OK, f"answers other machines for {some(globs)}")
+        yield Finding(name, OK, f"answers other machines for {some_forwarded(globs)}")
 
 
 def tunnel(scene: Scene) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
@@ -267,6 +267,11 @@ def failures_by_cause(failures: Iterable[Mapping[str, Any]]) -> dict[str, list[M
     }
 
 
+def some_forwarded(globs: Sequence[str]) -> str:
+    """Return a short text on the registries that the settings forward."""
+    return "every registry" if EVERY_REGISTRY in globs else some(globs)
+
+
 def forwarding_line(found: Presence | None) -> str:
     """Return a short text on what the daemon answers other machines; "" if it answers none."""
     forward = (found and found.status and found.status.get("forward")) or {}
@@ -274,9 +279,7 @@ def forwarding_line(found: Presence | None) -> str:
         return ""
     if not forward["open"]:
         return f"{forward['problem']}: run `ecr-py daemon logs`"
-    globs = forward["registries"]
-    which = "every registry" if EVERY_REGISTRY in globs else some(globs)
-    line = f"answers other machines for {which}"
+    line = f"answers other machines for {some_forwarded(forward['registries'])}"
     if not forward["last"]:
         return line
     last = forward["last"][-1]

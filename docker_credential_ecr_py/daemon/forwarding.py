@@ -131,7 +131,7 @@ class Forwarding:
         self._fetches: list[_Fetch] = []
         self._queue: deque[_Fetch] = deque()
         self._repeat_at = 0.0
-        self._no_login_before = self._log_flood_at = 0.0
+        self._no_login_before = self._log_refusal_at = 0.0
         self._answered = self._refused = 0
         self._last: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
 
@@ -196,7 +196,11 @@ class Forwarding:
             log.warning("forward: %s", self._problem)
             return
         self._server = Server(
-            self._selector, self._serve, uids={os.geteuid(), *others}, most=_MOST_CONNECTIONS
+            self._selector,
+            self._serve,
+            uids={os.geteuid(), *others},
+            refused=self._refuse_user,
+            most=_MOST_CONNECTIONS,
         )
         self._server.listen(listener)
         self._stamp = record.stamp(os.fsencode(self._path))
@@ -296,13 +300,20 @@ class Forwarding:
         return line
 
     def _too_many(self) -> bytes:
-        """Refuse a request; that is logged once a second at most."""
+        self._note_refusal("too many requests")
+        return ERROR + b"too many requests: try again in a minute\n"
+
+    def _refuse_user(self, uid: int) -> None:
+        allowed = f"if it is in a container of yours, allow it by `ecr-py forward on --uid {uid}`"
+        self._note_refusal(f"user {uid} was refused: {allowed}")
+
+    def _note_refusal(self, why: str) -> None:
+        """Count a request that was refused unread; log one a second at most."""
         self._refused += 1
         now = time.monotonic()
-        if now >= self._log_flood_at:
-            self._log_flood_at = now + 1
-            log.warning("forward: too many requests")
-        return ERROR + b"too many requests: try again in a minute\n"
+        if now >= self._log_refusal_at:
+            self._log_refusal_at = now + 1
+            log.warning("forward: %s", why)
 
 
 def _failure_in(report: Report) -> EcrPyError | None:

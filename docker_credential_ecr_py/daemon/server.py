@@ -118,7 +118,8 @@ class Server:
     """Accepts clients and limits how many there are, how long they take and how much is held.
 
     `serve` gets a client, its request line and the bytes after it, and returns the answer, or None
-    if it gives the client one later. Clients of other users than `uids` are not served.
+    if it gives the client one later. Clients of other users than `uids` are not served; `refused`
+    is called with the user of each.
     """
 
     def __init__(
@@ -127,10 +128,12 @@ class Server:
         serve: Callable[[Connection, bytes, bytes], bytes | None],
         *,
         uids: Collection[int] = (),
+        refused: Callable[[int], None] = lambda uid: None,
         most: int = MOST_CONNECTIONS,
     ) -> None:
         self._selector = selector
         self._uids = uids or (record.system.geteuid(),)
+        self._refused = refused
         self._most = most
         self._listeners: list[socket.socket] = []
         self._connections: dict[Connection, int] = {}
@@ -200,16 +203,21 @@ class Server:
                 self._close_oldest()
                 continue
             wire.setblocking(False)
-            try:
-                is_served = daemon_client.peer_uid(wire) in self._uids
-            except OSError:
-                is_served = False
-            if not is_served:
+            if not self._is_served(wire):
                 wire.close()
                 continue
             if len(self._connections) >= self._most:
                 self._close_oldest()
             Connection(self, wire).receive()
+
+    def _is_served(self, wire: socket.socket) -> bool:
+        try:
+            uid = daemon_client.peer_uid(wire)
+        except OSError:
+            return False
+        if uid is not None and uid not in self._uids:
+            self._refused(uid)
+        return uid in self._uids
 
     def _close_oldest(self) -> None:
         """Close the client that has been connected longest, those that wait for an answer last."""

@@ -42,6 +42,18 @@ def test_another_user_of_a_container(laptop: Laptop, allowed: tuple[int, ...], a
     answer = _asked_in(laptop.socket.parent, asks)
     assert answer.startswith(b'{"ServerURL":') == (asks in allowed), answer
     assert bool(answer) == (asks in allowed)
+    log = laptop.home.log.read_text()
+    assert log.count(f"user {asks} was refused") == (bool(allowed) and asks not in allowed)
+
+
+@AS_ROOT
+def test_users_that_are_refused_do_not_fill_the_log(laptop: Laptop) -> None:
+    laptop.forward("on", "--all", "--uid", "1234")
+    for uid in range(2000, 2050):
+        assert _asked_in(laptop.socket.parent, uid) == b""
+    status = laptop.daemon.status()["forward"]
+    assert status["refused"] == 50
+    assert 0 < laptop.home.log.read_text().count("was refused") < 25
 
 
 def _asked_in(folder: Path, uid: int) -> bytes:

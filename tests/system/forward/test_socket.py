@@ -100,6 +100,10 @@ def test_what_cannot_be_forwarded(
     assert not home.settings.exists()
 
 
+def test_doctor_says_what_is_forwarded(laptop: Laptop, user: User) -> None:
+    assert "answers other machines for every registry" in user.invoke("doctor").stdout
+
+
 def test_without_a_daemon_it_says_so(user: User) -> None:
     done = user.invoke("forward", "on", "--all")
     assert (done.code, done.stderr) == (

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.standin.aws import Aws
 from tests.support.browser import Browser
 from tests.support.daemon import TOKEN
 from tests.support.home import DEV, registry
-from tests.support.remote_host import RemoteHost
+from tests.support.programs import need
+from tests.support.remote_host import RemoteHost, write_ssh_config
 from tests.support.stores import right
-from tests.support.user import User
+from tests.support.terminal import Terminal
+from tests.support.user import ECR_PY, User, eventually
 from tests.system.forward.conftest import Laptop
 
 GET = f"printf {registry(DEV)} | docker-credential-ecr-py get"
@@ -83,6 +90,95 @@ def test_a_server_that_forwards_no_sockets(
     done = laptop.ssh(host.name, "echo there")
     assert (done.code, done.stdout) == (0, "there\n")
     assert "closed.example.com does not forward sockets, so pulls there do not" in done.stderr
+
+
+def test_the_lines_of_forward_config_are_used_by_plain_ssh(
+    laptop: Laptop, new_host: Callable[..., RemoteHost], tmp_path: Path
+) -> None:
+    host = new_host(more="StreamLocalBindUnlink yes")
+    config = write_ssh_config(laptop.home, [host])
+    program = laptop.home.write(
+        tmp_path / "bin" / "ssh", f'#!/bin/sh\nexec {need("ssh")} -F {config} "$@"\n'
+    )
+    program.chmod(0o755)
+    laptop.home.environment["PATH"] = f"{program.parent}:{laptop.home.environment['PATH']}"
+    lines = laptop.forward("config", host.name).stdout
+    assert lines.splitlines() == [
+        f"Host {host.name}",
+        f"    RemoteForward {host.tunnel} {laptop.socket}",
+    ]
+    config.write_text(config.read_text() + lines)
+    for _ in range(2):  # the second one replaces the socket that the first one left
+        done = subprocess.run([program, host.name, GET], capture_output=True, text=True)
+        assert registry(DEV) in done.stdout, done
+
+
+def test_a_connection_that_is_killed(laptop: Laptop, host: RemoteHost, aws: Aws) -> None:
+    with laptop.session(host) as process:
+        right(aws, host.home.get(registry(DEV)))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        assert process.wait(20) in (137, 255)
+    assert host.home.get(registry(DEV)).line.startswith(
+        ("ecr-py: the tunnel is gone", "ecr-py: no AWS profile")
+    )
+    with laptop.session(host):
+        right(aws, host.home.get(registry(DEV)))
+
+
+def test_a_connection_that_ssh_shares_already(laptop: Laptop, host: RemoteHost) -> None:
+    config = write_ssh_config(laptop.home, [host])
+    shared = laptop.socket.parent.parent / "shared"
+    ssh = [need("ssh"), "-F", str(config), "-S", str(shared)]
+    with subprocess.Popen([*ssh, "-M", "-N", host.name]) as master:
+        eventually(shared.exists)
+        done = laptop.ssh("-S", str(shared), host.name, GET)
+        assert registry(DEV) in done.stdout, done
+        eventually(lambda: not os.path.lexists(host.tunnel))
+        assert master.poll() is None
+        subprocess.run([*ssh, "-O", "exit", host.name], check=True, stderr=subprocess.DEVNULL)
+
+
+def test_by_way_of_another_host(laptop: Laptop, host: RemoteHost) -> None:
+    """The same server twice."""
+    jump = "jump.example.com"
+    laptop.hosts.append(replace(host, name=jump, client=host.client.replace(host.name, jump, 1)))
+    done = laptop.ssh("-J", jump, host.name, GET)
+    assert registry(DEV) in done.stdout, done
+    assert laptop.daemon.status()["forward"]["last"][-1]["machine"] == host.name
+
+
+@pytest.mark.parametrize(("option", "code"), [("-t", 7), ("-T", 255)])
+def test_a_terminal_and_ctrl_c(
+    laptop: Laptop, host: RemoteHost, tmp_path: Path, option: str, code: int
+) -> None:
+    """With a terminal, Ctrl-C goes to the program there; without one it ends ssh."""
+    config = write_ssh_config(laptop.home, [host])
+    script = 'trap "exit 7" INT; tty; echo there; cat'
+    command = f"{ECR_PY} ssh -F {config} {option} {host.name} '{script}'"
+    with Terminal(command, laptop.home.environment, tmp_path) as terminal:
+        terminal.wait_for("there\n")
+        assert ("/dev/" in terminal.shown) == (option == "-t")
+        assert os.path.lexists(host.tunnel)
+        terminal.type("\x03")
+        assert terminal.wait() == code
+        assert terminal.state == terminal.before
+        assert "Traceback" not in terminal.shown
+    eventually(lambda: not os.path.lexists(host.tunnel))
+
+
+def test_without_a_host_or_without_ssh(laptop: Laptop) -> None:
+    need("ssh")
+    done = laptop.ssh("-o", "HostName=127.0.0.1", "-p", "1", "build.example.com", "true")
+    assert (done.code, done.stdout) == (255, "")
+    assert done.stderr == "ssh: connect to host 127.0.0.1 port 1: Connection refused\n"
+    laptop.home.environment["PATH"] = str(ECR_PY.parent)
+    done = laptop.ssh("build.example.com")
+    assert (done.code, done.stderr) == (
+        1,
+        "ecr-py: ssh is not on the PATH: install OpenSSH's client\n",
+    )
 
 
 def test_a_login_that_a_remote_pull_began(
