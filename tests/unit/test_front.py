@@ -1,5 +1,7 @@
 """Whatever the compiled front answers from files, record.find answers too, and nothing else.
 
+The same holds of what it answers from a tunnel, and tunnel_client.hit.
+
 Each case is a folder of records, an environment, a URL and a clock, drawn at random: most are right
 but for one thing. On Windows, which has no compiler, ECR_PY_FRONT_DRIVER names the compiled driver.
 """
@@ -11,6 +13,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import record
+from docker_credential_ecr_py.store import record, tunnel_client
 from tests.support.front import SANITIZERS, build_front
 
 PARTS, CASES = (1, 200) if sys.platform == "win32" else (10, 1_000)
@@ -360,6 +363,94 @@ def test_it_answers_as_python_does(
     assert seen[ANSWER, True] > CASES / 10
     assert seen[NOTHING, False] > CASES / 10
     assert seen[UNUSUAL, True] < CASES / 100, seen
+
+
+class OtherEnd:
+    """The other end of a tunnel: answers everybody with `answer`, and keeps the requests."""
+
+    def __init__(self, path: Path) -> None:
+        self.answer = b""
+        self.requests: list[bytes] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                wire, _ = self._listener.accept()
+                with wire, suppress(OSError):
+                    self.requests.append(wire.recv(10_000))
+                    wire.sendall(self.answer)
+
+    def end(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+
+def tunnel_answer(draw: random.Random, url: bytes) -> bytes:
+    """What comes through a tunnel: half of it is right."""
+    secret = draw.choice((b"", b"secret", b"c2VjcmV0" * 400))
+    right = b'{"ServerURL":"%b","Username":"AWS","Secret":"%b"}\n' % (url, secret)
+    if draw.random() < 0.5:
+        return right
+    line = bytearray(right)
+    where = draw.randrange(len(line))
+    match draw.randrange(6):
+        case 0:
+            line[where] ^= 1 << draw.randrange(8)
+        case 1:
+            line[where:where] = draw.choice((b"\0", b"\n", b'"', b"\\", b"\xc3\xa9", b"x" * 20_000))
+        case 2:
+            del line[where:]
+        case 3:
+            return right.replace(*draw.choice(((b"AWS", b"x"), (url, b"x"), (b"Secret", b"x"))))
+        case 4:
+            return right + draw.choice((right, b"\n", b"x", b"\0"))
+        case _:
+            lines = (tunnel_client.NO_CREDENTIALS, tunnel_client.NOT_FORWARDED)
+            more = (tunnel_client.WAIT, tunnel_client.LOGIN, b"error x\n", b"\n", b"")
+            return draw.choice(lines + more)
+    return bytes(line)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no tunnel leads to Windows")
+def test_it_answers_from_a_tunnel_as_python_does(
+    driver: Driver, top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.daemon import short_folder
+
+    seen: Counter[tuple[int, bytes]] = Counter()
+    with short_folder() as folder:
+        path = folder / "tunnel"
+        other = OtherEnd(path)
+        for seed in range(CASES):
+            draw = random.Random(seed)
+            url = draw.choice((b"", b"https://")) + HOST + draw.choice((b"", b"/", b"/v2/", b" "))
+            environ = {b"XDG_CACHE_HOME": os.fsencode(top), b"ECR_PY_FORWARD": os.fsencode(path)}
+            folder.chmod(draw.choice((0o700, 0o700, 0o755, 0o711, 0o720, 0o702)))
+            other.answer = tunnel_answer(draw, url.strip())
+            other.requests.clear()
+            outcome, document = driver.answer(url, environ, NOW * SECOND)
+            monkeypatch.setattr(tunnel_client, "is_gone", False)
+            patient = environ | {b"ECR_PY_FORWARD_WAIT": b"20"}
+            answer = tunnel_client.hit(os.fsencode(path), url.strip(), patient)
+            if outcome == ANSWER:
+                expected = b"" if answer == tunnel_client.NO_CREDENTIALS else answer
+                assert document == expected, seed
+                assert document == b"" or answer.startswith(b"{"), seed
+            assert len(set(other.requests)) <= 1, seed
+            seen[outcome, b"{" if answer.startswith(b"{") else answer] += 1
+        other.end()
+    assert seen[ANSWER, b"{"] > CASES / 5, seen
+    assert seen[UNUSUAL, b"{"] + seen[NOTHING, b"{"] < CASES / 10, seen
+    assert seen[NOTHING, b""] > CASES / 10, seen
+    assert seen[ANSWER, tunnel_client.NO_CREDENTIALS], seen
+    assert seen[NOTHING, tunnel_client.NOT_FORWARDED], seen
+    assert seen[UNUSUAL, tunnel_client.WAIT], seen
 
 
 def test_what_fuzzing_found_worth_trying(tmp_path: Path) -> None:
