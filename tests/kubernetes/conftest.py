@@ -7,6 +7,9 @@ import pytest
 
 from docker_credential_ecr_py.controller.api_server import ApiServer
 from tests.support.control_plane import ControlPlane
+from tests.support.docker_user import docker_user, engine, front, images, proxy
+
+__all__ = ["docker_user", "engine", "front", "images", "proxy"]
 
 
 @pytest.fixture(scope="session")

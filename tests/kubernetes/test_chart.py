@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,11 @@ EVERYTHING = {
 Manifest = dict[str, Any]
 
 
-def helm(*arguments: str, values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+def helm(
+    *arguments: str, values: Mapping[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [need("helm"), *arguments, "--values", "-"],
+        [need("helm"), *arguments, *([] if values is None else ["--values", "-"])],
         input=json.dumps(values),
         capture_output=True,
         text=True,
@@ -175,6 +178,13 @@ def test_service_accounts_can_be_patched_only_if_a_grant_names_some() -> None:
     for values, can in ((IMAGE, False), (EVERYTHING, True)):
         rules = of_kind(rendered(values), "ClusterRole")["rules"]
         assert any("serviceaccounts" in rule["resources"] for rule in rules) == can
+
+
+def test_profiles_go_before_an_identity_of_the_pod() -> None:
+    """Or else a pod with IRSA or Pod Identity would never assume the roles of its profiles."""
+    maps = [one["data"] for one in rendered(EVERYTHING) if one["kind"] == "ConfigMap"]
+    (text,) = [data["settings.toml"] for data in maps if "settings.toml" in data]
+    assert tomllib.loads(text) == {"defaults": {"prefer": "account"}}
 
 
 def test_pods_can_do_nothing_but_their_work() -> None:

@@ -199,12 +199,16 @@ class ControlPlane:
             return None
         return dict(json.loads(base64.b64decode(secret["data"][".dockerconfigjson"])))
 
-    def token_of(self, namespace: str, account: str) -> str:
-        """A token of a service account, as the kubelet gives to a pod."""
+    def token_of(self, namespace: str, account: str, *audiences: str) -> str:
+        """A token of a service account, as the kubelet gives to a pod: for us, or for others."""
         answer = self.request(
             "POST",
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
-            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}},
+            {
+                "apiVersion": "authentication.k8s.io/v1",
+                "kind": "TokenRequest",
+                "spec": {"audiences": audiences},
+            },
         )
         return str(answer["status"]["token"])
 

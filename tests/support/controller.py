@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,6 +39,7 @@ class ControllerProcess:
     options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     name: str = "controller"
+    interpreter: Path = Path(sys.executable)
 
     def __enter__(self) -> Self:
         self.port = _free_port()
@@ -58,7 +60,8 @@ class ControllerProcess:
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(self.program, "controller", "run", "--grants", self.grants),
+                    *(self.interpreter, self.program),
+                    *("controller", "run", "--grants", self.grants),
                     *("--listen", f"127.0.0.1:{self.port}", *self.options),
                 ],
                 stdin=subprocess.DEVNULL,
