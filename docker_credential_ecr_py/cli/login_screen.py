@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.spinner import Spinner
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -55,8 +56,9 @@ class RichScreen:
             show("Your browser opens this page; if it does not, open it yourself:")
         else:
             show("Open this page, on any device:")
-        # Not folded here: text that the terminal itself wraps can be copied as one line.
-        show(Text(prompt.address), soft_wrap=True)
+        # Not folded here: text that the terminal itself wraps can be copied as one line. As a link,
+        # it can be clicked although it is wrapped; a dumb terminal gets the text alone.
+        show(Text(prompt.address, Style(link=prompt.address)), soft_wrap=True)
         if prompt.code:
             show(self._code(prompt) if prompt.browser_opens else self._code_and_qr(prompt))
         self._live.start()

@@ -131,7 +131,7 @@ def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return command(*args, **kwargs)
         except EcrPyError as error:
-            click.echo(str(error), err=True)
+            show_folded(str(error), indent=0, stderr=True)
             needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
             raise SystemExit(LOGIN_NEEDED if needs_login else FAILED) from None
         except (KeyboardInterrupt, click.Abort):
@@ -247,21 +247,23 @@ def _printable(shown: Any) -> Any:
     return shown
 
 
-def show_folded(line: str, *, indent: int) -> None:
+def show_folded(line: str, *, indent: int, stderr: bool = False) -> None:
     """Print a line; on a terminal, wrap it between words and indent the rest by `indent`."""
-    if is_terminal(sys.stdout):
+    if is_terminal(sys.stderr if stderr else sys.stdout):
         line = folded(line, shutil.get_terminal_size().columns, indent)
-    click.echo(line)
+    click.echo(line, err=stderr)
 
 
 def folded(line: str, width: int, indent: int) -> str:
+    """Wrap a line between words. A `command` stays whole, so that it can be copied."""
+    bound = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\0"), line)
     return fill(
-        line,
+        bound,
         width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
-    )
+    ).replace("\0", " ")
 
 
 def show_table(

@@ -117,7 +117,7 @@ def _show(app: App, host: str, selection: Selection) -> None:
         show_folded(f"{'->' if step.won else '  '} {step.rule:13}{step.saw}", indent=16)
     identity, place = selection.identity, app.settings.registry_for(host_of(host))
     click.echo(f"\nprofile   {selection.profile or '(none)'}")
-    click.echo(f"identity  {identity.kind} {identity.name}".rstrip())
+    show_folded(f"identity  {identity.kind} {identity.name}".rstrip(), indent=10)
     show_folded(f"calls     {', then '.join(calls(identity, place))}", indent=10)
     for line in choices([(place, selection)]):
         show_folded(f"choice    {line}", indent=10)

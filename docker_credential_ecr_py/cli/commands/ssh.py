@@ -20,7 +20,13 @@ _NOT_CONNECTED = 255
 
 
 @command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument(
+    "arguments",
+    metavar="[SSH OPTIONS] HOST [COMMAND]",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+)
 def ssh(arguments: tuple[str, ...]) -> None:
     """Run ssh; pulls on the remote host use the login of this machine.
 

@@ -19,6 +19,7 @@ from docker_credential_ecr_py.cli.output import (
     console,
     counting,
     json_option,
+    show_folded,
     show_json,
     show_table,
 )
@@ -47,6 +48,7 @@ from docker_credential_ecr_py.errors import (
     LoginNeeded,
     some,
 )
+from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, problem_of
@@ -156,7 +158,7 @@ def _show(rows: list[Row], files: Files, app: App, now: float) -> None:
     show_table(columns, [[row[column] for column in columns] for row in cells], gap=_GAP)
     click.echo()
     for line in _notes(rows, files, app):
-        screen.print(line, soft_wrap=not screen.is_terminal)
+        show_folded(printable(line), indent=8)
 
 
 # From the widest to the narrowest; the first that fits the screen is shown.

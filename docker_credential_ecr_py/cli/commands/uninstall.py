@@ -95,6 +95,8 @@ def uninstall(yes: bool, dry_run: bool) -> None:
         for step in steps:
             _take(step)
     _remove_traces()
+    if steps:
+        report("Everything that ecr-py set up and stored is removed")
     _show_what_remains()
 
 
@@ -226,7 +228,7 @@ def _remove_traces() -> None:
 
 def _show_what_remains() -> None:
     """Print the commands that remove the package, and what the user has added by hand."""
-    report("Everything that ecr-py set up and stored is removed. Now remove the package:")
+    report("Now remove the package:")
     unit = Path(os.path.expanduser("~/.config/systemd/user/ecr-py.service.d"))
     by_hand = [path for path in (paths.home() / _FISH, unit) if path.exists()]
     commands = [shell.remove_folder(path) for path in by_hand]

@@ -230,6 +230,17 @@ def test_no_row_is_folded(user: User, columns: int) -> None:
         assert f" {profile} " in line
 
 
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_word_below_the_table_is_broken(user: User, columns: int) -> None:
+    user.home.aws_config.write_text("")
+    user.write_docker_config({"credHelpers": {HOST: "ecr-py"}})
+    with user.at_terminal(f"stty cols {columns}; ecr-py status", NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+        _, notes = terminal.shown.split("\n\n")
+    for line in notes.splitlines():
+        assert len(line) <= columns or " " not in line.strip() or line.strip().startswith("`")
+
+
 def test_colour_is_for_a_terminal(user: User) -> None:
     with user.at_terminal("ecr-py status") as terminal:
         assert terminal.wait() == 0

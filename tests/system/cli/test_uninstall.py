@@ -73,7 +73,9 @@ def test_a_home_is_as_it_was(user: User, files: str) -> None:
     assert snapshot(user.home.path) == before
 
     again = user.invoke_ok("uninstall")
-    assert again.stdout.startswith("ecr-py has set up and stored nothing here\n")
+    assert again.stdout.startswith(
+        "ecr-py has set up and stored nothing here\nNow remove the package:\n"
+    )
     assert snapshot(user.home.path) == before
 
 

@@ -233,6 +233,22 @@ def test_a_long_address_of_a_redirect_can_be_copied_whole(user: User) -> None:
             tmux.wait_for("exit")
 
 
+def test_the_address_is_a_link_and_whole(waiting: User) -> None:
+    """It can be clicked although the terminal wraps it; what is shown and copied is all of it."""
+    with waiting.at_terminal("stty cols 40; ecr-py login --device --no-browser") as terminal:
+        terminal.wait_for("left")
+        [link] = re.findall(r"\x1b\]8;id=\d+;(\S+?)\x1b\\(.+?)\x1b\]8;;\x1b\\", terminal.shown)
+    address, text = link
+    assert text == address
+    assert address.endswith(CODE)
+
+
+def test_a_dumb_terminal_gets_no_link(waiting: User) -> None:
+    with waiting.at_terminal("ecr-py login --device --no-browser", TERM="dumb") as terminal:
+        terminal.wait_for(f"{CODE}\n")
+        assert "\x1b]8" not in terminal.shown
+
+
 def test_without_unicode_it_still_can_be_read(waiting: User) -> None:
     """A terminal of the C locale: no frame that turns into question marks, no error."""
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
