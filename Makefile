@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 EDITABLE := .venv-editable
 LAUNCHER := .venv-launcher
 RELEASE := .venv-release
+IMAGE := .image
 # What a `get` does that can differ without the compiled front.
 LAUNCHED := $(addprefix get/test_,hit.py get.py age.py streams.py) daemon/test_socket_hit.py clients/test_docker.py
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Tests wait for programs as long as they compute; unit tests do not.
 WORKERS := $(shell echo $$((2 * $(CORES) + 2)))
 
-.PHONY: test pytest test-launcher unit demo bench lint release manifests clean
+.PHONY: test pytest test-launcher unit demo bench lint release manifests image clean
 .DEFAULT_GOAL := test
 
 $(VENV)/dependencies: pyproject.toml
@@ -84,5 +85,23 @@ manifests:
 	helm template ecr-py packaging/helm/ecr-py-controller --namespace ecr-py \
 	    --values packaging/kubernetes/values.yaml >packaging/kubernetes/controller.yaml
 
+# The controller's image, built by buildah on a small Debian of debootstrap's, and tried. Some
+# minutes, as root, so it is not among the other tests.
+image: $(VENV)/installed $(IMAGE)/debian $(IMAGE)/wheels
+	$(BIN)/pytest -s tests/kubernetes/test_image.py
+
+$(IMAGE)/debian:
+	mkdir -p $(IMAGE) && rm -rf $@.new
+	debootstrap --variant=minbase --include=python3,python3-venv bookworm $@.new
+	cd $@.new && rm -rf var/cache/apt var/lib/apt/lists usr/share/doc usr/share/info usr/share/locale usr/share/man
+	mv $@.new $@
+
+$(IMAGE)/wheels: pyproject.toml
+	rm -rf $@
+	$(PYTHON) -m venv $(IMAGE)/venv
+	ECR_PY_FRONT=0 $(IMAGE)/venv/bin/pip wheel -q --disable-pip-version-check -w $@ \
+	    '.[kubernetes]' hatchling hatch-fancy-pypi-readme
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(EDITABLE) $(LAUNCHER) $(RELEASE) build dist .*_cache .hypothesis
+	rm -rf $(IMAGE) $(VENV) $(EDITABLE) $(LAUNCHER) $(RELEASE) build dist .*_cache .hypothesis

@@ -1,0 +1,107 @@
+"""The controller's image, built from the Containerfile and started. `make image` runs this."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import need
+
+ROOT = Path(__file__).resolve().parents[2]
+# `make image` makes them: a Debian with Python, and wheels of what we depend on.
+BASE, WHEELS = ROOT / ".image/debian", ROOT / ".image/wheels"
+# Copies of a whole Debian, on a machine with other work.
+pytestmark = pytest.mark.timeout(600)
+# What we add to the base, our dependencies included, in KiB.
+LARGEST = 100 * 1024
+GRANTS = """
+grants:
+  - name: all
+    registries: ["642976147714"]
+    regions: [eu-west-1]
+    namespaces: ["*"]
+"""
+AWS_CONFIG = """
+[profile shop]
+role_arn = arn:aws:iam::642976147714:role/x
+region = eu-west-1
+credential_source = Environment
+"""
+
+
+class Buildah:
+    """Buildah with images of its own, without a daemon and without user namespaces."""
+
+    def __init__(self, folder: Path) -> None:
+        storage = [f"--root={folder / 'root'}", f"--runroot={folder / 'run'}"]
+        self._command = [need("buildah"), *storage, "--storage-driver=vfs"]
+
+    def __call__(self, *arguments: str | Path, check: bool = True) -> str:
+        done = subprocess.run(
+            [*self._command, *arguments], capture_output=True, text=True, cwd=ROOT
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done.stdout.strip() or done.stderr.strip()
+
+    def run(self, container: str, *command: str, check: bool = True, volume: str = "") -> str:
+        """Run a command in a container; `volume` is FOLDER:PLACE for buildah."""
+        mount = [f"--volume={volume}:ro"] if volume else []
+        return self("run", "--isolation=chroot", *mount, container, "--", *command, check=check)
+
+
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    if not (BASE.is_dir() and WHEELS.is_dir()):
+        pytest.skip("there is no base for the image: `make image` makes one")
+    if os.geteuid() != 0:
+        pytest.skip("without being root, buildah needs user namespaces")
+    buildah = Buildah(tmp_path_factory.mktemp("buildah"))
+    yield buildah
+    buildah("rm", "--all", check=False)
+
+
+@pytest.fixture(scope="module")
+def container(buildah: Buildah) -> str:
+    """A container of the image."""
+    scratch = buildah("from", "scratch")
+    buildah("copy", scratch, BASE, "/")
+    buildah("commit", "--quiet", "--rm", scratch, "base")
+    buildah(
+        *("build", "--isolation=chroot", "--pull=never", "--layers=false"),
+        *("--build-arg=BASE=localhost/base", f"--volume={WHEELS}:/wheels:ro"),
+        "--build-arg=PIP_OPTIONS=--no-index --find-links /wheels",
+        *("--file=packaging/Containerfile", "--tag=controller", "."),
+    )
+    return buildah("from", "--pull=never", "localhost/controller")
+
+
+def test_it_runs_as_nobody_and_shows_help(buildah: Buildah, container: str) -> None:
+    assert buildah.run(container, "id", "-u") == "65532"
+    assert buildah.run(container, "ecr-py", "--help").startswith("Usage: ecr-py")
+
+
+def test_it_has_no_pip_and_no_source(buildah: Buildah, container: str) -> None:
+    python = "/opt/ecr-py/bin/python"
+    assert "No module named pip" in buildah.run(container, python, "-m", "pip", check=False)
+    assert "No such file" in buildah.run(container, "ls", "/src", check=False)
+
+
+def test_it_checks_grants(buildah: Buildah, container: str, tmp_path: Path) -> None:
+    (tmp_path / "grants.yaml").write_text(GRANTS)
+    (tmp_path / "config").write_text(AWS_CONFIG)
+    tmp_path.chmod(0o755)
+    config = "AWS_CONFIG_FILE=/etc/ecr-py/config"
+    command = ("env", config, "ecr-py", "controller", "check")
+    checked = buildah.run(container, *command, volume=f"{tmp_path}:/etc/ecr-py")
+    assert "642976147714.dkr.ecr.eu-west-1.amazonaws.com" in checked
+
+
+def test_its_size(buildah: Buildah, container: str) -> None:
+    kibibytes, _ = buildah.run(container, "du", "-sk", "/opt/ecr-py").split()
+    print(f"{int(kibibytes) / 1024:.0f} MiB are added to the base")  # noqa: T201
+    assert int(kibibytes) < LARGEST
