@@ -15,8 +15,17 @@ from tests.windows.wine import WinePython, windows_path
 BROWSER = "import pathlib, sys; pathlib.Path(__file__).with_name('opened').write_text(sys.argv[1])"
 
 
-def test_with_a_code(user: User, aws: Aws) -> None:
+def set_browser(user: User, wine: WinePython) -> Path:
+    """Set a browser that only notes its address; return that note. wine's is that of Linux."""
+    browser = user.home.write(user.home.path / "browser.py", BROWSER)
+    command = [windows_path(wine.python), windows_path(browser), "%s"]
+    user.environment["BROWSER"] = " ".join(command).replace("\\", "/")
+    return browser.with_name("opened")
+
+
+def test_with_a_code(user: User, aws: Aws, wine: WinePython) -> None:
     user.end_session()
+    set_browser(user, wine)
     aws.auto_approve = True
     done = user.ecr_py("login", "dev", "--device")
     assert done.code == 0, done
@@ -27,10 +36,7 @@ def test_with_a_code(user: User, aws: Aws) -> None:
 def test_by_redirect(user: User, aws: Aws, wine: WinePython) -> None:
     user.use_session_profiles()
     user.end_session()
-    browser = user.home.write(user.home.path / "browser.py", BROWSER)
-    command = [windows_path(wine.python), windows_path(browser), "%s"]
-    user.environment["BROWSER"] = " ".join(command).replace("\\", "/")
-    opened = browser.with_name("opened")
+    opened = set_browser(user, wine)
     with _logging_in(user) as login:
         link = eventually(lambda: opened.exists() and opened.read_text(), seconds=120)
         assert str(link).startswith("file:///Z:/")

@@ -198,6 +198,7 @@ EMPTY = [
     ("repo", "ls", "--region", ""),
     ("policy", "pull", ""),
     ("policy", "pull", "dev", "--repository", ""),
+    ("explain", ""),
     ("explain", HOST, "--profile", ""),
     ("token", ""),
     ("token", "dev", "--profile", ""),
@@ -224,7 +225,7 @@ def test_what_is_given_and_empty_names_no_other(
 
 
 def test_nor_does_a_name_that_must_be_given(builder: User) -> None:
-    for words in (("explain", ""), ("image", "ls", ""), ("repo", "create", "")):
+    for words in (("image", "ls", ""), ("repo", "create", "")):
         assert "is a variable unset?" in builder.invoke(*words).line
 
 

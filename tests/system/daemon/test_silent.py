@@ -26,7 +26,7 @@ from tests.support.home import Home
 from tests.support.programs import need
 from tests.support.user import Done, eventually
 
-HINT = "run `ecr-py daemon stop`, then `ecr-py daemon start`"
+HINT = "run `ecr-py daemon restart`"
 # Serves nobody, and does not end when it is asked to, as in an endless loop of C code.
 HANGS = """
 import signal, time

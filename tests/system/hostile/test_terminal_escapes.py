@@ -208,9 +208,25 @@ def test_accounts_to_choose_from(user: User, aws: Aws) -> None:
     accounts = [{"accountId": one, "accountName": f"a{HOSTILE}"[:50]} for one in (DEV, STAGE)]
     aws.fault("ListAccounts", "answer", document={"accountList": accounts})
     command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1 --session x"
-    shown = on_terminal(user, command, types="1\n", NO_COLOR="1")
-    assert "Which (numbers, or all)" in shown
+    shown = on_terminal(user, command, types="1\n", NO_COLOR="1", TERM="dumb")
+    assert "Which (their numbers, or all)" in shown
     assert left(shown) == set()
+
+
+def test_accounts_to_pick_from(user: User, aws: Aws) -> None:
+    """The list itself moves the cursor: none of what the names have may be in it."""
+    aws.auto_approve = True
+    accounts = [{"accountId": one, "accountName": f"a{HOSTILE}"[:50]} for one in (DEV, STAGE)]
+    aws.fault("ListAccounts", "answer", document={"accountList": accounts})
+    command = f"ecr-py login --start-url {START_URL} --sso-region eu-west-1 --session x"
+    with user.at_terminal(command) as terminal:
+        terminal.wait_for("Tab chooses a row")
+        terminal.type("\t\r")
+        terminal.wait(seconds=90)
+        shown = bytes(terminal._said).decode()
+    assert "[2J" in shown  # as text
+    for hidden in ("\x1b]0;owned", "\x1b[5;5H", *HOSTILE[HOSTILE.index("\x9b") :]):
+        assert hidden in "2Jq\b" or hidden not in shown
 
 
 def test_repositories_and_images(user: User, aws: Aws) -> None:

@@ -24,6 +24,9 @@ from tests.support.home import DEV, Home, registry
 from tests.support.programs import lacking, need
 from tests.support.surroundings import machine_path
 
+# Each worker that has one of the last tests here builds all wheels first.
+pytestmark = pytest.mark.timeout(300)
+
 NAME = "docker-credential-ecr-py"
 HOST = registry(DEV)
 
@@ -48,13 +51,18 @@ def build(folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedP
     )
 
 
+def _programs(archive: zipfile.ZipFile) -> list[str]:
+    """What a wheel puts beside Python and its packages under our name, but for the man page."""
+    found = [name.partition(".data/")[2] for name in archive.namelist() if NAME in name]
+    return [name for name in found if "/man/" not in name]
+
+
 def wheel_in(folder: Path) -> tuple[Path, bytes, set[str]]:
     """The wheel, the first bytes of its docker-credential-ecr-py, and what else has its name."""
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        names = {name.partition(".data/")[2] for name in archive.namelist() if NAME in name}
         (script,) = (name for name in archive.namelist() if name.endswith(f"scripts/{NAME}"))
-        return wheel, archive.read(script)[:4], names
+        return wheel, archive.read(script)[:4], set(_programs(archive))
 
 
 def test_with_a_compiler(tmp_path: Path, compiler: str) -> None:
@@ -89,9 +97,8 @@ def in_wheel(folder: Path) -> tuple[str, list[str], str]:
     """The platform of the wheel, what it puts beside Python and its packages, and entry points."""
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        names = [name.partition(".data/")[2] for name in archive.namelist() if NAME in name]
         (points,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
-        return wheel.stem.rpartition("-")[2], names, archive.read(points).decode()
+        return wheel.stem.rpartition("-")[2], _programs(archive), archive.read(points).decode()
 
 
 def test_for_windows_with_a_compiler(tmp_path: Path, compiler: str) -> None:
