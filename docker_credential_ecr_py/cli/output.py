@@ -131,7 +131,7 @@ def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
         try:
             return command(*args, **kwargs)
         except EcrPyError as error:
-            show_folded(str(error), indent=0, stderr=True)
+            click.echo(str(error), err=True)
             needs_login = isinstance(error, LoginNeeded | MfaCodeNeeded)
             raise SystemExit(LOGIN_NEEDED if needs_login else FAILED) from None
         except (KeyboardInterrupt, click.Abort):
@@ -247,11 +247,11 @@ def _printable(shown: Any) -> Any:
     return shown
 
 
-def show_folded(line: str, *, indent: int, stderr: bool = False) -> None:
+def show_folded(line: str, *, indent: int) -> None:
     """Print a line; on a terminal, wrap it between words and indent the rest by `indent`."""
-    if is_terminal(sys.stderr if stderr else sys.stdout):
+    if is_terminal(sys.stdout):
         line = folded(line, shutil.get_terminal_size().columns, indent)
-    click.echo(line, err=stderr)
+    click.echo(line)
 
 
 def folded(line: str, width: int, indent: int) -> str:
