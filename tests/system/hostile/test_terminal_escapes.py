@@ -27,8 +27,11 @@ HOST = registry(DEV)
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[5;5H\x9b2J\x90q\x9c\x7f\x08\u202e\u2066\u200f\u200b\ufeff"
 # What ends a line somewhere, which an INI file cannot have in a name.
 LINES = "\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\x00"
-# What rich writes: colours, a hidden cursor, and a line that is drawn anew.
-RICH = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[hl]|\x1b\[2K|\x1b\[1A|\r")
+# What rich writes: colours, a hidden cursor, a line that is drawn anew, and a link (OSC 8).
+RICH = re.compile(
+    r"\x1b\[[0-9;]*m|\x1b\[\?25[hl]|\x1b\[2K|\x1b\[1A|\r"
+    r"|\x1b\]8;id=\d+;http[!-~]+\x1b\\|\x1b\]8;;\x1b\\"
+)
 TARGET = "AmazonEC2ContainerRegistry_V20150921"
 
 
