@@ -38,7 +38,9 @@ class _Meta(msgspec.Struct, rename="camel"):
     resource_version: str = ""
 
 
-class _Lease(msgspec.Struct):
+class Lease(msgspec.Struct):
+    """A lease as the API server has it."""
+
     metadata: _Meta
     spec: _Spec = msgspec.field(default_factory=_Spec)
 
@@ -47,7 +49,7 @@ class _Lease(msgspec.Struct):
 class _Seen:
     """A lease as it was when we first saw it so, at a moment of our clock."""
 
-    lease: _Lease
+    lease: Lease
     at: float
 
     def is_free(self, now: float) -> bool:
@@ -150,14 +152,14 @@ class Leader:
         self._write(lease)
         return True
 
-    def _read(self) -> _Lease | None:
+    def _read(self) -> Lease | None:
         try:
             path = f"{self._path}/{self._name}"
-            return decoded(self._api.send("GET", path, seconds=_REQUEST), _Lease)
+            return decoded(self._api.send("GET", path, seconds=_REQUEST), Lease)
         except ObjectGone:
             return None
 
-    def _write(self, old: _Lease | None, holder: str | None = None, duration: int = LEASE) -> None:
+    def _write(self, old: Lease | None, holder: str | None = None, duration: int = LEASE) -> None:
         """Create the lease, or change it unless another has since (Conflict)."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = old.spec if old else _Spec()
@@ -180,4 +182,4 @@ class Leader:
             body["metadata"]["resourceVersion"] = old.metadata.resource_version
             path = f"{self._path}/{self._name}"
             answer = self._api.send("PUT", path, body=body, seconds=_REQUEST)
-        self._seen = _Seen(decoded(answer, _Lease), self._clock())
+        self._seen = _Seen(decoded(answer, Lease), self._clock())

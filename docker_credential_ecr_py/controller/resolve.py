@@ -74,7 +74,7 @@ def resolve(grants: Grants, environ: Mapping[str, str]) -> Resolved:
 
 def _entry(app: App, registry: Registry) -> Entry:
     selection = app.select(registry.host)
-    key = app.credential_key(registry.host)
+    key = app.broker.credential_key(registry, selection)
     return Entry(
         registry.host, key, selection.profile, selection.profile or selection.identity.kind
     )

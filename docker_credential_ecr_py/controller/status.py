@@ -7,12 +7,10 @@ from typing import Any
 import msgspec
 
 from docker_credential_ecr_py.controller.api_server import ApiServer
+from docker_credential_ecr_py.controller.leader import LEASE, Lease
 from docker_credential_ecr_py.controller.observed import MANAGED_BY, MANAGER
 from docker_credential_ecr_py.controller.plan import first_expiry
 from docker_credential_ecr_py.errors import ObjectGone
-
-# Seconds without a renewal after which nobody leads.
-_LEASE = 15.0
 
 
 class _Metadata(msgspec.Struct):
@@ -23,14 +21,6 @@ class _Metadata(msgspec.Struct):
 
 class _Secret(msgspec.Struct):
     metadata: _Metadata
-
-
-class _Lease(msgspec.Struct):
-    class Spec(msgspec.Struct, rename="camel"):
-        holder_identity: str | None = None
-        renew_time: str | None = None
-
-    spec: Spec = msgspec.field(default_factory=Spec)
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -71,7 +61,7 @@ class Status:
         """Return what is wrong, as a line; "" if nothing is."""
         if not self.holder:
             return "no replica leads"
-        if now > self.renewed + _LEASE:
+        if now > self.renewed + LEASE:
             return f"{self.holder} has not renewed its lease for {now - self.renewed:.0f} seconds"
         expired = [one for one in self.secrets if one.expires is not None and one.expires <= now]
         if expired:
@@ -125,7 +115,7 @@ def _lease(api: ApiServer, name: str, namespace: str) -> tuple[str, float]:
     """Return who holds the lease, and when it was renewed; "" and 0 if nobody does."""
     path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
     try:
-        spec = api.get(path, _Lease).spec
+        spec = api.get(path, Lease).spec
     except ObjectGone:
         return "", 0.0
     if not spec.holder_identity or not spec.renew_time:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from docker_credential_ecr_py.store import daemon_client, record
 from docker_credential_ecr_py.store.memory_backend import MemoryStore
 from tests.support.home import HELPER, Home
@@ -222,6 +224,15 @@ class Daemons:
         for pid in processes_of(self.home):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def daemons(home: Home, tmp_path: Path) -> Iterator[Daemons]:
+    found = Daemons(home, tmp_path)
+    try:
+        yield found
+    finally:
+        found.end()
 
 
 @contextmanager

@@ -58,6 +58,21 @@ class RemoteHost:
 
 
 @contextmanager
+def remote_home(path: Path, environment: Mapping[str, str]) -> Iterator[Home]:
+    """A home without AWS configuration, and with a runtime folder of its own."""
+    with short_folder() as runtime:
+        home = Home(path)
+        home.path.mkdir()
+        home.environment |= {
+            "HOME": str(home.path),
+            "PATH": f"{HELPER.parent}:{os.environ['PATH']}",
+            "XDG_RUNTIME_DIR": str(runtime),
+            **environment,
+        }
+        yield home
+
+
+@contextmanager
 def remote_host(
     name: str, folder: Path, environment: Mapping[str, str] | None = None, more: str = ""
 ) -> Iterator[RemoteHost]:
@@ -66,15 +81,7 @@ def remote_host(
     server = need("/usr/sbin/sshd")
     folder.mkdir()
     _make_keys(folder)
-    with short_folder() as runtime:
-        home = Home(folder / "home")
-        home.path.mkdir()
-        home.environment |= {
-            "HOME": str(home.path),
-            "PATH": f"{HELPER.parent}:{os.environ['PATH']}",
-            "XDG_RUNTIME_DIR": str(runtime),
-            **(environment or {}),
-        }
+    with remote_home(folder / "home", environment or {}) as home:
         port = _free_port()
         seen = " ".join(f'"{variable}={value}"' for variable, value in home.environment.items())
         config = folder / "sshd_config"

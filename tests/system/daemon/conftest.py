@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.daemon import Daemon, Daemons, short_folder, use_store
+from tests.support.daemon import Daemon, Daemons, daemons, short_folder, use_store
 from tests.support.home import Home, new_home
 from tests.support.machine import machine
 from tests.support.user import User
 
-__all__ = ["machine"]
+__all__ = ["daemons", "machine"]
 
 
 @pytest.fixture
@@ -24,15 +24,6 @@ def home(tmp_path: Path, aws: Aws) -> Iterator[Home]:
         ours.environment["XDG_RUNTIME_DIR"] = str(runtime)
         use_store(ours, "file")
         yield ours
-
-
-@pytest.fixture
-def daemons(home: Home, tmp_path: Path) -> Iterator[Daemons]:
-    found = Daemons(home, tmp_path)
-    try:
-        yield found
-    finally:
-        found.end()
 
 
 @pytest.fixture

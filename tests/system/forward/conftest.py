@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.store import tunnel_client
 from tests.standin.aws import Aws
-from tests.support.daemon import Daemon, Daemons, ecr_py, short_folder, use_store
-from tests.support.home import Home, new_home
+from tests.support.daemon import Daemon, Daemons, daemons, ecr_py, short_folder, use_store
+from tests.support.home import DEV, Home, new_home, registry
 from tests.support.remote_host import RemoteHost, remote_host, write_ssh_config
 from tests.support.user import ECR_PY, Done, User
+
+__all__ = ["daemons"]
 
 # Seconds that a busy machine may take to answer through a tunnel.
 PATIENT = {"ECR_PY_FORWARD_WAIT": "20"}
@@ -27,15 +31,6 @@ def home(tmp_path: Path, aws: Aws) -> Iterator[Home]:
     with short_folder() as runtime:
         ours.environment["XDG_RUNTIME_DIR"] = str(runtime)
         yield ours
-
-
-@pytest.fixture
-def daemons(home: Home, tmp_path: Path) -> Iterator[Daemons]:
-    found = Daemons(home, tmp_path)
-    try:
-        yield found
-    finally:
-        found.end()
 
 
 @pytest.fixture
@@ -111,3 +106,24 @@ def new_host(laptop: Laptop, tmp_path: Path) -> Iterator[Callable[..., RemoteHos
 @pytest.fixture
 def host(new_host: Callable[..., RemoteHost]) -> RemoteHost:
     return new_host()
+
+
+def answer_for(uid: int, socket: Path, trusted: str = "", *, folder: Path | None = None) -> bytes:
+    """What another user gets through a tunnel; in `folder`, as by a mount, if there is one."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            if folder:
+                os.chdir(folder)
+            os.setgroups([])
+            os.setuid(uid)
+            environ = {b"ECR_PY_FORWARD_UID": trusted.encode(), b"ECR_PY_FORWARD_WAIT": b"20"}
+            path = os.fsencode(f"./{socket}" if folder else socket)
+            os.write(writer, tunnel_client.hit(path, registry(DEV).encode(), environ))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        answer = answers.read()
+    os.waitpid(child, 0)
+    return answer

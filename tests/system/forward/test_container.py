@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from docker_credential_ecr_py.store import tunnel_client
 from tests.standin.aws import Aws
 from tests.support.home import DEV, HELPER, Answer, registry
 from tests.support.other_user import AS_ROOT
 from tests.support.programs import need
 from tests.support.stores import right
-from tests.system.forward.conftest import PATIENT, Laptop
+from tests.system.forward.conftest import PATIENT, Laptop, answer_for
+
+SOCKET = Path("forward.sock")
 
 
 def test_a_mounted_socket(laptop: Laptop, aws: Aws, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_another_user_of_a_container(laptop: Laptop, allowed: tuple[int, ...], a
     """In the folder, as by a mount: the folders above are closed to others."""
     laptop.forward("on", "--all", *(f"--uid={uid}" for uid in allowed))
     laptop.home.get(registry(DEV))
-    answer = _asked_in(laptop.socket.parent, asks)
+    answer = answer_for(asks, SOCKET, "0", folder=laptop.socket.parent)
     assert answer.startswith(b'{"ServerURL":') == (asks in allowed), answer
     assert bool(answer) == (asks in allowed)
     log = laptop.home.log.read_text()
@@ -50,26 +50,7 @@ def test_another_user_of_a_container(laptop: Laptop, allowed: tuple[int, ...], a
 def test_users_that_are_refused_do_not_fill_the_log(laptop: Laptop) -> None:
     laptop.forward("on", "--all", "--uid", "1234")
     for uid in range(2000, 2050):
-        assert _asked_in(laptop.socket.parent, uid) == b""
+        assert answer_for(uid, SOCKET, "0", folder=laptop.socket.parent) == b""
     status = laptop.daemon.status()["forward"]
     assert status["refused"] == 50
     assert 0 < laptop.home.log.read_text().count("was refused") < 25
-
-
-def _asked_in(folder: Path, uid: int) -> bytes:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with suppress(BaseException):
-            os.chdir(folder)
-            os.setgroups([])
-            os.setuid(uid)
-            environ = {b"ECR_PY_FORWARD_UID": b"0", b"ECR_PY_FORWARD_WAIT": b"20"}
-            answer = tunnel_client.hit(b"./forward.sock", registry(DEV).encode(), environ)
-            os.write(writer, answer)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answers:
-        answer = answers.read()
-    os.waitpid(child, 0)
-    return answer

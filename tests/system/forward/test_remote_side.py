@@ -17,9 +17,11 @@ import pytest
 from docker_credential_ecr_py.store import tunnel_client
 from tests.standin.aws import Aws
 from tests.support.daemon import short_folder
-from tests.support.home import DEV, HELPER, LAUNCHER, NOT_FOUND, STAGE, Home, registry
+from tests.support.home import DEV, LAUNCHER, NOT_FOUND, STAGE, Home, registry
 from tests.support.other_user import AS_ROOT, OTHER
+from tests.support.remote_host import remote_home
 from tests.support.user import Done, User, eventually
+from tests.system.forward.conftest import answer_for
 
 HOST = registry(DEV)
 PASSWORD = "c3dvcmRmaXNo"
@@ -28,15 +30,7 @@ PASSWORD = "c3dvcmRmaXNo"
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[Home]:
     """A host without AWS configuration, in which no answer is late."""
-    with short_folder() as runtime:
-        home = Home(tmp_path / "remote")
-        home.path.mkdir()
-        home.environment |= {
-            "HOME": str(home.path),
-            "PATH": f"{HELPER.parent}:{os.environ['PATH']}",
-            "XDG_RUNTIME_DIR": str(runtime),
-            "ECR_PY_FORWARD_WAIT": "10",
-        }
+    with remote_home(tmp_path / "remote", {"ECR_PY_FORWARD_WAIT": "10"}) as home:
         yield home
 
 
@@ -235,7 +229,7 @@ def test_a_socket_that_another_user_has_planted(what: str) -> None:
         try:
             eventually((place / "t.sock").exists)
             for named, expected in (("", b""), (str(OTHER), document())):
-                assert _asked_by_1234(place / "t.sock", named) == expected
+                assert answer_for(1234, place / "t.sock", named) == expected
         finally:
             planted.kill()
             planted.wait()
@@ -261,24 +255,6 @@ def _planted(path: Path) -> subprocess.Popen[bytes]:
         document().decode(),
     ]
     return subprocess.Popen(command)
-
-
-def _asked_by_1234(path: Path, named: str) -> bytes:
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with suppress(BaseException):
-            os.setgroups([])
-            os.setuid(1234)
-            environ = {b"ECR_PY_FORWARD_UID": named.encode(), b"ECR_PY_FORWARD_WAIT": b"20"}
-            answer = tunnel_client.hit(os.fsencode(path), HOST.encode(), environ)
-            os.write(writer, answer)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answers:
-        answer = answers.read()
-    os.waitpid(child, 0)
-    return answer
 
 
 # doctor and status
