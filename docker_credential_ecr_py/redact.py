@@ -18,7 +18,14 @@ _NAMED = re.compile(
 # AWS's tokens are hundreds of characters of base64, with any name. A path or the name of a role may
 # be as long, but words do not change between lower case, upper case and digits at every other
 # character.
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
+_LONG_RUN = re.compile(
+    r"""(?x)
+    [A-Za-z0-9+/_=-]{100,}
+    # The names in ARNs of roles and sessions are chosen by users, and may look like anything.
+    | (?P<arn> \b arn:aws[a-z-]*:(?:iam|sts)::[0-9]{12}:[a-z-]+
+        (?:/[\w+=,.@-]{1,64}){1,2} (?![\w+=/-]) )
+    """
+)
 _CHANGE = re.compile(r"(?<=[a-z])[^a-z]|(?<=[A-Z])[^A-Z]|(?<=[0-9])[^0-9]")
 _CHANGES_OF_WORDS = 0.4
 # A secret access key is forty characters of base64.
@@ -52,5 +59,7 @@ def _cut_values(url: re.Match[str]) -> str:
 
 
 def _cut_unless_words(run: re.Match[str]) -> str:
+    if run["arn"]:
+        return run[0]
     changes = len(_CHANGE.findall(run[0]))
     return run[0] if changes < _CHANGES_OF_WORDS * len(run[0]) else _CUT

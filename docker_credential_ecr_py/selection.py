@@ -535,11 +535,13 @@ def _no_profile(question: _Question) -> NoProfile:
     aws, registry = question.aws, question.registry
     if registry.public:
         return NoProfile("no AWS credentials here")
-    searched = f"looked at {some(list(aws.profiles))}" if aws.profiles else "it has no profiles"
+    without_keys = "and the environment has no AWS credentials"
+    if not aws.profiles:
+        return NoProfile(f"{aws.why_empty}, {without_keys}", hint=LOG_IN_FIRST)
     others = profiles_for_other_accounts(registry, aws, on_ec2=question.on_ec2)
     use_other = f"run `{assign_command(registry.account, others[0])}`" if others else ""
     return NoProfile(
-        f"no AWS profile in {aws.source} is for account {registry.account} ({searched}), "
-        "and the environment has no AWS credentials",
+        f"no AWS profile in {aws.source} is for account {registry.account} "
+        f"(looked at {some(list(aws.profiles))}), {without_keys}",
         hint=f"{use_other}, or set AWS_PROFILE" if others else LOG_IN_FIRST,
     )

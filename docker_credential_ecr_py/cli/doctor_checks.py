@@ -291,13 +291,20 @@ def aws_config(scene: Scene) -> Iterator[Finding]:
             if accounts_of(values) or profile != "default":
                 incomplete += 1
                 yield failed(name, error, NOTE, then=edit)
-    if not profiles and account_of_environment(scene.environ) is not None:
-        yield Finding(name, OK, "not needed: the environment has AWS credentials")
-    elif not profiles:
-        what = f"{scene.files.aws.source} does not exist or has no profiles"
-        yield Finding(name, NOTE, what, LOG_IN_FIRST)
+    if not profiles:
+        yield from _no_profiles(scene, name)
     elif not incomplete:
         yield Finding(name, OK, f"{scene.files.aws.source}: {counted(len(profiles), 'profile')}")
+
+
+def _no_profiles(scene: Scene, name: str) -> Iterator[Finding]:
+    """Say whether profiles are needed, unless the check of the registries does."""
+    if account_of_environment(scene.environ) is not None:
+        yield Finding(name, OK, "not needed: the environment has AWS credentials")
+    elif not scene.rows and scene.files.failures:
+        yield Finding(name, NOTE, scene.files.aws.why_empty, LOG_IN_FIRST)
+    elif all(found.state == OK for found in registries(scene)):
+        yield Finding(name, OK, f"not needed: {scene.files.aws.why_empty}")
 
 
 def registries(scene: Scene) -> Iterator[Finding]:

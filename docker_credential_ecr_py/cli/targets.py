@@ -79,7 +79,8 @@ def no_registry(aws: AwsConfig) -> BadInput:
         return no_region(unplaced)
     if unowned := profiles_without_account(aws):
         return no_account(unowned, aws)
-    return BadInput(f"no profile in {aws.source} names an account and a region", hint=LOG_IN_FIRST)
+    lacking = f"no profile in {aws.source} names an account and a region"
+    return BadInput(lacking if aws.profiles else aws.why_empty, hint=LOG_IN_FIRST)
 
 
 def no_region(names: Sequence[str]) -> BadInput:
@@ -166,7 +167,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         raise no_registry(aws)
     names = list(dict.fromkeys(known.profile or known.host for known in all_known))
     raise BadInput(
-        f"which of {len(registries)} registries ({some(names)})?",
+        f"there are {len(registries)} registries ({some(names)})",
         hint=f"{_how_to_name(quote(names[0]))}, or set AWS_PROFILE",
     )
 

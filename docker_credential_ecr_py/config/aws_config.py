@@ -6,6 +6,7 @@ keys, only their IDs are.
 
 import base64
 import configparser
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -31,13 +32,20 @@ class AwsConfig:
     """Profiles and SSO sessions by name, each with the keys of its section.
 
     `profiles` has the keys of both files; `shared_keys` are the access key IDs in the
-    credentials file, which take precedence over the config's. `source` names the config file.
+    credentials file, which take precedence over the config's. `source` names the config file, and
+    `exists` says whether it is there.
     """
 
     profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sso_sessions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     shared_keys: Mapping[str, str] = field(default_factory=dict)
     source: str = "~/.aws/config"
+    exists: bool = True
+
+    @property
+    def why_empty(self) -> str:
+        """Say why there are no profiles, if there are none."""
+        return f"{self.source} {'has no profiles' if self.exists else 'does not exist'}"
 
     def for_account(self, account: str) -> list[str]:
         """Return the profiles for an account, in the order of the files.
@@ -124,7 +132,7 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
         for name, values in credentials.items()
         if "aws_access_key_id" in values
     }
-    return AwsConfig(profiles, sessions, keys, str(config_file))
+    return AwsConfig(profiles, sessions, keys, str(config_file), os.path.exists(config_file))
 
 
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:

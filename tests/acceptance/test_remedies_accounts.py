@@ -193,7 +193,7 @@ def test_the_one_registry_of_docker_need_not_be_named(old_key: User) -> None:
     old_key.write_docker_config({"credHelpers": {OWN: "ecr-py"}})
     assert old_key.ecr_py("token").stdout.strip() in old_key.aws.issued
     old_key.write_docker_config({"credHelpers": dict.fromkeys([OWN, HOST], "ecr-py")})
-    assert "which of 2 registries" in old_key.ecr_py("token").line
+    assert "there are 2 registries (" in old_key.ecr_py("token").line
 
 
 def test_the_one_account_in_another_region_need_not_be_named(user: User) -> None:

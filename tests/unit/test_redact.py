@@ -43,6 +43,8 @@ TOKEN = "aoaAAAAAGZ" + "x-Y_z0" * 40
         f"https://user:p@ss:{KEY[:12]}@host",
         f"two {TOKEN} and {PASSWORD} and {KEY}.",
         TOKEN * 10,
+        f"arn:aws:sts::642976147714:assumed-role/{TOKEN}/name",
+        f"arn:aws:iam::642976147714:role/a/b/{TOKEN}",
         f"http://169.254.170.23/v1/credentials?token={KEY[:12]}",
         f"https://example.com/start/?a=b&auth={KEY[:12]}#/",
         f"GET http://host:80/x?{KEY[:12]} failed",
@@ -62,6 +64,7 @@ def test_secrets_are_cut_out(text: str) -> None:
         "arn:aws:sts::642976147714:assumed-role/AWSReservedSSO_Administrator_6e1b5593f04e5b92/dev@example.com",
         "arn:aws:sts::642976147714:assumed-role/AWSReservedSSO_AdministratorAccess_6e1b5593f04e5b92/"
         "firstname-middlename-lastname-of-a-person-with-a-long-session-name",
+        f"arn:aws:sts::642976147714:assumed-role/{'aA0' * 21}/{'bB1' * 21} may not ecr:CreateRepo",
         "642976147714.dkr.ecr.eu-west-1.amazonaws.com: fetched by rule account",
         "/home/dev/.aws/sso/cache/3bb39e5a3ae2eb4d8c0a7f5bb7f2ae3e7b8cbb9c.json",
         "/builds/organisation/group/subgroup/project/.cache/ecr-py/credentials/" + "0af9" * 8,

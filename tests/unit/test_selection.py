@@ -123,7 +123,7 @@ def test_then_nobody(three: Profiles) -> None:
     assert "looked at dev, stage, prod" in said
     assert "run `ecr-py config set 'registries.111111111111.*.profile' dev`" in said
     assert "AWS_PROFILE" in said
-    with pytest.raises(NoProfile, match=r"it has no profiles.*ecr-py login --start-url"):
+    with pytest.raises(NoProfile, match=r"has no profiles.*ecr-py login --start-url"):
         choose({})
 
 

@@ -11,6 +11,7 @@ from docker_credential_ecr_py.cli.output import (
 )
 from docker_credential_ecr_py.errors import some
 from docker_credential_ecr_py.sealing_key import Counts, Sealed
+from docker_credential_ecr_py.store.key_rotation import has_key
 
 _AGAIN = "run `docker login` for it again"
 
@@ -54,7 +55,8 @@ def remove(yes: bool) -> None:
     if counts.credentials:
         cached = counted(counts.credentials, "cached credential")
         click.echo(f"ecr-py: {cached} will be fetched from AWS again", err=True)
-    confirm("Remove the sealing key", yes=yes)
+    if has_key() or counts != Counts(0, 0):
+        confirm("Remove the sealing key", yes=yes)
     had_one = sealed.remove_key()
     removed = ["the sealing key"] * had_one
     removed += [_listed(counts)] * bool(counts.logins or counts.credentials)

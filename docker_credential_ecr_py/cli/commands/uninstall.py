@@ -35,7 +35,9 @@ from docker_credential_ecr_py.errors import (
     SettingsError,
     some,
 )
+from docker_credential_ecr_py.kubelet.check import find_kubelet
 from docker_credential_ecr_py.log import stop_log
+from docker_credential_ecr_py.protocol import KUBELET_PLUGIN
 from docker_credential_ecr_py.sealing_key import Sealed
 from docker_credential_ecr_py.store.key_rotation import has_key
 
@@ -49,6 +51,8 @@ _SHELL_FILES = (
     ".config/fish/config.fish",
 )
 _FISH = ".config/fish/completions/ecr-py.fish"
+# Where users put what `ecr-py forward config` prints, and by what its lines are found.
+_SSH_FILE, _SSH_LINE = ".ssh/config", "ecr-py-tunnel.sock"
 
 
 @dataclass(frozen=True)
@@ -234,15 +238,25 @@ def _show_what_remains() -> None:
     commands = [shell.remove_folder(path) for path in by_hand]
     for line in [*removal(), *commands]:
         report(f"  {line}")
-    for place, line in _lines_in_shell_files():
+    for place, line in _lines_of_the_user():
         report(f"Then remove this line from {place}:\n  {line}")
+    kubelet = find_kubelet().config
+    if kubelet and KUBELET_PLUGIN in _text(kubelet):
+        report(f"Then remove {KUBELET_PLUGIN} from {kubelet}, and restart the kubelet")
 
 
-def _lines_in_shell_files() -> Iterator[tuple[Path, str]]:
-    """Yield each line of the user's shells that calls ecr-py, and the file that it is in."""
-    for name in _SHELL_FILES:
+def _lines_of_the_user() -> Iterator[tuple[Path, str]]:
+    """Yield each line for ecr-py in the files of the user's shells and of ssh, and its file."""
+    searched = {**dict.fromkeys(_SHELL_FILES, "ecr-py "), _SSH_FILE: _SSH_LINE}
+    for name, sign in searched.items():
         file = paths.home() / name
-        with suppress(EcrPyError):
-            for line in (read_text(file, EcrPyError) or "").splitlines():
-                if "ecr-py " in line and not line.lstrip().startswith("#"):
-                    yield file, line.strip()
+        for line in _text(file).splitlines():
+            if sign in line and not line.lstrip().startswith("#"):
+                yield file, line.strip()
+
+
+def _text(file: Path) -> str:
+    """Return what is in a file, or "" if it cannot be read."""
+    with suppress(EcrPyError):
+        return read_text(file, EcrPyError) or ""
+    return ""

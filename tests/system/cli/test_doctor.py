@@ -199,6 +199,19 @@ def test_nothing_at_all(user: User) -> None:
     user.home.aws_config.unlink()
     found = findings(user, code=1)
     assert "ecr-py login --start-url" in found["registries"][0].hint
+    assert "AWS config" not in found  # one cause is one line
+
+
+def test_no_aws_config_is_one_cause_for_all_registries(well: User) -> None:
+    well.home.aws_config.unlink()
+    finding = not_ok(findings(well, code=1))
+    assert finding.name == "registries"
+    assert all(registry(account) in finding.words for account in (DEV, STAGE, PROD))
+    assert f"{well.home.aws_config} does not exist, and the environment has no" in finding.words
+    shown = well.invoke_ok("status").stdout
+    assert shown.count("does not exist") == 1
+    well.home.aws_config.write_text("")
+    assert "has no profiles, and" in not_ok(findings(well, code=1)).words
 
 
 # Sessions and tokens

@@ -80,6 +80,6 @@ def test_every_registry(user: User) -> None:
 
 def test_every_registry_without_one(user: User) -> None:
     user.home.aws_config.unlink()
-    assert "names an account and a region" in user.invoke("explain").line
+    assert f"{user.home.aws_config} does not exist: run" in user.invoke("explain").line
     user.home.aws_config.write_text("no section")
     assert "a [section] must come first" in user.invoke("explain").line

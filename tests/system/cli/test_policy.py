@@ -95,7 +95,7 @@ def test_of_other_partitions(user: User, region: str, partition: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "which of 3 registries"),
+        ((), "there are 3 registries (dev, "),
         (("dve",), "nearest: dev"),
         (("dev", "--repository", "Nats"), "must be lower case"),
         (("dev", "--repository", "nats:1"), "the repository is nats"),

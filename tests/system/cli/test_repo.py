@@ -96,8 +96,7 @@ def test_an_alias_of_the_settings_and_its_profile(dev: User, aws: AwsWithReposit
 
 def test_which_of_three(dev: User, aws: AwsWithRepositories) -> None:
     line = dev.invoke("repo", "ls", AWS_PROFILE="").line
-    assert "which of 3 registries" in line
-    assert "dev, stage, prod" in line
+    assert "there are 3 registries (dev, stage, prod): add" in line
     assert line.endswith("add `--registry dev`, or set AWS_PROFILE")
     assert "run `ecr-py token dev`" in dev.invoke("token", AWS_PROFILE="").line
     assert aws.calls == []

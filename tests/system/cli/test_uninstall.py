@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from docker_credential_ecr_py.cli.commands import uninstall
 from docker_credential_ecr_py.cli.installation import removal
+from docker_credential_ecr_py.kubelet.check import Kubelet
 from tests.support import keyring_backends as backends
 from tests.support.daemon import daemon_of, processes_of
 from tests.support.home import DEV, REGISTRIES, registry
@@ -200,6 +202,27 @@ def test_lines_of_shells_are_named_and_left(user: User) -> None:
     assert f"from {bashrc}:\n  {line}\n" in shown
     assert f"  rm -r {fish}\n" in shown
     assert fish.exists()
+
+
+def test_lines_of_ssh_are_named_and_left(user: User) -> None:
+    line = "RemoteForward /run/user/1/ecr-py-tunnel.sock /run/user/2/ecr-py/forward/forward.sock"
+    text = f"Host build.example.com\n    {line}\n    User ann\n"
+    config = user.home.write(user.home.path / ".ssh" / "config", text)
+    shown = user.invoke_ok("uninstall").stdout
+    assert f"from {config}:\n  {line}\n" in shown
+    assert config.read_text() == text
+
+
+def test_the_config_of_a_kubelet_is_named_and_left(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = user.home.path / "credential-provider.yaml"
+    user.home.write(config, user.invoke_ok("kubelet", "config").stdout)
+    monkeypatch.setattr(uninstall, "find_kubelet", lambda: Kubelet(1, config))
+    shown = user.invoke_ok("uninstall").stdout
+    assert f"remove ecr-credential-provider-py from {config}, and restart the kubelet\n" in shown
+    config.write_text("providers: []\n")
+    assert "kubelet" not in user.invoke_ok("uninstall").stdout
 
 
 # Logins and the key

@@ -381,7 +381,7 @@ def test_rm_removes_nothing_if_nobody_can_be_asked(
 
 
 def test_rm_of_no_key(home: Home, keyring: Keyring, user: User) -> None:
-    done = user.ecr_py("key", "rm", "--yes")
+    done = user.ecr_py("key", "rm")  # it does not ask
     assert (done.code, done.stdout) == (0, "Removed nothing: there was no sealing key\n")
 
 
