@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.kubelet.provider_config import Provider
 from docker_credential_ecr_py.printable import one_line
 from docker_credential_ecr_py.redact import redact
@@ -25,7 +26,7 @@ _RANCHER = Path("/var/lib/rancher/credentialprovider")
 # What the kubelet has if it cannot be looked at, as a service of systemd.
 _USUAL_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _LIMIT = 60
-_DURATION = re.compile(r"(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)(?:\.[0-9]+)?s)?")
+_DURATION = re.compile(r"(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})(?:\.[0-9]+)?s)?")
 _FIELDS = {"kind", "apiVersion", "cacheKeyType", "cacheDuration", "auth"}
 
 
@@ -65,21 +66,40 @@ class Response:
 
 
 def find_kubelet(proc: Path = Path("/proc")) -> Kubelet:
-    """Return the kubelet that runs here, or one with the usual environment."""
+    """Return the kubelet that runs here, or one with the usual environment.
+
+    Every user, and every container, can call a process `kubelet`, and what its flags name we run,
+    often as root. So a process of another user's or of a container's does not count, and neither
+    do, for root, flags that name a place which another user controls.
+    """
     for process in proc.glob("[0-9]*"):
         command = _read(process / "cmdline")
         program = os.path.basename(command[0]) if command else ""
         rancher = program.split(" ")[0] in ("k3s", "k3s-server", "k3s-agent")
-        if program == "kubelet" or rancher:
-            config, bin_dir = _flag(command, _CONFIG), _flag(command, _BIN_DIR)
-            if rancher and config is None and (_RANCHER / "config.yaml").exists():
-                config, bin_dir = _RANCHER / "config.yaml", _RANCHER / "bin"
-            environment = dict(
-                entry.split("=", 1) for entry in _read(process / "environ") if "=" in entry
-            )
-            found = Kubelet(int(process.name), config, bin_dir, hidden=not environment)
-            return replace(found, environment=environment) if environment else found
+        if not (program == "kubelet" or rancher) or not _is_ours_or_roots(process):
+            continue
+        config, bin_dir = _flag(command, _CONFIG), _flag(command, _BIN_DIR)
+        if rancher and config is None and (_RANCHER / "config.yaml").exists():
+            config, bin_dir = _RANCHER / "config.yaml", _RANCHER / "bin"
+        if any(other_owner(path) is not None for path in (config, bin_dir) if path):
+            continue
+        environment = dict(
+            entry.split("=", 1) for entry in _read(process / "environ") if "=" in entry
+        )
+        found = Kubelet(int(process.name), config, bin_dir, hidden=not environment)
+        return replace(found, environment=environment) if environment else found
     return Kubelet()
+
+
+def _is_ours_or_roots(process: Path) -> bool:
+    """Whether a process is this user's or root's, and in no PID namespace below that of `proc`."""
+    with suppress(OSError, ValueError, KeyError):
+        lines = (process / "status").read_text().splitlines()
+        status = {
+            name: values.split() for name, _, values in (line.partition(":") for line in lines)
+        }
+        return {*map(int, status["Uid"])} <= {0, os.geteuid()} and len(status["NSpid"]) == 1
+    return False
 
 
 def _read(file: Path) -> list[str]:
@@ -148,6 +168,8 @@ def decode(stdout: bytes, provider: Provider, image: str) -> Response:
         }
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise EcrPyError(f"the response of {provider.name} cannot be decoded") from None
+    if not all(isinstance(text, str) for auth in auths.values() for text in auth):
+        raise EcrPyError(f"the response of {provider.name} cannot be decoded")
     if unknown:
         raise EcrPyError(f"the response of {provider.name} has an unknown field: {min(unknown)!a}")
     wanted = ("CredentialProviderResponse", provider.api_version)

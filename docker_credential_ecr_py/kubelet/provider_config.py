@@ -186,12 +186,12 @@ def _provider(given: Mapping[str, Any]) -> Provider:
         *(tokens.get("optionalServiceAccountAnnotationKeys") or ()),
     ]
     return Provider(
-        name=given["name"],
+        name=_text(given["name"]),
         patterns=_texts(given["matchImages"]),
-        api_version=given["apiVersion"],
+        api_version=_text(given["apiVersion"]),
         arguments=_texts(given.get("args") or ()),
-        environment={each["name"]: str(each["value"]) for each in given.get("env") or ()},
-        audience=tokens["serviceAccountTokenAudience"] if tokens else "",
+        environment={_text(one["name"]): _text(one["value"]) for one in given.get("env") or ()},
+        audience=_text(tokens["serviceAccountTokenAudience"]) if tokens else "",
         annotations=_texts(keys),
     )
 
@@ -199,4 +199,11 @@ def _provider(given: Mapping[str, Any]) -> Provider:
 def _texts(given: Sequence[Any]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise TypeError("a list is needed")
-    return tuple(map(str, given))
+    return tuple(map(_text, given))
+
+
+def _text(given: Any) -> str:
+    """A number is none, to the kubelet either. A list of YAML's aliases may be endless as text."""
+    if not isinstance(given, str):
+        raise TypeError("a text is needed")
+    return given

@@ -138,8 +138,10 @@ def test_credentials_for_another_registry(plugin: Plugin) -> None:
         ({"apiVersion": f"{VERSION}beta1"}, "is not a CredentialProviderResponse of"),
         ({"cacheKeyType": None}, "has no valid cacheKeyType"),
         ({"cacheDuration": 5}, "is not a duration"),
+        ({"cacheDuration": "9" * 5000 + "s"}, "is not a duration"),
         ({"auth": {"x": {"username": "AWS"}}}, "cannot be decoded"),
         ({"auth": ["x"]}, "cannot be decoded"),
+        ({"auth": {registry(DEV): {"username": "AWS", "password": 5}}}, "cannot be decoded"),
     ],
 )
 def test_what_the_kubelet_refuses(plugin: Plugin, changed: Mapping[str, Any], said: str) -> None:
@@ -159,6 +161,14 @@ def test_it_is_called_as_the_kubelet_does(plugin: Plugin) -> None:
     assert not [line for line in others if line.startswith("AWS_")]
 
 
+# As text, the last list would be nine to the tenth power of words.
+ALIASES = "\n".join(
+    ["kind: CredentialProviderConfig", "a0: &a0 x"]
+    + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(10)]
+    + [f"providers: [{{name: x, apiVersion: {VERSION}, matchImages: *a10}}]"]
+)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -167,6 +177,7 @@ def test_it_is_called_as_the_kubelet_does(plugin: Plugin) -> None:
         ("kind: CredentialProviderConfig", "has no providers"),
         ("kind: CredentialProviderConfig\nproviders: [{name: x}]", "'matchImages' is missing"),
         ("kind: CredentialProviderConfig\nproviders: [5]", "is not valid"),
+        (ALIASES, "is not valid"),
     ],
 )
 def test_a_configuration_with_a_mistake(plugin: Plugin, text: str, said: str) -> None:
@@ -201,11 +212,21 @@ def test_a_name_that_is_not_an_images(user: User) -> None:
 # The kubelet that runs on the node.
 
 
-def process(proc: Path, pid: int, command: list[str], environ: str = "PATH=/bin\0A=b=c\0") -> None:
+def process(
+    proc: Path,
+    pid: int,
+    command: list[str],
+    environ: str = "PATH=/bin\0A=b=c\0",
+    *,
+    uids: str = "0\t0\t0\t0",
+    namespaces: str = "",
+) -> None:
     folder = proc / str(pid)
     folder.mkdir(parents=True)
     (folder / "cmdline").write_bytes(b"\0".join(map(os.fsencode, command)) + b"\0")
     (folder / "environ").write_text(environ)
+    status = f"Name:\tkubelet\nUid:\t{uids}\nNSpid:\t{pid}{namespaces}\n"
+    (folder / "status").write_text(status)
 
 
 def test_its_flags_and_environment(tmp_path: Path) -> None:
@@ -227,3 +248,39 @@ def test_k3s(tmp_path: Path) -> None:
 def test_no_kubelet(tmp_path: Path) -> None:
     found = find_kubelet(tmp_path)
     assert (found.pid, found.config) == (0, None)
+
+
+FLAGS = ("--image-credential-provider-config=/a", "--image-credential-provider-bin-dir=/b")
+
+
+@pytest.mark.parametrize(
+    "of_another",
+    [
+        {"uids": "4711\t4711\t4711\t4711"},
+        {"uids": "4711\t0\t0\t0"},  # a set-user-ID program, started under that name
+        {"namespaces": "\t1"},
+        {"namespaces": "\t1\x80"},
+    ],
+)
+def test_a_process_that_only_calls_itself_kubelet(
+    tmp_path: Path, of_another: dict[str, Any]
+) -> None:
+    """Root would run the programs that it names."""
+    process(tmp_path, 812, ["kubelet", *FLAGS], **of_another)
+    assert find_kubelet(tmp_path).pid == 0
+
+
+def test_a_kubelet_behind_one_that_only_calls_itself_so(tmp_path: Path) -> None:
+    process(tmp_path, 812, ["kubelet", "--v=9"], uids="4711\t4711\t4711\t4711")
+    process(tmp_path, 90, ["kubelet", *FLAGS])
+    assert find_kubelet(tmp_path).pid == 90
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_runs_nothing_that_another_user_controls(tmp_path: Path) -> None:
+    """Whatever process names it: a set-user-ID program can be root's under any name."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 4711, 4711)
+    process(tmp_path, 812, ["kubelet", FLAGS[0], f"--image-credential-provider-bin-dir={theirs}"])
+    assert find_kubelet(tmp_path).pid == 0
