@@ -7,6 +7,7 @@ that, and holds the connection that the session shares.
 """
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,6 +47,9 @@ _HOLD = _FOLDER + (
 )
 _ASK = _FOLDER + 'echo "ecr-py $usual"'
 _MARK = b"ecr-py "
+_LONGEST_LINE = 4096
+# What ssh takes as it is. It expands ${NAME} and %h, and a quote ends a path in its config.
+_PLAIN_PATH = re.compile(r"/[\w ./@+,=~-]+")
 _LONGEST_SHOWN = 200
 
 
@@ -60,10 +64,11 @@ def find_ssh() -> str:
 def remote_socket(host: str) -> str:
     """Return the usual place of a tunnel's socket on a host, which ssh asks for it."""
     command = [find_ssh(), "-T", "--", host, f"sh -c {quote(_ASK)}"]
-    asked = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    for line in asked.stdout.splitlines():
-        if line.startswith(_MARK):
-            return _checked(line)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as asked:
+        line = _next_line(asked)
+        asked.kill()
+    if line:
+        return _checked(line)
     raise EcrPyError(f"{host} does not say where its runtime folder is", hint=f"run `ssh {host}`")
 
 
@@ -119,13 +124,16 @@ def _start_holder(connect: list[str], options: list[str], host: str) -> "subproc
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def _next_line(holder: "subprocess.Popen[bytes]") -> bytes:
+def _next_line(script: "subprocess.Popen[bytes]") -> bytes:
     """Return the script's next line, or b"" at its end; skip what a shell's start-up files print.
 
     There is no time limit: the user may be asked for a password, which ssh limits.
     """
-    assert holder.stdout is not None  # noqa: S101
-    return next((line for line in holder.stdout if line.startswith(_MARK)), b"")
+    assert script.stdout is not None  # noqa: S101
+    while line := script.stdout.readline(_LONGEST_LINE):
+        if line.startswith(_MARK):
+            return line
+    return b""
 
 
 def _has_linked(holder: "subprocess.Popen[bytes]") -> bool:
@@ -148,10 +156,14 @@ def _end(holder: "subprocess.Popen[bytes]") -> None:
 
 
 def _checked(line: bytes) -> str:
-    """Return the path of a socket that a host has sent. Raises EcrPyError."""
+    """Return the path of a socket that a host has sent. Raises EcrPyError.
+
+    The host is not trusted: ssh would put variables of ours into a path that names them, and a
+    quote in its config would lead the host to another socket here.
+    """
     path = line.removeprefix(_MARK).strip()
     text = os.fsdecode(path)
-    if not text.startswith("/") or not text.isprintable() or ":" in text:
+    if not _PLAIN_PATH.fullmatch(text):
         raise EcrPyError(f"a tunnel cannot end at {printable(text[:_LONGEST_SHOWN])} there")
     if len(path) > LONGEST_SOCKET:
         raise EcrPyError(f"{text[:_LONGEST_SHOWN]}… is longer than a socket's path may be there")

@@ -150,8 +150,8 @@ def config(host: str) -> None:
     local = paths.forward_socket(os.environ)
     if local is None:
         raise EcrPyError("no folder for the socket: set XDG_RUNTIME_DIR")
-    click.echo(f"Host {host}")
-    click.echo(f"    RemoteForward {_quoted(remote_socket(host))} {_quoted(str(local))}")
+    remote = remote_socket(host)
+    click.echo(f"Host {host}\n    RemoteForward {_quoted(remote)} {_quoted(str(local))}")
 
 
 def _glob(name: str) -> str:

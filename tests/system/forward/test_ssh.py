@@ -114,6 +114,29 @@ def test_the_lines_of_forward_config_are_used_by_plain_ssh(
         assert registry(DEV) in done.stdout, done
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        '/tmp/x" "/run/user/0/bus" #',
+        "/tmp/${AWS_SECRET_ACCESS_KEY}",
+        "/tmp/%u",
+        "/tmp/a\\ b",
+        "/tmp/x:/run/user/0/bus",
+        "/tmp/x\x1b[2J",
+        "tmp/x",
+        "/" + "x" * 200,
+    ],
+)
+def test_a_host_that_leads_ssh_elsewhere(user: User, tmp_path: Path, path: str) -> None:
+    """The host says where its end of the tunnel is, and ssh reads that as it reads its config."""
+    said = user.home.write(tmp_path / "said", f"Welcome!\necr-py {path}\n")
+    script = f"#!/bin/sh\nexec cat {said} /dev/zero\n"
+    user.home.write(tmp_path / "bin" / "ssh", script).chmod(0o755)
+    user.home.environment["PATH"] = f"{tmp_path / 'bin'}:{user.home.environment['PATH']}"
+    line = user.invoke("forward", "config", "build.example.com").line
+    assert "may be there" in line if len(path) > 200 else "a tunnel cannot end at" in line
+
+
 def test_a_connection_that_is_killed(laptop: Laptop, host: RemoteHost, aws: Aws) -> None:
     with laptop.session(host) as process:
         right(aws, host.home.get(registry(DEV)))
