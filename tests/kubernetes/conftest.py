@@ -1,6 +1,7 @@
 """A real API server for a whole session: it takes some seconds to start."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,15 @@ from tests.support.control_plane import ControlPlane
 from tests.support.docker_user import docker_user, engine, front, images, proxy
 
 __all__ = ["docker_user", "engine", "front", "images", "proxy"]
+
+# Seconds for a test: an API server starts and is waited for, on a machine with other work.
+_LIMIT = 400
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(_LIMIT))
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,7 @@ def test_killed_at_random_moments(
         controller.kill()
         release(control_plane, controller.options[1])
         controller.start()
-    wait_until(lambda: all(held(control_plane, name) == BOTH for name in names), seconds=40)
+    wait_until(lambda: all(held(control_plane, name) == BOTH for name in names))
     assert "Traceback" not in controller.log
 
 

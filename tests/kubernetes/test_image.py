@@ -14,8 +14,6 @@ from tests.support.programs import need
 ROOT = Path(__file__).resolve().parents[2]
 # `make image` makes them: a Debian with Python, and wheels of what we depend on.
 BASE, WHEELS = ROOT / ".image/debian", ROOT / ".image/wheels"
-# Copies of a whole Debian, on a machine with other work.
-pytestmark = pytest.mark.timeout(600)
 # What we add to the base, our dependencies included, in KiB.
 LARGEST = 120 * 1024
 GRANTS = """

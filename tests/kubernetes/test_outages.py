@@ -17,9 +17,6 @@ from tests.support.controller import ControllerProcess, passwords, wait_for_star
 from tests.support.home import Home
 from tests.support.processes import wait_until
 
-# Longer than a watch is waited for, on a machine with other work.
-pytestmark = pytest.mark.timeout(400)
-
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ControlPlane]:
@@ -49,8 +46,8 @@ def test_frozen(cluster: ControlPlane, controller: ControllerProcess) -> None:
     cluster.thaw()
     began = time.monotonic()
     cluster.add_namespace("shop-after")
-    wait_until(lambda: has_secret(cluster, "shop-after"), seconds=60)
-    wait_until(lambda: controller.metric("cluster_current") == 1, seconds=60)
+    wait_until(lambda: has_secret(cluster, "shop-after"))
+    wait_until(lambda: controller.metric("cluster_current") == 1)
     print(f"noticed after {noticed:.1f} s, correct {time.monotonic() - began:.1f} s after the end")  # noqa: T201
 
 
@@ -64,7 +61,7 @@ def test_killed_and_restarted(cluster: ControlPlane, controller: ControllerProce
     cluster.start()
     began = time.monotonic()
     cluster.add_namespace("shop-2")
-    wait_until(lambda: has_secret(cluster, "shop-2"), seconds=60)
+    wait_until(lambda: has_secret(cluster, "shop-2"))
     print(f"correct {time.monotonic() - began:.1f} s after the server was ready")  # noqa: T201
 
 
@@ -100,11 +97,11 @@ def test_the_next_leader(home: Home, cluster: ControlPlane, controller: Controll
             wait_for_start(one)
         controller.kill()
         began = time.monotonic()
-        wait_until(lambda: 1 in (second.metric("leader"), third.metric("leader")), seconds=60)
+        wait_until(lambda: 1 in (second.metric("leader"), third.metric("leader")))
         killed = time.monotonic() - began
         leader, follower = (second, third) if second.metric("leader") == 1 else (third, second)
         assert leader.stop() == 0
         began = time.monotonic()
-        wait_until(lambda: follower.metric("leader") == 1, seconds=60)
+        wait_until(lambda: follower.metric("leader") == 1)
         stopped = time.monotonic() - began
         print(f"next after {killed:.1f} s if killed, {stopped:.1f} s if stopped")  # noqa: T201

@@ -33,8 +33,6 @@ LABEL = {"pulls": "true"}
 AUDIENCE = "sts.amazonaws.com"
 ROLES = {account: f"arn:aws:iam::{account}:role/pull" for account in (DEV, STAGE)}
 HOUR = 3600
-# Minutes of real time, on a machine with other work.
-pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture
@@ -190,6 +188,9 @@ def test_namespaces_pull_from_two_accounts_and_an_outage_of_aws_expires_nothing(
     def held(namespace: str) -> dict[str, str]:
         return passwords(control_plane.secret(namespace, SECRET))
 
+    def failures() -> float:
+        return controller.metric("aws_calls_total", '{result="unreachable"}') or 0
+
     def uids() -> list[str]:
         secrets = [control_plane.secret(name, SECRET) for name in namespaces]
         return [one["metadata"]["uid"] for one in secrets if one is not None]
@@ -218,17 +219,16 @@ def test_namespaces_pull_from_two_accounts_and_an_outage_of_aws_expires_nothing(
     before = [held(name) for name in namespaces]
     uids_before = uids()
     aws.fault("*", "close")
-    clock.move(6.4 * HOUR)  # when tokens are due
-    for _ in range(3):
-        asked = aws.count()
-        wait_until(lambda asked=asked: aws.count() > asked, seconds=60)  # type: ignore[misc]
+    clock.move(7 * HOUR)  # every token is due, since the last moment is 57.5 % of its twelve hours
+    for tries in range(1, 4):
+        wait_until(lambda tries=tries: failures() >= tries * len(ROLES))  # type: ignore[misc]
         assert [held(name) for name in namespaces] == before
         puller.skopeo(fourth)
         clock.move(HOUR / 3)
     assert [held(name) for name in namespaces] == before
     for name in namespaces:
         puller.skopeo(name)
-    assert (controller.metric("first_expiry_seconds") or 0) > 4.5 * HOUR
+    assert (controller.metric("first_expiry_seconds") or 0) > 3.9 * HOUR
     assert controller.metric("secrets", '{state="expired"}') == 0
 
     aws.clear_faults()
@@ -239,8 +239,7 @@ def test_namespaces_pull_from_two_accounts_and_an_outage_of_aws_expires_nothing(
                 set(old.values()) & set(held(name).values())
                 for name, old in zip(namespaces, before, strict=True)
             )
-        ),
-        seconds=60,
+        )
     )
     assert uids() == uids_before
     for name in namespaces:

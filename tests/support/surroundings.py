@@ -15,7 +15,9 @@ import tempfile
 _MACHINE_PATH, _MACHINE_HOME = "TESTS_MACHINE_PATH", "TESTS_MACHINE_HOME"
 # The folder that the first process has made for all.
 _FOLDER = "TESTS_FOLDER"
-_KEPT = ("USER", "LOGNAME", "TMPDIR", "TZ", "CI", _MACHINE_PATH, _MACHINE_HOME, _FOLDER)
+# By these, whoever runs the tests tells them something: tests/kubernetes.
+_FOR_TESTS = ("CI", "KUBEBUILDER_ASSETS", "ECR_PY_KILLS")
+_KEPT = ("USER", "LOGNAME", "TMPDIR", "TZ", *_FOR_TESTS, _MACHINE_PATH, _MACHINE_HOME, _FOLDER)
 _KEPT_FAMILIES = ("PYTEST_", "HYPOTHESIS_", "COVERAGE_")
 # What scripts of the tests, of README and of the programs under test run by name. Not there, on
 # purpose: browsers and what opens them, helpers of other registries, keyrings, the AWS CLI.

@@ -46,6 +46,7 @@ def test_the_environment_of_a_desktop_is_left_behind(tmp_path: Path) -> None:
         "PATH": f"{tmp_path}:/usr/bin:/bin",
         "TMPDIR": str(tmp_path),
         "PYTEST_ADDOPTS": "-q",
+        "KUBEBUILDER_ASSETS": str(tmp_path),
         **dict.fromkeys(("AWS_PROFILE", "DOCKER_CONFIG", "XDG_CACHE_HOME", "HTTPS_PROXY"), "x"),
         **dict.fromkeys(("NO_COLOR", "COLUMNS", "DISPLAY", "BROWSER", "SSH_TTY", "LANG"), "x"),
         **dict.fromkeys(("PYTHONPATH", "EDITOR", "TERM", "GITHUB_ACTIONS", "AWS_REGION"), "x"),
@@ -61,7 +62,7 @@ def test_the_environment_of_a_desktop_is_left_behind(tmp_path: Path) -> None:
     )
     *lines, umask = done.stdout.splitlines()
     seen = dict(line.split("=", 1) for line in lines)
-    kept = {"TMPDIR", "PYTEST_ADDOPTS", "PATH", "HOME", "LC_ALL"}
+    kept = {"TMPDIR", "PYTEST_ADDOPTS", "KUBEBUILDER_ASSETS", "PATH", "HOME", "LC_ALL"}
     assert {name for name in seen if not name.startswith("TESTS_")} == kept
     assert seen["PATH"].startswith(seen["TESTS_FOLDER"])
     assert seen["HOME"].startswith(seen["TESTS_FOLDER"])
