@@ -85,21 +85,19 @@ manifests:
 	helm template ecr-py packaging/helm/ecr-py-controller --namespace ecr-py \
 	    --values packaging/kubernetes/values.yaml >packaging/kubernetes/controller.yaml
 
-# The controller's image, built by buildah on a small Debian of debootstrap's, and tried. Some
-# minutes, as root, so it is not among the other tests.
+# The controller's image, built by buildah on a small Debian, and tried. As root.
 image: $(VENV)/installed $(IMAGE)/debian $(IMAGE)/wheels
-	$(BIN)/pytest -s tests/kubernetes/test_image.py
+	$(BIN)/pytest -s tests/kubernetes/image.py
 
-$(IMAGE)/debian:
-	mkdir -p $(IMAGE) && rm -rf $@.new
-	debootstrap --variant=minbase --include=python3,python3-venv bookworm $@.new
-	cd $@.new && rm -rf var/cache/apt var/lib/apt/lists usr/share/doc usr/share/info usr/share/locale usr/share/man
-	mv $@.new $@
+$(IMAGE)/debian: packaging/debian-base
+	mkdir -p $(IMAGE)
+	packaging/debian-base $@.new
+	rm -rf $@ && mv $@.new $@ && touch $@
 
-$(IMAGE)/wheels: pyproject.toml
+# What we depend on, for a build that reaches no index: its pip does not know this machine's settings.
+$(IMAGE)/wheels: $(VENV)/dependencies
 	rm -rf $@
-	$(PYTHON) -m venv $(IMAGE)/venv
-	ECR_PY_FRONT=0 $(IMAGE)/venv/bin/pip wheel -q --disable-pip-version-check -w $@ \
+	ECR_PY_FRONT=0 $(BIN)/python -m pip wheel -q --disable-pip-version-check -w $@ \
 	    '.[kubernetes]' hatchling hatch-fancy-pypi-readme
 	touch $@
 
