@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 _MACHINE_PATH, _MACHINE_HOME = "TESTS_MACHINE_PATH", "TESTS_MACHINE_HOME"
@@ -19,6 +20,8 @@ _FOLDER = "TESTS_FOLDER"
 _FOR_TESTS = ("CI", "KUBEBUILDER_ASSETS", "ECR_PY_KILLS")
 _KEPT = ("USER", "LOGNAME", "TMPDIR", "TZ", *_FOR_TESTS, _MACHINE_PATH, _MACHINE_HOME, _FOLDER)
 _KEPT_FAMILIES = ("PYTEST_", "HYPOTHESIS_", "COVERAGE_")
+# Without these, programs for Windows do not even start.
+KEPT_ON_WINDOWS = ("COMSPEC", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "WINDIR")
 # What scripts of the tests, of README and of the programs under test run by name. Not there, on
 # purpose: browsers and what opens them, helpers of other registries, keyrings, the AWS CLI.
 _PROGRAMS = """
@@ -36,8 +39,9 @@ def settle() -> None:
     """Change this process's environment. It is the same for each process of pytest-xdist."""
     os.environ.setdefault(_MACHINE_PATH, machine_path())
     os.environ.setdefault(_MACHINE_HOME, machine_home())
+    kept = _KEPT + (KEPT_ON_WINDOWS if sys.platform == "win32" else ())
     for name in list(os.environ):
-        if name not in _KEPT and not name.startswith(_KEPT_FAMILIES):
+        if name not in kept and not name.startswith(_KEPT_FAMILIES):
             del os.environ[name]
     os.umask(0o022)
     folder = os.environ.setdefault(_FOLDER, "") or _new_folder()
@@ -45,6 +49,9 @@ def settle() -> None:
     os.environ["PATH"] = os.path.join(folder, "bin")
     os.environ["HOME"] = os.path.join(folder, "home")
     os.environ["LC_ALL"] = "C.UTF-8"
+    if sys.platform == "win32":
+        os.environ["PATH"] = os.path.join(os.environ["SYSTEMROOT"], "System32")
+        os.environ["USERPROFILE"] = os.environ["HOME"]
 
 
 def machine_path() -> str:
@@ -70,7 +77,7 @@ def _new_folder() -> str:
     os.chmod(folder, 0o755)  # tests run programs as other users, too
     for name in ("bin", "home"):
         os.mkdir(os.path.join(folder, name))
-    for name in _PROGRAMS.split():
+    for name in () if sys.platform == "win32" else _PROGRAMS.split():
         if found := shutil.which(name, path=machine_path()):
             os.symlink(found, os.path.join(folder, "bin", name))
     return folder

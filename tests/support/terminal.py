@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import subprocess
+import sys
 import tempfile
-import termios
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+
+if sys.platform != "win32":  # modules whose tests run there import this one too
+    import fcntl
+    import pty
+    import termios
 
 # Outlives the script: when a session's leader ends, the kernel resets the terminal, and what the
 # script did to it can no longer be seen.

@@ -155,6 +155,7 @@ def _install_ours(wine: WinePython) -> None:
         wheel = build_wheel(folder)
     pip = (wine.python, "-m", "pip", "install", "--no-index", "--force-reinstall", "--no-deps")
     wine.run(*pip, windows_path(wheel))
+    wine.run(wine.python, "-m", "pip", "check")  # all that it needs on Windows is there
     note.write_text(now)
 
 

@@ -1,8 +1,9 @@
-"""A Windows machine under wine, and homes on it."""
+"""A Windows machine, under wine if the tests do not run on one, and homes on it."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from tests.standin.aws import Aws
 from tests.support.home import Home, new_home
 from tests.support.programs import lacking
 from tests.support.user import User
-from tests.windows import build_python
-from tests.windows.wine import WinePython, windows_path
+from tests.windows.wine import WindowsPython, windows_path
+
+if sys.platform != "win32":
+    from tests.windows import build_python
 
 # Seconds: the first test waits until Python is built; wine on a busy machine takes its time.
 _LIMIT, _CALL = 900, 240
@@ -25,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class WindowsHome(Home):
-    """A home on drive Z:, which is this machine's `/`. Its programs run under wine."""
+    """A home on drive Z:, which is this machine's `/`, or on Windows where its tests are."""
 
     @property
     def local(self) -> Path:
@@ -45,29 +48,31 @@ class WindowsHome(Home):
 
 
 @pytest.fixture(scope="session")
-def wine() -> WinePython:
+def windows() -> WindowsPython:
     """CPython for Windows with our package. The test is skipped if it cannot be had here."""
+    if sys.platform == "win32":
+        return WindowsPython()
     if why := build_python.missing():
         lacking(why)
     return build_python.built()
 
 
 @pytest.fixture
-def home(tmp_path: Path, aws: Aws, wine: WinePython) -> WindowsHome:
-    return windows_home(tmp_path / "home", aws, wine)
+def home(tmp_path: Path, aws: Aws, windows: WindowsPython) -> WindowsHome:
+    return windows_home(tmp_path / "home", aws, windows)
 
 
 @pytest.fixture
-def user(home: WindowsHome, aws: Aws, wine: WinePython) -> User:
-    return User(home, aws, _script(home, "ecr-py", wine.scripts / "ecr-py.exe"), _CALL)
+def user(home: WindowsHome, aws: Aws, windows: WindowsPython) -> User:
+    return User(home, aws, program_of(home, windows, windows.scripts / "ecr-py.exe"), _CALL)
 
 
-def windows_home(path: Path, aws: Aws, wine: WinePython) -> WindowsHome:
-    """A home as new_home makes it; the programs in it are shell scripts that start wine."""
+def windows_home(path: Path, aws: Aws, windows: WindowsPython) -> WindowsHome:
+    """A home as new_home makes it, with its programs."""
     plain = new_home(path, aws)
     local = windows_path(path / "AppData" / "Local")
     environment = {
-        **wine.environment,
+        **windows.environment,
         **aws.environment(),
         "USERPROFILE": windows_path(path),
         "LOCALAPPDATA": local,
@@ -75,12 +80,16 @@ def windows_home(path: Path, aws: Aws, wine: WinePython) -> WindowsHome:
     }
     (path / "AppData" / "Local").mkdir(parents=True, mode=0o700)
     home = WindowsHome(plain.path, environment, limit=_CALL)
-    home.helper = _script(home, "helper", wine.scripts / "docker-credential-ecr-py.exe")
+    helper = windows.scripts / "docker-credential-ecr-py.exe"
+    home.helper = program_of(home, windows, helper)
     return home
 
 
-def _script(home: Home, name: str, *command: str | Path) -> Path:
-    file = home.path / "bin" / name
-    home.write(file, f'#!/bin/sh\nexec wine {shlex.join(map(str, command))} "$@"\n')
-    file.chmod(0o755)
-    return file
+def program_of(home: Home, windows: WindowsPython, program: Path) -> Path:
+    """Return what starts a program for Windows: itself, or a shell script that calls wine."""
+    if sys.platform == "win32":
+        return program
+    command = shlex.join(map(str, windows.command(program)))
+    script = home.write(home.path / "bin" / program.stem, f'#!/bin/sh\nexec {command} "$@"\n')
+    script.chmod(0o755)
+    return script

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,21 +22,36 @@ from docker_credential_ecr_py.store import record
 from tests.support.environments import PROJECT
 from tests.support.front import SOURCE, build_front
 from tests.support.home import DEV, HELPER, Answer, registry
-from tests.support.programs import need
-from tests.windows.wine import WinePython, windows_path
+from tests.support.programs import lacking, need
+from tests.windows.wine import WindowsPython, windows_path
 
 HOST = registry(DEV).encode()
 DOCUMENT = b'{"ServerURL":"%b","Username":"AWS","Secret":"x"}\n' % HOST
 NOT_FOUND = Answer(1, b"credentials not found in native keychain\n", b"")
-COMPILER = "x86_64-w64-mingw32-gcc"
 
 
-def test_it_answers_as_python_does(wine: WinePython, tmp_path: Path) -> None:
-    driver = build_front(tmp_path, PROJECT / "tests/unit/front_driver.c", compiler=need(COMPILER))
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The command of a compiler: mingw's, or on Windows the one that compiles a release."""
+    if sys.platform != "win32":
+        yield [need("x86_64-w64-mingw32-gcc")]
+        return
+    if not find_spec("ziglang"):
+        lacking("ziglang is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path_factory.mktemp("zig")))
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
+
+
+def test_it_answers_as_python_does(
+    windows: WindowsPython, compiler: list[str], tmp_path: Path
+) -> None:
+    source = PROJECT / "tests/unit/front_driver.c"
+    driver = build_front(tmp_path, source, for_windows=compiler)
     test = windows_path(PROJECT / "tests" / "unit" / "test_front.py")
     options = ("--noconftest", "-p", "no:cacheprovider", "-k", "plain")
-    done = wine.run(
-        *(wine.python, "-X", "utf8", "-m", "pytest", *options, test),
+    done = windows.run(
+        *(windows.python, "-X", "utf8", "-m", "pytest", *options, test),
         *("--basetemp", windows_path(tmp_path / "cases")),
         ECR_PY_FRONT_DRIVER=windows_path(driver),
         PYTHONPATH=windows_path(PROJECT),
@@ -45,6 +63,7 @@ def test_it_answers_as_python_does(wine: WinePython, tmp_path: Path) -> None:
 class Front:
     """An installation in `scripts`, and a user with a profile folder."""
 
+    windows: WindowsPython
     scripts: Path
     environment: dict[str, str]
 
@@ -58,7 +77,7 @@ class Front:
 
     def call(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Answer:
         done = subprocess.run(
-            ["wine", self.program, *arguments],
+            self.windows.command(self.program, *arguments),
             input=stdin,
             capture_output=True,
             env=self.environment | environment,
@@ -75,7 +94,8 @@ class Front:
         now = int(time.time())
         times = (b"%d" % (now + after) for after in (-200, renew_in, 200, 300))
         seen = {os.fsencode(name): os.fsencode(text) for name, text in self.environment.items()}
-        del seen[b"HOME"]  # which wine keeps for itself
+        if sys.platform != "win32":
+            del seen[b"HOME"]  # which wine keeps for itself
         here = record.context(seen)
         selection = [record.SELECTION, HOST, here, key, b"{}", *conditions]
         credential = [record.CREDENTIAL, b"0" * 32, *times, b'"AWS"', b'"x"']
@@ -89,28 +109,28 @@ class Front:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Scripts folder with the front, and what is behind it."""
     folder = tmp_path_factory.mktemp("front")
     scripts = folder / "Pröjekt 東" / "Scripts"
     scripts.mkdir(parents=True)
-    front = build_front(folder, SOURCE / "front.c", compiler=need(COMPILER))
+    front = build_front(folder, SOURCE / "front.c", for_windows=compiler)
     shutil.copy(front, scripts / f"{HELPER.name}.exe")
     behind = (Path(__file__).with_name("behind.c"), "-o", scripts / "ecr-py.exe")
-    subprocess.run([need(COMPILER), "-municode", *behind], check=True)
+    subprocess.run([*compiler, "-municode", *behind], check=True)
     return scripts
 
 
 @pytest.fixture
-def front(wine: WinePython, installed: Path) -> Front:
+def front(windows: WindowsPython, installed: Path) -> Front:
     shutil.rmtree(installed.parent / "Ĺocal", ignore_errors=True)
-    front = Front(installed, {**wine.environment, "HOME": "/nowhere"})
+    front = Front(windows, installed, {**windows.environment, "HOME": "/nowhere"})
     front.environment["LOCALAPPDATA"] = windows_path(front.root.parent.parent)
     return front
 
 
 def test_a_hit(front: Front) -> None:
-    front.keep(b"Z:\\", record.PRESENT)
+    front.keep(os.fsencode(windows_path(front.scripts)), record.PRESENT)
     for given in (HOST, b" \t%b\r\n" % HOST):
         assert front.call("get", stdin=given) == Answer(0, DOCUMENT, b"")
     assert front.call("get", HOST.decode()) == Answer(0, DOCUMENT, b"")
@@ -157,17 +177,17 @@ def test_the_exit_code_is_passed_on(front: Front) -> None:
     assert front.call("get", stdin=HOST, BEHIND_CODE="3").code == 3
 
 
-def test_what_it_started_ends_with_it(front: Front, wine: WinePython) -> None:
+def test_what_it_started_ends_with_it(front: Front, windows: WindowsPython) -> None:
     """Or the pipe of its answer would stay open, and docker would wait for its end."""
     process = subprocess.Popen(
-        ["wine", front.program, "get"],
+        windows.command(front.program, "get"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=front.environment | {"BEHIND_CODE": "hang"},
     )
     assert process.stdout
     assert process.stdout.readline() == b"<docker-credential><get>\n"
-    wine.run("taskkill", "/f", "/im", front.program.name)
+    windows.run("taskkill", "/f", "/im", front.program.name)
     assert process.communicate(timeout=60)[0] == b""
 
 

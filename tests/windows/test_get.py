@@ -1,5 +1,7 @@
 """A `get` on Windows: from AWS, from the store, and many at once."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.standin.aws import Aws
@@ -8,7 +10,7 @@ from tests.support.processes import at_once, wait_until
 from tests.support.records import HALF_LIFE, let_pass, only
 from tests.support.stores import passwords_of_all, right
 from tests.windows.conftest import WindowsHome, windows_home
-from tests.windows.wine import WinePython
+from tests.windows.wine import WindowsPython
 
 
 def tokens(aws: Aws) -> int:
@@ -53,8 +55,10 @@ def test_an_ageing_credential_is_renewed_in_the_background(home: WindowsHome, aw
     assert tokens(aws) == 2
 
 
-def test_a_path_with_spaces_and_other_letters(tmp_path: Path, aws: Aws, wine: WinePython) -> None:
-    home = windows_home(tmp_path / "Jürgen Łoś 東", aws, wine)
+def test_a_path_with_spaces_and_other_letters(
+    tmp_path: Path, aws: Aws, windows: WindowsPython
+) -> None:
+    home = windows_home(tmp_path / "Jürgen Łoś 東", aws, windows)
     first = passwords_of_all(home, aws)
     assert passwords_of_all(home, aws) == first
     assert tokens(aws) == len(ACCOUNTS)
@@ -62,7 +66,11 @@ def test_a_path_with_spaces_and_other_letters(tmp_path: Path, aws: Aws, wine: Wi
 
 def test_a_folder_that_others_can_write_to_is_not_used(home: WindowsHome, aws: Aws) -> None:
     home.cache.mkdir(parents=True)
-    home.cache.chmod(0o777)
+    if sys.platform == "win32":
+        everyone_may_write = ("icacls", home.cache, "/grant", "*S-1-1-0:(OI)(CI)W")
+        subprocess.run(everyone_may_write, stdout=subprocess.DEVNULL, check=True)
+    else:
+        home.cache.chmod(0o777)
     for _ in range(2):
         right(aws, home.get(registry(DEV)))
     assert tokens(aws) == 2
@@ -71,11 +79,11 @@ def test_a_folder_that_others_can_write_to_is_not_used(home: WindowsHome, aws: A
 
 
 def test_a_file_that_another_program_has_open(
-    home: WindowsHome, aws: Aws, wine: WinePython
+    home: WindowsHome, aws: Aws, windows: WindowsPython
 ) -> None:
     home.get(registry(DEV))
     let_pass(home, HALF_LIFE * 2)
-    with wine.holding_open(only(home, "credentials"), home.environment):
+    with windows.holding_open(only(home, "credentials"), home.environment):
         renewed = right(aws, home.get(registry(DEV)))
         assert right(aws, home.get(registry(DEV))) != renewed  # it could not be stored
     stored = right(aws, home.get(registry(DEV)))

@@ -1,52 +1,48 @@
-"""Runs programs for Windows under wine. build_python.py builds the Python."""
+"""Runs programs for Windows: under wine, or as they are if the tests run on Windows.
+
+For wine, build_python.py builds the Python; on Windows it is the one that runs the tests.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.environments import PROJECT
-from tests.support.surroundings import machine_path
+from tests.support.surroundings import KEPT_ON_WINDOWS, machine_path
 
 # Ignored by git. A fresh clone builds it anew, within a minute.
 FOLDER = PROJECT / ".ci" / "windows"
 PREFIX = FOLDER / "prefix"
 
 
-@dataclass
-class WinePython:
-    """A wine prefix, and the Python for Windows in `folder`, with our package in it."""
+class WindowsPython:
+    """The Python for Windows that runs the tests, with our package in it."""
 
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        return self.folder / "python.exe"
-
-    @property
-    def scripts(self) -> Path:
-        return self.folder / "Scripts"
+    python = Path(sys.executable)
+    scripts = Path(sysconfig.get_path("scripts"))
 
     @property
     def environment(self) -> dict[str, str]:
         """What a program for Windows has to see, besides the variables of its user."""
-        return {
-            "PATH": machine_path(),
-            "WINEPREFIX": str(PREFIX),
-            "WINEDEBUG": "-all",
-            "LC_ALL": "C.UTF-8",  # in which file names are encoded
-            "WINEPATH": windows_path(self.scripts),
-        }
+        kept = {name: os.environ[name] for name in KEPT_ON_WINDOWS if name in os.environ}
+        return {**kept, "PATH": os.pathsep.join((str(self.scripts), os.environ["PATH"]))}
+
+    def command(self, *command: str | Path) -> list[str | Path]:
+        """Return what starts a program for Windows."""
+        return list(command)
 
     def run(
         self, *command: str | Path, timeout: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a program for Windows, which must succeed."""
         done = subprocess.run(
-            ["wine", *command],
+            self.command(*command),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -54,7 +50,7 @@ class WinePython:
             errors="replace",
             env=self.environment | environment,
             timeout=timeout,
-            cwd="/",
+            cwd=os.sep,
             check=False,
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -65,7 +61,7 @@ class WinePython:
         """Let a program have a file open, as a virus scanner may: it can be read meanwhile."""
         script = "import sys; held = open(sys.argv[1], 'rb'); print(flush=True); sys.stdin.read()"
         holder = subprocess.Popen(
-            ["wine", self.python, "-IS", "-c", script, windows_path(file)],
+            self.command(self.python, "-IS", "-c", script, windows_path(file)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -77,6 +73,26 @@ class WinePython:
             assert holder.stdout.readline()
             yield
         holder.wait(60)
+
+
+class WinePython(WindowsPython):
+    """A wine prefix, and the Python for Windows in `folder`, with our package in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.python, self.scripts = folder, folder / "python.exe", folder / "Scripts"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": machine_path(),
+            "WINEPREFIX": str(PREFIX),
+            "WINEDEBUG": "-all",
+            "LC_ALL": "C.UTF-8",  # in which file names are encoded
+            "WINEPATH": windows_path(self.scripts),
+        }
+
+    def command(self, *command: str | Path) -> list[str | Path]:
+        return ["wine", *command]
 
     def start_server(self) -> None:
         """Start what all programs of the prefix share, or its services would inherit our pipes.
@@ -100,7 +116,9 @@ class WinePython:
 
 
 def windows_path(path: Path) -> str:
-    """Return how a program under wine names a file of this machine."""
+    """Return how a program for Windows names a file of this machine."""
+    if sys.platform == "win32":
+        return str(path)
     return "Z:" + str(path).replace("/", "\\")
 
 
