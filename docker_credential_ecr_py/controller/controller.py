@@ -18,7 +18,9 @@ from docker_credential_ecr_py.controller.credentials import Credentials
 from docker_credential_ecr_py.controller.metrics import Metrics, result_name
 from docker_credential_ecr_py.controller.observed import Cluster, Secret
 from docker_credential_ecr_py.controller.plan import (
+    CHANGED,
     EDITED,
+    MISSING,
     Action,
     AddPullSecret,
     AwaitToken,
@@ -56,6 +58,8 @@ _DOUBLINGS = 10
 # The pause of all writes if the API server does not answer.
 _FIRST_OUTAGE, _LONGEST_OUTAGE = 1.0, 30.0
 _EVERYTHING = ""
+# The UID of a namespace, the name of an object in it, and its UID or what is done to it.
+_Place = tuple[str, str, str]
 
 # The reasons of Events, which people and alerts look for.
 LEFT_ALONE, REFUSED = "PullSecretLeftAlone", "PullSecretRefused"
@@ -88,7 +92,7 @@ class Controller:
         self._clock = clock
         self._monotonic = monotonic
         self._pacer = _Pacer(pace)
-        self._pauses: dict[tuple[str, str, str], _Pause] = {}
+        self._pauses: dict[_Place, _Pause] = {}
         self._changed: SimpleQueue[str | None] = SimpleQueue()
         self._queue: list[tuple[float, int, Action]] = []
         self._dirty: set[str] = set()
@@ -225,13 +229,18 @@ class Controller:
                 self._enqueue(action)
 
     def _enqueue(self, action: Action) -> None:
-        """Queue an action: creations first, then by the time at which they are due."""
+        """Queue an action: creations first, then by the time at which they are due.
+
+        What is overdue is done in the order in which it is found. The times in its annotations
+        can be edited, and no namespace may put itself before the others.
+        """
         creates = isinstance(action, Write) and not action.uid
         if creates:
             place = (action.namespace, action.name)
             self._missing_since.setdefault(place, self._monotonic())
-        pause = self._pauses.get(_place(action))
-        due = max(0.0 if creates else action.due, pause.until if pause else 0.0)
+        pause = self._pauses.get(self._place(action))
+        due = 0.0 if creates else max(action.due, self._clock())
+        due = max(due, pause.until if pause else 0.0)
         heapq.heappush(self._queue, (due, next(self._order), action))
 
     def _next_due(self) -> Action | None:
@@ -279,8 +288,10 @@ class Controller:
             if kind:
                 self._metrics.writes.labels("ok").inc()
                 log.info("%s %s/%s: %s", kind, action.namespace, action.name, action.why)
-            if kind and action.why != EDITED:
-                self._pauses.pop(_place(action), None)
+            if action.why in (MISSING, CHANGED):  # done again, someone undoes it
+                self._pause(action, first=0)
+            elif kind and action.why != EDITED:
+                self._pauses.pop(self._place(action), None)
             else:  # an Event is repeated later, and who edits a secret again and again waits longer
                 self._pause(action)
         self._plan_one(action.namespace)
@@ -372,13 +383,24 @@ class Controller:
             f"no token for {entries[key].host}: {failures[key].error.what}" for key in failed[:3]
         )
 
-    def _pause(self, action: Action) -> None:
-        """Do not do an action again for a while, which is longer each time."""
+    def _pause(self, action: Action, first: int = 1) -> None:
+        """Do not do an action again for a while, which is longer each time.
+
+        With `first=0`, at the second time for the first time.
+        """
         now = self._clock()
-        before = self._pauses.get(_place(action))
-        tries = before.tries + 1 if before and now < before.until + _LONGEST_PAUSE else 1
-        pause = min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE)
-        self._pauses[_place(action)] = _Pause(tries, now + pause)
+        before = self._pauses.get(self._place(action))
+        tries = before.tries + 1 if before and now < before.until + _LONGEST_PAUSE else first
+        pause = (
+            min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE) if tries else 0.0
+        )
+        self._pauses[self._place(action)] = _Pause(tries, now + pause)
+
+    def _place(self, action: Action) -> _Place:
+        """Return what a pause is for: another object at the same place has none."""
+        namespace = self._cluster.namespace(action.namespace)
+        uid = getattr(action, "uid", type(action).__name__)
+        return namespace.uid if namespace else "", action.name, uid
 
     def _forget_old_pauses(self) -> None:
         now = self._clock()
@@ -448,11 +470,6 @@ def _state_of(secret: Secret | None, actions: list[Action], now: float) -> str:
         return "expired"
     is_due = any(isinstance(action, Write) and action.due <= now for action in actions)
     return "due" if is_due else "current"
-
-
-def _place(action: Action) -> tuple[str, str, str]:
-    """Return what a pause is for: another object at the same place has none."""
-    return action.namespace, action.name, getattr(action, "uid", type(action).__name__)
 
 
 def _auths(document: bytes | None) -> dict[str, str]:

@@ -143,6 +143,14 @@ class FakeCluster:
         self.documents[namespace, name] = document
         self._tell(namespace)
 
+    def annotate(self, namespace: str, name: str, key: str, text: str) -> None:
+        there = self._secrets[namespace][name]
+        annotations = {**there.annotations, key: text}
+        self._secrets[namespace][name] = replace(
+            there, version=self._new(), annotations=annotations
+        )
+        self._tell(namespace)
+
     def remove_secret(self, namespace: str, name: str) -> None:
         self._secrets.get(namespace, {}).pop(name, None)
         self.documents.pop((namespace, name), None)

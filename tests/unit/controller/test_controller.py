@@ -1,3 +1,5 @@
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ grants:
     registries: ["{DEV}", "{STAGE}"]
     namespaces: [shop, shop-*, matchLabels: {{ecr: pull}}]
 """
+# Issued long ago, so that they should have been replaced long ago.
+OLD_TOKENS = "000000000000:1000:2000"
 
 
 @pytest.fixture
@@ -206,6 +210,76 @@ def test_a_namespace_that_is_deleted_and_comes_back(world: World) -> None:
     world.cluster.add("shop")
     world.controller.turn()
     assert world.is_current("shop")
+
+
+def delete(world: World) -> None:
+    if world.cluster.secret("shop-0", "ecr-pull"):
+        world.cluster.remove_secret("shop-0", "ecr-pull")
+
+
+def edit_annotation(name: str, pattern: str, text: str) -> Callable[[World], None]:
+    def edit(world: World) -> None:
+        secret = world.cluster.secret("shop-0", "ecr-pull")
+        edited = re.sub(pattern, text, secret.annotations[name]) if secret else ""
+        if secret and secret.annotations[name] != edited:
+            world.cluster.annotate("shop-0", "ecr-pull", name, edited)
+
+    return edit
+
+
+def add_account(world: World) -> None:
+    accounts = list(world.cluster.service_accounts("shop-0"))
+    if all(account.pull_secrets for account in accounts):
+        world.cluster.add_account("shop-0", f"build-{len(accounts)}")
+
+
+@pytest.mark.parametrize(
+    "undo",
+    [
+        delete,
+        edit_annotation("ecr-py/hash", ".+", "x"),
+        edit_annotation("ecr-py/tokens", ".+", ""),
+        edit_annotation("ecr-py/tokens", ":[0-9]+:", ":1000:"),  # to be replaced long ago
+        add_account,
+    ],
+    ids=["delete", "hash", "no tokens", "old tokens", "accounts"],
+)
+def test_an_owner_who_makes_work_delays_no_other_namespace(
+    world: World, undo: Callable[[World], None]
+) -> None:
+    grants = f"{GRANTS}    serviceAccounts: [build-*]\n"
+    world.grants(grants)
+    for number in range(100):
+        world.cluster.add(f"shop-{number}")
+    world.sleep(10)
+    wake = world.cluster.changed
+
+    def react(name: str) -> None:
+        wake(name)
+        if name == "shop-0":
+            undo(world)
+
+    world.cluster.changed = react
+    undo(world)
+    world.sleep(5)
+    world.grants(grants.replace(f', "{STAGE}"', ""))
+    world.sleep(12)
+    others = [world.cluster.passwords(f"shop-{number}") for number in range(1, 100)]
+    assert {tuple(passwords) for passwords in others} == {(registry(DEV),)}
+
+
+def test_a_secret_that_someone_deletes_again_and_again_comes_back_with_growing_pauses(
+    world: World,
+) -> None:
+    world.cluster.add("shop")
+    for _ in range(200):
+        world.sleep(10)
+        world.cluster.remove_secret("shop", "ecr-pull")
+    assert 4 <= len(world.cluster.writes) <= 10
+    world.cluster.remove("shop")
+    world.cluster.add("shop")
+    world.controller.turn()
+    assert world.is_current("shop")  # it is another namespace
 
 
 def test_a_secret_of_someone_else_is_left_alone_and_told(world: World) -> None:
