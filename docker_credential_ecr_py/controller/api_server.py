@@ -155,18 +155,26 @@ class ApiServer:
         self, path: str, kind: type[_T], params: Mapping[str, str], *, metadata_only: bool
     ) -> tuple[list[_T], str]:
         """Return all objects, and the version of the list, from which a watch goes on."""
+        items: list[_T] = []
+        for page in self.pages(path, kind, params, metadata_only=metadata_only):
+            items += page.items or []
+        return items, page.metadata.resource_version
+
+    def pages(
+        self, path: str, kind: type[_T], params: Mapping[str, str], *, metadata_only: bool
+    ) -> Iterator[Page[_T]]:
+        """Yield a list page by page, so that thousands of objects need not be there at once."""
         asked = {**params, "limit": str(_PAGE)}
         headers = {"Accept": _LIST_METADATA if metadata_only else _JSON}
         timeout = httpx2.Timeout(_LIST_READ, connect=_CONNECT)
-        items: list[_T] = []
         while True:
             with _transport_errors():
                 answer = self._http.get(path, params=asked, headers=headers, timeout=timeout)
             _check(answer)
             page = decoded(answer.content, Page[kind])  # type: ignore[valid-type]
-            items += page.items or []
+            yield page
             if not page.metadata.next_page:
-                return items, page.metadata.resource_version
+                return
             asked["continue"] = page.metadata.next_page
 
     def watch(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from sys import intern
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -54,14 +55,27 @@ _KEY = ".dockerconfigjson"
 _SECRET_TYPE = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a type
 
 
+class _Owned(msgspec.Struct):
+    """A field that a manager owns."""
+
+
+class _DataFields(msgspec.Struct):
+    key: _Owned | None = msgspec.field(name=f"f:{_KEY}", default=None)
+
+
+class _Fields(msgspec.Struct):
+    data: _DataFields | None = msgspec.field(name="f:data", default=None)
+
+
 class _Managed(msgspec.Struct, rename="camel"):
+    """A field manager; of what it owns only what is looked at, since the rest is long."""
+
     manager: str = ""
-    fields: dict[str, Any] = msgspec.field(name="fieldsV1", default_factory=dict)
+    fields: _Fields | None = msgspec.field(name="fieldsV1", default=None)
 
     @property
     def owns_key(self) -> bool:
-        data = self.fields.get("f:data")
-        return isinstance(data, dict) and f"f:{_KEY}" in data
+        return bool(self.fields and self.fields.data and self.fields.data.key is not None)
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
@@ -369,19 +383,21 @@ class _Watch(Generic[_Raw, _Item]):
         resource = self._resource
         with self._lock:
             self._written = {}
-        found, version = self._api.list(
+        found: list[tuple[tuple[str, str], _Item]] = []
+        for page in self._api.pages(
             resource.path, resource.kind, resource.params, metadata_only=resource.metadata_only
-        )
+        ):
+            found += [(_place(raw.metadata), resource.value(raw)) for raw in page.items or ()]
         with self._lock:
             self._items = {}
-            for raw in found:
-                self._set(*_place(raw.metadata), resource.value(raw))
+            for (namespace, name), item in found:
+                self._set(namespace, name, item)
             for (namespace, name), item in self._written.items():
                 self._set(namespace, name, item)
         self.synced, self._pause = True, _FIRST_PAUSE
         self._note("")
         self._changed("")
-        return version
+        return page.metadata.resource_version
 
     def _follow(self, version: str) -> None:
         """Take over what changes after `version`, until it is time to list again."""
@@ -428,7 +444,7 @@ def _is_older(version: str, written: Namespace | Secret | ServiceAccount | None)
 
 def _place(meta: _Metadata) -> tuple[str, str]:
     """Return an object's namespace and name; a namespace is in itself."""
-    return meta.namespace or meta.name, meta.name
+    return intern(meta.namespace or meta.name), meta.name
 
 
 def _secret_path(namespace: str, name: str) -> str:
@@ -461,7 +477,12 @@ def _secret(found: _Object) -> Secret:
         meta.name,
         meta.uid,
         meta.resource_version,
-        {key: text for key, text in (meta.annotations or {}).items() if key.startswith(PREFIX)},
+        # Thousands of secrets have the same ones.
+        {
+            intern(key): intern(text)
+            for key, text in (meta.annotations or {}).items()
+            if key.startswith(PREFIX)
+        },
         managed=MANAGER in managers and (meta.labels or {}).get(MANAGED_BY) == MANAGER,
         # Who writes the same value as we did owns it with us, and has edited nothing.
         editors=() if MANAGER in owners else tuple(owners),

@@ -7,7 +7,7 @@ at what has changed, so a new namespace does not wait for a rotation of thousand
 import heapq
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 
 from docker_credential_ecr_py.controller.credentials import Credentials
 from docker_credential_ecr_py.controller.metrics import Metrics, result_name
-from docker_credential_ecr_py.controller.observed import Cluster, Secret
+from docker_credential_ecr_py.controller.observed import Cluster, Namespace, Secret
 from docker_credential_ecr_py.controller.plan import (
     CHANGED,
     EDITED,
@@ -25,9 +25,10 @@ from docker_credential_ecr_py.controller.plan import (
     AddPullSecret,
     AwaitToken,
     LeaveAlone,
-    Plan,
+    Moment,
     Remove,
     Token,
+    Want,
     Write,
     annotations_of,
     first_expiry,
@@ -98,7 +99,7 @@ class Controller:
         self._dirty: set[str] = set()
         self._missing_since: dict[tuple[str, str], float] = {}
         self._order = count()
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, _Planned] = {}
         self._fetches: dict[str, float] = {}
         self._plan_all = True
         self._next_pass = 0.0
@@ -169,6 +170,7 @@ class Controller:
             self._cluster.watch(grants.secret_names, service_accounts=grants.patch_service_accounts)
             self._credentials.retry_now()
             self._pauses.clear()
+            self._plans.clear()
             self._plan_all = True
         self._metrics.grants_valid.set(self._source.error is None)
 
@@ -192,39 +194,49 @@ class Controller:
     # What is to be done
 
     def _plan(self, now: float) -> None:
+        moment = Moment(self._credentials.tokens, self._credentials.failures, self._clock())
         if not self._plan_all and now < self._next_pass:
-            for name in self._dirty:
-                self._plan_one(name)
+            self._plan_each(self._dirty, moment)
             self._dirty.clear()
             return
         self._plan_all = False
         self._next_pass = now + LONGEST_SLEEP
         self._dirty.clear()
-        self._plans, self._fetches, self._queue = {}, {}, []
-        for namespace in list(self._cluster.namespaces()):
-            self._plan_one(namespace.name)
+        self._fetches, self._queue = {}, []
+        names = [namespace.name for namespace in self._cluster.namespaces()]
+        for gone in self._plans.keys() - set(names):
+            del self._plans[gone]
+        self._plan_each(names, moment)
         self._credentials.drop_unused(self._source.resolved.entries)
         self._forget_old_pauses()
 
-    def _plan_one(self, name: str) -> None:
-        self._is_state_old = True
-        namespace = self._cluster.namespace(name)
-        if namespace is None:
-            self._plans.pop(name, None)
-            return
-        plan = plan_namespace(
+    def _plan_each(self, names: Iterable[str], moment: Moment) -> None:
+        for name in names:
+            self._is_state_old = True
+            namespace = self._cluster.namespace(name)
+            if namespace is None:
+                self._plans.pop(name, None)
+            else:
+                self._plan_one(namespace, moment)
+        for key, due in moment.fetches.items():
+            self._fetches[key] = min(due, self._fetches.get(key, due))
+
+    def _plan_one(self, namespace: Namespace, moment: Moment) -> None:
+        name = namespace.name
+        before = self._plans.get(name)
+        if before is not None and before.namespace == namespace:
+            wants = before.wants
+        else:
+            wants = self._source.resolved.wishes.of(namespace)
+        actions = plan_namespace(
             namespace,
-            self._source.resolved.wishes.of(namespace),
+            wants,
             self._cluster.secrets(name),
             self._cluster.service_accounts(name),
-            self._credentials.tokens,
-            self._credentials.failures.keys(),
-            self._clock(),
+            moment,
         )
-        self._plans[name] = plan
-        for key, due in plan.fetches.items():
-            self._fetches[key] = min(due, self._fetches.get(key, due))
-        for action in plan.actions:
+        self._plans[name] = _Planned(namespace, wants, actions)
+        for action in actions:
             if not isinstance(action, AwaitToken) or self._reason_of(action):
                 self._enqueue(action)
 
@@ -248,8 +260,8 @@ class Controller:
         now = self._clock()
         while self._queue and self._queue[0][0] <= now:
             _, _, action = heapq.heappop(self._queue)
-            plan = self._plans.get(action.namespace)
-            if plan is not None and any(action is current for current in plan.actions):
+            planned = self._plans.get(action.namespace)
+            if planned is not None and any(action is current for current in planned.actions):
                 return action
         return None
 
@@ -260,13 +272,11 @@ class Controller:
         counts = dict.fromkeys(("current", "due", "waiting", "left_alone", "expired"), 0)
         expiries: list[int] = []
         granted = 0
-        for name, plan in self._plans.items():
-            namespace = self._cluster.namespace(name)
-            wants = {} if namespace is None else self._source.resolved.wishes.of(namespace)
-            granted += bool(wants)
-            for secret_name in wants:
+        for name, planned in self._plans.items():
+            granted += bool(planned.wants)
+            for secret_name in planned.wants:
                 secret = self._cluster.secret(name, secret_name)
-                actions = [action for action in plan.actions if action.name == secret_name]
+                actions = [action for action in planned.actions if action.name == secret_name]
                 counts[_state_of(secret, actions, now)] += 1
                 if secret is not None and secret.managed:
                     expiries += [expiry for expiry in [first_expiry(secret.annotations)] if expiry]
@@ -294,7 +304,7 @@ class Controller:
                 self._pauses.pop(self._place(action), None)
             else:  # an Event is repeated later, and who edits a secret again and again waits longer
                 self._pause(action)
-        self._plan_one(action.namespace)
+        self._dirty.add(action.namespace)
 
     def _note_failure(self, action: Action, error: ClusterError) -> None:
         self._metrics.writes.labels(result_name(error)).inc()
@@ -415,6 +425,15 @@ class Controller:
             # Not one that ends later than any would: the clock was set back.
             if now - 2 * _LONGEST_PAUSE < pause.until <= now + 2 * _LONGEST_PAUSE
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A namespace as it was when it was planned, what it should have, and what is to be done."""
+
+    namespace: Namespace
+    wants: Mapping[str, Want]
+    actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -237,14 +237,92 @@ Action = Write | Remove | LeaveAlone | AddPullSecret | AwaitToken
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The actions for a namespace, due now or later, and when each token has to be fetched.
+class _Contents:
+    """What a secret could hold now, by the keys of credentials.
 
-    `fetches` has the keys of all credentials that its secrets need.
+    `put` are tokens that we have, `keep` those that it holds and we have no newer ones for, and
+    `lacking` are neither. `fetches` tells when each has to be fetched. `is_incomplete` is whether
+    we have a token that it should hold and does not, `ageing` are tokens in it that we have newer
+    ones for, the oldest of each length of life.
     """
 
-    actions: tuple[Action, ...] = ()
-    fetches: Mapping[str, float] = field(default_factory=dict)
+    put: frozenset[str]
+    keep: frozenset[str]
+    lacking: tuple[str, ...]
+    fetches: Mapping[str, float]
+    is_incomplete: bool
+    ageing: tuple[Token, ...]
+
+
+class Moment:
+    """What all plans of one moment share: the tokens that can be written, and the time.
+
+    `tokens` are by the keys of their credentials; `failed` are the keys for which AWS gave none at
+    the last try, so a secret does not wait for them. Thousands of secrets want and hold the same:
+    what they could hold is worked out once.
+    """
+
+    def __init__(self, tokens: Mapping[str, Token], failed: Collection[str], now: float) -> None:
+        self._tokens = tokens
+        self.failed = failed
+        self.now = now
+        self._contents: dict[tuple[str, str], _Contents] = {}
+
+    @property
+    def fetches(self) -> dict[str, float]:
+        """When each token has to be fetched that the secrets planned at this moment need."""
+        earliest: dict[str, float] = {}
+        for contents in self._contents.values():
+            for key, due in contents.fetches.items():
+                earliest[key] = min(due, earliest.get(key, due))
+        return earliest
+
+    def contents(self, want: Want, secret: Secret | None) -> _Contents:
+        held = "" if secret is None else secret.annotations.get(TOKENS, "")
+        found = self._contents.get((want.hash, held))
+        if found is None:
+            found = self._work_out(want, _parse_tokens(held))
+            self._contents[want.hash, held] = found
+        return found
+
+    def _work_out(self, want: Want, held: Mapping[str, Token]) -> _Contents:
+        fetches: dict[str, float] = {}
+        put, keep, lacking = set(), set(), []
+        is_incomplete = False
+        ageing: dict[int, Token] = {}
+        for key in want.keys:
+            old, new = held_token(held, key), self._tokens.get(key)
+            fetches[key] = self._fetch_at(key, new or old)
+            if new is not None and new.usable(self.now) and not self._is_newer(old, new):
+                put.add(key)
+                if old is None or old.issued > self.now + _SKEW:
+                    is_incomplete = True
+                elif new.issued > old.issued:
+                    ageing[old.life] = min(
+                        old, ageing.get(old.life, old), key=lambda token: token.issued
+                    )
+            elif old is not None and self.now < old.issued + old.life:
+                keep.add(key)
+            else:
+                lacking.append(key)
+        return _Contents(
+            frozenset(put),
+            frozenset(keep),
+            tuple(lacking),
+            fetches,
+            is_incomplete,
+            tuple(ageing.values()),
+        )
+
+    def _fetch_at(self, key: str, token: Token | None) -> float:
+        # A token that another leader has put into the secret need not be fetched before it is old.
+        if token is not None and token.usable(self.now):
+            return token.renew_at(key)
+        return self.now
+
+    def _is_newer(self, held: Token | None, ours: Token) -> bool:
+        """Whether another replica has put a newer token into the secret than we have."""
+        return held is not None and ours.issued < held.issued <= self.now + _SKEW
 
 
 def plan_namespace(
@@ -252,20 +330,13 @@ def plan_namespace(
     wants: Mapping[str, Want],
     secrets: Iterable[Secret],
     accounts: Iterable[ServiceAccount],
-    tokens: Mapping[str, Token],
-    failed: Collection[str],
-    now: float,
-) -> Plan:
-    """Return the plan for a namespace.
-
-    `tokens` are those that can be written, by the keys of their credentials; `failed` are the keys
-    for which AWS gave none at the last try, so a secret does not wait for them.
-    """
+    moment: Moment,
+) -> tuple[Action, ...]:
+    """Return the actions for a namespace, due now or later. `moment` knows what to fetch then."""
     if namespace.terminating:
-        return Plan()
+        return ()
     there = {secret.name: secret for secret in secrets}
     actions: list[Action] = []
-    fetches: dict[str, float] = {}
     for name, want in wants.items():
         secret = there.get(name)
         if secret is not None and secret.terminating:
@@ -273,34 +344,26 @@ def plan_namespace(
         if secret is not None and not secret.managed:
             actions.append(LeaveAlone(namespace.name, name, "ecr-py did not create it"))
             continue
-        held = held_tokens({} if secret is None else secret.annotations)
-        _merge_fetches(fetches, want, held, tokens, now)
-        ours = {
-            key: token
-            for key in want.keys
-            if (token := tokens.get(key))
-            and token.usable(now)
-            and not _is_newer(held_token(held, key), token, now)
-        }
-        keep = {key for key in want.keys if key not in ours and _is_kept(held, key, now)}
-        lacking = tuple(key for key in want.keys if key not in ours and key not in keep)
-        if lacking:
-            actions.append(AwaitToken(namespace.name, name, lacking))
-        due, why = _when(namespace.name, want, secret, held, ours, now)
+        contents = moment.contents(want, secret)
+        if contents.lacking:
+            actions.append(AwaitToken(namespace.name, name, contents.lacking))
+        due, why = _when(namespace.name, want, secret, contents, moment.now)
         # A token that is on its way is waited for, so that the secret is written once.
-        is_on_its_way = why in (MISSING, CHANGED) and not all(key in failed for key in lacking)
-        if why and (ours or keep) and not is_on_its_way:
+        is_on_its_way = why in (MISSING, CHANGED) and not all(
+            key in moment.failed for key in contents.lacking
+        )
+        if why and (contents.put or contents.keep) and not is_on_its_way:
             uid = "" if secret is None else secret.uid
             actions.append(
-                Write(namespace.name, name, want, why, due, uid, frozenset(ours), frozenset(keep))
+                Write(namespace.name, name, want, why, due, uid, contents.put, contents.keep)
             )
     actions += [
-        Remove(secret, _removal(secret, now))
+        Remove(secret, _removal(secret, moment.now))
         for name, secret in there.items()
         if name not in wants and secret.managed and not secret.terminating
     ]
     actions += _pull_secrets(wants, there, accounts)
-    return Plan(tuple(actions), fetches)
+    return tuple(actions)
 
 
 def annotations_of(want: Want, held: Mapping[str, Token]) -> dict[str, str]:
@@ -347,33 +410,20 @@ def held_token(held: Mapping[str, Token], key: str) -> Token | None:
 
 def first_expiry(annotations: Mapping[str, str]) -> int | None:
     """Return when the first token in a secret expires, in seconds since the epoch; None if none."""
-    held = held_tokens(annotations).values()
+    return _first_expiry(annotations.get(TOKENS, ""))
+
+
+@lru_cache(maxsize=4096)
+def _first_expiry(tokens: str) -> int | None:
+    held = _parse_tokens(tokens).values()
     return min((token.issued + token.life for token in held), default=None)
-
-
-def _merge_fetches(
-    fetches: dict[str, float],
-    want: Want,
-    held: Mapping[str, Token],
-    tokens: Mapping[str, Token],
-    now: float,
-) -> None:
-    """Note when each token of a secret has to be fetched, if not known already to be earlier.
-
-    A token that another leader has put into the secret need not be fetched before it is old.
-    """
-    for key in want.keys:
-        token = tokens.get(key) or held_token(held, key)
-        due = token.renew_at(key) if token is not None and token.usable(now) else now
-        fetches[key] = min(due, fetches.get(key, due))
 
 
 def _when(
     namespace: str,
     want: Want,
     secret: Secret | None,
-    held: Mapping[str, Token],
-    ours: Mapping[str, Token],
+    contents: _Contents,
     now: float,
 ) -> tuple[float, str]:
     """Return when a secret is to be written, and why; "" if it is not."""
@@ -383,24 +433,10 @@ def _when(
         return now, CHANGED
     if secret.editors:
         return now, EDITED
-    found: list[tuple[float, str]] = []
-    for key, new in ours.items():
-        old = held_token(held, key)
-        if old is None or old.issued > now + _SKEW:
-            found.append((now, INCOMPLETE))
-        elif new.issued > old.issued:
-            found.append((old.replace_at(namespace), AGEING))
-    return min(found, default=(now, ""))
-
-
-def _is_newer(held: Token | None, ours: Token, now: float) -> bool:
-    """Whether another replica has put a newer token into the secret than we have."""
-    return held is not None and ours.issued < held.issued <= now + _SKEW
-
-
-def _is_kept(held: Mapping[str, Token], key: str, now: float) -> bool:
-    token = held_token(held, key)
-    return token is not None and now < token.issued + token.life
+    if contents.is_incomplete:
+        return now, INCOMPLETE
+    ageing = [(token.replace_at(namespace), AGEING) for token in contents.ageing]
+    return min(ageing, default=(now, ""))
 
 
 def _removal(secret: Secret, now: float) -> float:

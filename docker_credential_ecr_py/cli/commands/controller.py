@@ -235,7 +235,7 @@ def _planned(resolved: Resolved, now: float) -> list[Action]:
     """Return all actions in the cluster, those that are due first, as if AWS gave all tokens."""
     from docker_credential_ecr_py.controller.api_server import ApiServer
     from docker_credential_ecr_py.controller.cluster import WatchedCluster
-    from docker_credential_ecr_py.controller.plan import Token, plan_namespace
+    from docker_credential_ecr_py.controller.plan import Moment, Token, plan_namespace
     from docker_credential_ecr_py.credential import LONGEST_LIFE
 
     cluster = WatchedCluster(ApiServer.connect(), lambda namespace: None)
@@ -243,6 +243,7 @@ def _planned(resolved: Resolved, now: float) -> list[Action]:
     cluster.watch(names, service_accounts=accounts)
     _wait_for(cluster)
     tokens = {key: Token(int(now), int(now) + LONGEST_LIFE) for key in resolved.entries}
+    moment = Moment(tokens, (), now)
     found: list[Action] = []
     for namespace in cluster.namespaces():
         found += plan_namespace(
@@ -250,10 +251,8 @@ def _planned(resolved: Resolved, now: float) -> list[Action]:
             resolved.wishes.of(namespace),
             cluster.secrets(namespace.name),
             cluster.service_accounts(namespace.name),
-            tokens,
-            (),
-            now,
-        ).actions
+            moment,
+        )
     cluster.stop()
     return sorted(found, key=lambda action: (action.due > now, action.namespace, action.name))
 

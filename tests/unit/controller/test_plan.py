@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,11 +11,12 @@ from docker_credential_ecr_py.controller.plan import (
     EDITED,
     INCOMPLETE,
     MISSING,
+    Action,
     AddPullSecret,
     AwaitToken,
     Entry,
     LeaveAlone,
-    Plan,
+    Moment,
     Remove,
     Token,
     Want,
@@ -42,6 +44,14 @@ def secret(
     return Secret("shop", "ecr-pull", "7", "8", annotations_of(want, held), managed, editors)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Actions, and when each token has to be fetched."""
+
+    actions: tuple[Action, ...]
+    fetches: Mapping[str, float]
+
+
 def plan(
     there: Secret | None,
     tokens: dict[str, Token],
@@ -53,7 +63,8 @@ def plan(
 ) -> Plan:
     wants = {"ecr-pull": WANT} if wants is None else wants
     secrets = [] if there is None else [there]
-    return plan_namespace(NAMESPACE, wants, secrets, accounts, tokens, set(failed), now)
+    moment = Moment(tokens, set(failed), now)
+    return Plan(plan_namespace(NAMESPACE, wants, secrets, accounts, moment), moment.fetches)
 
 
 def writes(found: Plan) -> list[Write]:
@@ -91,6 +102,13 @@ def test_a_new_leader_fetches_nothing_that_the_secrets_hold() -> None:
     assert found.actions == ()
     assert found.fetches[A.key] >= NOW + 5 * HOUR
     assert found.fetches[B.key] < NOW
+
+
+def test_a_token_is_fetched_when_the_first_secret_needs_it() -> None:
+    moment = Moment({}, (), NOW)
+    for token in (FRESH, OLD, FRESH):
+        plan_namespace(NAMESPACE, {"ecr-pull": WANT}, [secret({A.key: token})], (), moment)
+    assert moment.fetches == {A.key: OLD.renew_at(A.key), B.key: NOW}
 
 
 def test_a_newer_token_of_another_leader_is_not_replaced_by_an_older_one() -> None:
@@ -180,8 +198,7 @@ def test_a_secret_that_no_grant_wants_goes_when_its_tokens_have_expired() -> Non
 def test_nothing_is_done_in_a_namespace_that_is_being_deleted() -> None:
     going = Namespace("shop", "1", {}, terminating=True)
     assert Wishes([(Grant("x", ("a",), ("shop",)), (A,))]).of(going) == {}
-    found = plan_namespace(going, {}, [secret({})], (), {}, (), NOW)
-    assert found.actions == ()
+    assert plan_namespace(going, {}, [secret({})], (), Moment({}, (), NOW)) == ()
 
 
 def test_a_clock_that_was_set_back_trusts_no_token_from_the_future() -> None:
