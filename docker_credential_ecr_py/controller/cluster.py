@@ -390,8 +390,8 @@ class _Watch(Generic[_Raw, _Item]):
             found += [(_place(raw.metadata), resource.value(raw)) for raw in page.items or ()]
         with self._lock:
             self._items = {}
-            for (namespace, name), item in found:
-                self._set(namespace, name, item)
+            for place, listed in found:
+                self._set(*place, listed)
             for (namespace, name), item in self._written.items():
                 self._set(namespace, name, item)
         self.synced, self._pause = True, _FIRST_PAUSE

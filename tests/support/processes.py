@@ -32,12 +32,12 @@ def at_once(home: Home, server_urls: list[str]) -> list[Timed]:
         return list(pool.map(lambda url: timed_get(home, url), server_urls))
 
 
-def wait_until(happens: Callable[[], object], *, seconds: float = 60) -> None:
+def wait_until(happens: Callable[[], object], *, seconds: float = 60, every: float = 0.02) -> None:
     """Wait for what should happen soon. The limit is for a machine with much other work."""
     deadline = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def renewals(home: Home) -> list[int]:
