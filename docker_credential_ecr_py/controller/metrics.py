@@ -4,7 +4,9 @@ import re
 import socket
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -126,7 +128,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self._free = threading.Semaphore(_MOST_CONNECTIONS)
+        self._connections: OrderedDict[socket.socket, None] = OrderedDict()
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
@@ -138,16 +140,20 @@ class _Server(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Serve a connection. If there are too many, end the oldest, as one that is slow may be.
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+        A probe of the kubelet must get its turn, or it restarts us.
+        """
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            with suppress(KeyError, OSError):  # it has ended meanwhile
+                oldest, _ = self._connections.popitem(last=False)
+                oldest.shutdown(socket.SHUT_RDWR)
+        self._connections[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients may go away."""

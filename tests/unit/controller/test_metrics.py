@@ -83,13 +83,14 @@ def test_a_port_that_is_taken() -> None:
         MetricsServer(f"127.0.0.1:{server.port}", Metrics(), str, str)
 
 
-def test_idle_connections_take_no_more_threads_than_allowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_connections_that_say_little_keep_no_probe_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_MOST_CONNECTIONS", 2)
     with serving() as server:
-        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
-        with idle[2] as refused:
-            assert refused.recv(1) == b""
-        for one in idle[:2]:
-            one.close()
+        slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        for each in slow:
+            each.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        with slow[0] as oldest:
+            assert oldest.recv(1) == b""
+        assert ask(server, "/healthz") == (200, "ok\n")
+        for each in slow[1:]:
+            each.close()
