@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from sys import intern
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -27,6 +27,7 @@ from docker_credential_ecr_py.controller.api_server import (
     decoded,
 )
 from docker_credential_ecr_py.controller.observed import (
+    LONGEST_ANNOTATION,
     MANAGED_BY,
     MANAGER,
     PREFIX,
@@ -114,6 +115,15 @@ class _Version(msgspec.Struct, rename="camel"):
 class _Data(msgspec.Struct):
     data: dict[str, str] | None = None
 
+
+def _same(text: str) -> str:
+    return text
+
+
+# The one copy of a text that thousands of objects have. Not by sys.intern: some of Python 3.12 keep
+# that for ever, and namespaces come and go.
+_shared_name = lru_cache(maxsize=4096)(_same)
+_shared_text = lru_cache(maxsize=256)(_same)
 
 _Raw = TypeVar("_Raw", bound=_Object)
 _Item = TypeVar("_Item", Namespace, Secret, ServiceAccount)
@@ -444,7 +454,7 @@ def _is_older(version: str, written: Namespace | Secret | ServiceAccount | None)
 
 def _place(meta: _Metadata) -> tuple[str, str]:
     """Return an object's namespace and name; a namespace is in itself."""
-    return intern(meta.namespace or meta.name), meta.name
+    return _shared_name(meta.namespace or meta.name), meta.name
 
 
 def _secret_path(namespace: str, name: str) -> str:
@@ -477,11 +487,10 @@ def _secret(found: _Object) -> Secret:
         meta.name,
         meta.uid,
         meta.resource_version,
-        # Thousands of secrets have the same ones.
         {
-            intern(key): intern(text)
+            _shared_text(key): _shared_text(text)
             for key, text in (meta.annotations or {}).items()
-            if key.startswith(PREFIX)
+            if key.startswith(PREFIX) and len(text) <= LONGEST_ANNOTATION
         },
         managed=MANAGER in managers and (meta.labels or {}).get(MANAGED_BY) == MANAGER,
         # Who writes the same value as we did owns it with us, and has edited nothing.

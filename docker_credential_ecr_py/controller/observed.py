@@ -11,8 +11,10 @@ from typing import Protocol
 # Our field manager, and the value of the label app.kubernetes.io/managed-by.
 MANAGER = "ecr-py"
 MANAGED_BY = "app.kubernetes.io/managed-by"
-# The prefix of the annotations that `Secret.annotations` has.
+# The prefix of the annotations that `Secret.annotations` has, and the longest, in characters: a
+# secret has room for 400 tokens, whose times take less.
 PREFIX = "ecr-py/"
+LONGEST_ANNOTATION = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Namespace:
 class Secret:
     """A secret by its metadata alone.
 
-    `annotations` are those with PREFIX. `managed` is whether we made it: the label MANAGED_BY says
-    MANAGER, and MANAGER is one of its field managers (a copy of ours has the label only).
+    `annotations` are those with PREFIX and not longer than LONGEST_ANNOTATION: the owner of a
+    namespace can write any, and plans remember the texts. `managed` is whether we made it: the
+    label MANAGED_BY says MANAGER, and MANAGER is one of its field managers (a copy of ours has the
+    label only).
     `editors` are the field managers other than MANAGER that own a field of `data`, by
     managedFields: someone edited what we wrote, or the secret is not ours.
     """

@@ -392,7 +392,8 @@ def held_tokens(annotations: Mapping[str, str]) -> Mapping[str, Token]:
     return _parse_tokens(annotations.get(TOKENS, ""))
 
 
-@lru_cache(maxsize=4096)  # many secrets hold the same tokens
+# Many secrets hold the same tokens. The owner of a namespace can write others, so few are kept.
+@lru_cache(maxsize=256)
 def _parse_tokens(text: str) -> Mapping[str, Token]:
     held: dict[str, Token] = {}
     for word in text.split():
@@ -413,7 +414,7 @@ def first_expiry(annotations: Mapping[str, str]) -> int | None:
     return _first_expiry(annotations.get(TOKENS, ""))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _first_expiry(tokens: str) -> int | None:
     held = _parse_tokens(tokens).values()
     return min((token.issued + token.life for token in held), default=None)

@@ -125,8 +125,12 @@ def test_a_secret_is_written_and_known_at_once(server: KubernetesApi, watching: 
 
 
 def test_others_annotations_are_not_kept(server: KubernetesApi, watching: Watching) -> None:
-    """kubectl puts the whole of a secret into one."""
-    last = {"kubectl.kubernetes.io/last-applied-configuration": "secret", f"{PREFIX}hash": "1"}
+    """kubectl puts the whole of a secret into one, and the owner of a namespace anything."""
+    last = {
+        "kubectl.kubernetes.io/last-applied-configuration": "secret",
+        f"{PREFIX}hash": "1",
+        f"{PREFIX}tokens": "secret" * 10_000,
+    }
     meta = {"name": NAME, "namespace": "shop", "annotations": last}
     server.put("secrets", {"metadata": meta})
     wait_until(lambda: watching.cluster.secret("shop", NAME))
