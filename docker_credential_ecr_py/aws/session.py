@@ -4,7 +4,7 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,9 +52,10 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 
 
 class Session(botocore.session.Session):
-    """A botocore session that also reads a config with repeated sections or a byte-order mark.
+    """A botocore session that reads the AWS config as config/aws_config.py does.
 
-    botocore refuses such a config; config/aws_config.py does not.
+    botocore refuses repeated sections and a byte-order mark, and takes the file on Windows for one
+    in the code page of the machine.
     """
 
     def __init__(self, profile: str | None = None) -> None:
@@ -73,14 +74,15 @@ class Session(botocore.session.Session):
 
     @property
     def full_config(self) -> dict[str, Any]:
-        try:
-            return super().full_config
-        except aws_errors.ConfigParseError:
-            config = _profile_map(self.get_config_variable("config_file"))
-            credentials = _sections(self.get_config_variable("credentials_file"))
-            for name, values in credentials.items():
-                config["profiles"].setdefault(name, {}).update(values)
-            return config
+        return self._full_config
+
+    @cached_property
+    def _full_config(self) -> dict[str, Any]:
+        config = _profile_map(self.get_config_variable("config_file"))
+        credentials = _sections(self.get_config_variable("credentials_file"))
+        for name, values in credentials.items():
+            config["profiles"].setdefault(name, {}).update(values)
+        return config
 
     def use_tolerant_config_readers(self, profile: str) -> None:
         """Have botocore's credential providers read the AWS config as config/aws_config.py does.

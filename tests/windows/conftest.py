@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.standin.aws import Aws
-from tests.support.home import Home, new_home
+from tests.support.home import Answer, Home, new_home
 from tests.support.programs import lacking
 from tests.support.user import User
 from tests.windows.wine import WindowsPython, windows_path
@@ -17,6 +20,7 @@ from tests.windows.wine import WindowsPython, windows_path
 if sys.platform != "win32":
     from tests.windows import build_python
 
+ERRORS = Path(__file__).with_name("test_errors.py")
 # Seconds: the first test waits until Python is built; wine on a busy machine takes its time.
 _LIMIT, _CALL = 900, 240
 
@@ -25,6 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(_LIMIT))
+    items[:] = _first_cases(items)
+
+
+def _first_cases(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests without all but the first case of each in test_errors.py: they take long."""
+    seen: set[str] = set()
+    chosen = []
+    for item in items:
+        name, _, case = item.nodeid.partition("[")
+        if not (case and item.path == ERRORS and name in seen):
+            chosen.append(item)
+        seen.add(name)
+    return chosen
 
 
 class WindowsHome(Home):
@@ -45,6 +62,22 @@ class WindowsHome(Home):
     @property
     def settings(self) -> Path:
         return self.local / "config.toml"
+
+    def call(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
+        cwd: Path | None = None,
+    ) -> Answer:
+        """As any home does; files are named in the answer as on this machine."""
+        answer = super().call(*arguments, stdin=stdin, environment=environment, by=by, cwd=cwd)
+        return replace(answer, stdout=_paths_here(answer.stdout), stderr=_paths_here(answer.stderr))
+
+
+def _paths_here(text: bytes) -> bytes:
+    return re.sub(rb"Z:(\\[^ :`,)]+)+", lambda found: found[0][2:].replace(b"\\", b"/"), text)
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +115,7 @@ def windows_home(path: Path, aws: Aws, windows: WindowsPython) -> WindowsHome:
     home = WindowsHome(plain.path, environment, limit=_CALL)
     helper = windows.scripts / "docker-credential-ecr-py.exe"
     home.helper = program_of(home, windows, helper)
+    program_of(home, windows, windows.scripts / "ecr-py.exe")
     return home
 
 

@@ -225,6 +225,7 @@ def test_a_temporary_key_that_has_expired(home: Home, aws: Aws) -> None:
     assert key.secret_access_key not in line
 
 
+@pytest.mark.posix_only("the processes are shell scripts")
 def test_a_credential_process_that_fails(home: Home) -> None:
     command = "sh -c 'echo the vault is locked >&2; exit 3' --password hunter2hunter2"
     home.write(home.aws_config, section("profile vault", credential_process=command))
@@ -245,6 +246,7 @@ PROCESSES = {
 }
 
 
+@pytest.mark.posix_only("the processes are shell scripts")
 @pytest.mark.parametrize("role", [False, True], ids=["a process", "a role by a process"])
 @pytest.mark.parametrize("what", list(PROCESSES))
 def test_what_a_credential_process_prints_is_kept_to_itself(
@@ -270,6 +272,7 @@ def test_what_a_credential_process_prints_is_kept_to_itself(
     assert expected.get(what, "the credential_process failed") in line
 
 
+@pytest.mark.posix_only("the terminal is a pty")
 def test_a_person_at_the_terminal_sees_why_a_credential_process_failed(home: Home) -> None:
     home.write(home.aws_config, section("profile vault", credential_process=PROCESSES["says it"]))
     environment = home.environment | {"AWS_PROFILE": "vault", "TERM": "xterm"}
@@ -351,6 +354,7 @@ def test_a_proxy_that_refuses(home: Home, aws: Aws) -> None:
     assert "502" in line
 
 
+@pytest.mark.posix_only("wine accepts a certificate whose CA is not there, as Windows does not")
 def test_tls_that_is_not_trusted(home: Home, aws: Aws) -> None:
     real_names(home)
     with Proxy(aws) as proxy:
@@ -373,7 +377,7 @@ def test_aws_that_hangs(home: Home, aws: Aws) -> None:
     aws.fault("*", "hang")
     began = time.monotonic()
     line = explained(home)
-    assert time.monotonic() - began < 35
+    assert time.monotonic() - began < 50
     assert names(line)
     assert "no answer" in line
 
@@ -639,8 +643,7 @@ def test_settings_that_are_not_text(home: Home) -> None:
 def test_settings_that_are_a_folder(home: Home) -> None:
     home.settings.mkdir(parents=True)
     line = explained(home)
-    assert str(home.settings) in line
-    assert "directory" in line
+    assert f"{home.settings} cannot be read" in line
 
 
 # The AWS config
@@ -766,6 +769,7 @@ def test_a_config_that_cannot_be_read(home: Home) -> None:
 # The home
 
 
+@pytest.mark.posix_only("HOME is not looked at")
 def test_no_home_in_the_environment(home: Home, aws: Aws) -> None:
     """The password database still knows one; keys in the environment must do."""
     secret = aws.add_key(KEY, f"arn:aws:iam::{DEV}:user/me")
@@ -784,6 +788,7 @@ def test_no_home_in_the_environment(home: Home, aws: Aws) -> None:
     assert home.get(HOST, **environment) == answer
 
 
+@pytest.mark.posix_only("HOME is not looked at")
 @pytest.mark.parametrize("place", ["/nonexistent", "/dev/null", "/proc"])
 def test_a_home_that_cannot_be_written(home: Home, aws: Aws, place: str) -> None:
     secret = aws.add_key(KEY, f"arn:aws:iam::{DEV}:user/me")
@@ -818,6 +823,7 @@ def at_a_terminal(home: Home, *arguments: str, typed: str = "") -> str:
     return seen.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.posix_only("the terminal is a pty")
 def test_by_hand_a_line_is_said_once(home: Home, aws: Aws) -> None:
     aws.end_session(START_URL)
     seen = at_a_terminal(home, "get", HOST)
@@ -825,6 +831,7 @@ def test_by_hand_a_line_is_said_once(home: Home, aws: Aws) -> None:
     assert seen.count("\n") == 1
 
 
+@pytest.mark.posix_only("the terminal is a pty")
 def test_by_hand_it_says_what_it_waits_for(home: Home, aws: Aws) -> None:
     seen = at_a_terminal(home, "get", typed=f"{HOST}\n")
     assert "type the registry" in seen
