@@ -141,6 +141,7 @@ def executable(scene: Scene) -> Iterator[Finding]:
             [found, "version"],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_VERSION,
             creationflags=NO_WINDOW,
             check=False,

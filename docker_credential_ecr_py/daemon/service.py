@@ -284,6 +284,7 @@ def _run(commands: tuple[tuple[str, ...], ...]) -> None:
                 [program, *command[1:]],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=_LIMIT,
                 check=False,
             )

@@ -104,6 +104,13 @@ def test_another_version_before_ours(well: User) -> None:
     assert f"{other} has version 0.0.1" in not_ok(findings(well, code=1, PATH=path)).words
 
 
+def test_another_program_of_this_name_that_prints_no_text(well: User) -> None:
+    other = well.home.path / "bin" / HELPER.name
+    well.home.write(other, "#!/bin/sh\nprintf '\\377\\033[2J'\n").chmod(0o755)
+    path = f"{other.parent}:{well.home.environment['PATH']}"
+    assert f"{other} has version \ufffd" in not_ok(findings(well, code=1, PATH=path)).words
+
+
 def test_one_that_does_not_run(well: User) -> None:
     other = well.home.path / "bin" / HELPER.name
     well.home.write(other, "#!/nonexistent/python\n").chmod(0o755)
