@@ -4,6 +4,9 @@ lightkube finds the cluster, trusts it and signs in. The requests are ours: its 
 cannot ask for metadata alone, and its watches wait for ever on a server that is silent.
 """
 
+import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, Self, TypeVar
@@ -13,6 +16,8 @@ import msgspec
 import yaml
 from lightkube import ConfigError, KubeConfig
 from lightkube.config import client_adapter
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import NameValue
 
 from docker_credential_ecr_py.errors import (
     ClusterError,
@@ -24,6 +29,8 @@ from docker_credential_ecr_py.errors import (
     ObjectGone,
     TooManyRequests,
 )
+from docker_credential_ecr_py.printable import one_line
+from docker_credential_ecr_py.redact import redact
 
 # The server ends a watch after so many seconds, with a bookmark before. One that is silent for
 # _SLACK longer is frozen, or the connection is lost.
@@ -36,6 +43,9 @@ _LIST_READ = 30.0
 _PAGE = 500
 _LONGEST_RETRY_AFTER = 300.0
 _LONGEST_MESSAGE = 300
+# What openssl and the OS put around the words in the text of an error.
+_CODES = re.compile(r"\[(?:Errno|SSL)[^]]*\] | \(_ssl\.c:[0-9]+\)")
+_EXEC = "client.authentication.k8s.io"
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -102,18 +112,27 @@ class ApiServer:
 
         Raises ClusterError if there is neither, or if it cannot be used.
         """
+        if os.pathsep in os.environ.get("KUBECONFIG", ""):
+            raise ClusterError("KUBECONFIG names several files", hint="name one of them")
         try:
             config = KubeConfig.from_env().get()
             if config is None:
                 raise ConfigError("it has no current context")
+            _support_exec(config)
             timeout = httpx2.Timeout(_READ, connect=_CONNECT)
             http = client_adapter.Client(config, client_adapter.ConnectionParams(timeout=timeout))
         except ConfigError as error:
             raise ClusterError(f"no cluster to talk to: {error}", hint="set KUBECONFIG") from None
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as bad:
-            raise ClusterError(f"the kubeconfig cannot be used: {bad}") from None
         except yaml.YAMLError:
             raise ClusterError("the kubeconfig is not YAML") from None
+        except OSError as error:
+            what = "the kubeconfig, or a file that it names, cannot be read"
+            raise ClusterError(f"{what}: {_words(error)}") from None
+        except LookupError as key:
+            raise ClusterError(f"the kubeconfig is not complete: {key} is missing") from None
+        except (ValueError, TypeError, AttributeError, AssertionError) as error:
+            why = f": {_words(error)}" if isinstance(error, msgspec.ValidationError) else ""
+            raise ClusterError(f"the kubeconfig is not one of Kubernetes{why}") from None
         return cls(http, config.namespace)
 
     def get(self, path: str, kind: type[_T], **params: str) -> _T:
@@ -139,7 +158,7 @@ class ApiServer:
         if body is not None:
             headers["Content-Type"] = content_type
             content = msgspec.json.encode(body)
-        with _transport_errors():
+        with self._transport_errors():
             answer = self._http.request(
                 method,
                 path,
@@ -168,7 +187,7 @@ class ApiServer:
         headers = {"Accept": _LIST_METADATA if metadata_only else _JSON}
         timeout = httpx2.Timeout(_LIST_READ, connect=_CONNECT)
         while True:
-            with _transport_errors():
+            with self._transport_errors():
                 answer = self._http.get(path, params=asked, headers=headers, timeout=timeout)
             _check(answer)
             page = decoded(answer.content, Page[kind])  # type: ignore[valid-type]
@@ -194,7 +213,7 @@ class ApiServer:
         headers = {"Accept": _ONE_METADATA if metadata_only else _JSON}
         timeout = httpx2.Timeout(_WATCH + _SLACK, connect=_CONNECT)
         with (
-            _transport_errors(),
+            self._transport_errors(),
             self._http.stream(
                 "GET", path, params=asked, headers=headers, timeout=timeout
             ) as answer,
@@ -208,6 +227,47 @@ class ApiServer:
                     status = decoded(event.object, Status)
                     raise _error(status.code, status, {})
                 yield event
+
+    @contextmanager
+    def _transport_errors(self) -> Iterator[None]:
+        server = f"the API server at {self._http.base_url}"
+        try:
+            yield
+        except httpx2.TimeoutException as late:
+            doing = "accept a connection" if isinstance(late, httpx2.ConnectTimeout) else "answer"
+            raise ClusterUnavailable(f"{server} did not {doing} in time") from None
+        except httpx2.HTTPError as error:
+            raise ClusterUnavailable(f"{server} cannot be reached: {_words(error)}") from None
+        except (ConfigError, OSError) as error:
+            raise ClusterUnavailable(f"no credentials for {server}: {_words(error)}") from None
+        except (ValueError, LookupError, TypeError):
+            what = f"no credentials for {server}: the kubeconfig's command printed no token"
+            raise ClusterUnavailable(what) from None
+
+
+def _support_exec(config: SingleConfig) -> None:
+    """Have lightkube run the command that a kubeconfig names for credentials, of any version.
+
+    It knows those before v1, whose answer is the same as far as it is read.
+    """
+    command = config.user.exec if config.user else None
+    if command is None:
+        return
+    spec = {
+        "kind": "ExecCredential",
+        "apiVersion": command.apiVersion,
+        "spec": {"interactive": False},
+    }
+    info = NameValue("KUBERNETES_EXEC_INFO", json.dumps(spec))
+    command.env = [info, *(command.env or ())]
+    if command.apiVersion == f"{_EXEC}/v1":
+        command.apiVersion = f"{_EXEC}/v1beta1"
+
+
+def _words(error: Exception) -> str:
+    """Return an error's text in one line, without codes and without secrets."""
+    text = one_line(redact(_CODES.sub("", str(error)))).strip()
+    return text[:_LONGEST_MESSAGE] or type(error).__name__
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -223,18 +283,6 @@ def decoded(document: bytes | msgspec.Raw, kind: type[_T]) -> _T:
         return msgspec.json.decode(document, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ClusterUnavailable("the API server's answer is not what Kubernetes answers") from None
-
-
-@contextmanager
-def _transport_errors() -> Iterator[None]:
-    try:
-        yield
-    except httpx2.TimeoutException as late:
-        doing = "accept a connection" if isinstance(late, httpx2.ConnectTimeout) else "answer"
-        raise ClusterUnavailable(f"the API server did not {doing} in time") from None
-    except (httpx2.HTTPError, ConfigError, OSError, ValueError) as error:
-        why = str(error) or type(error).__name__
-        raise ClusterUnavailable(f"the API server cannot be reached: {why}") from None
 
 
 def _check(answer: httpx2.Response) -> None:

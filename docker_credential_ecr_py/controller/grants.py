@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -37,6 +38,8 @@ _LABEL_KEY = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 )
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Grant:
     in `regions`, if there are any, else in the regions of its profiles. A `profile` is used instead
     of the rules. A namespace gets the grant if its name fits one of `namespaces` (names and globs)
     or its labels fit all requirements of one of `selectors`. `service_accounts` are names and
-    globs: the secret is added to their imagePullSecrets.
+    globs: the secret is added to their imagePullSecrets. `lines` are those of its keys.
     """
 
     name: str
@@ -82,6 +85,8 @@ class Grant:
     profile: str = ""
     service_accounts: tuple[str, ...] = ()
     line: int = field(default=0, compare=False)
+    key: str = field(default="", compare=False)
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def fits(self, namespace: str, labels: Mapping[str, str]) -> bool:
         return any(fnmatchcase(namespace, glob) for glob in self.namespaces) or any(
@@ -190,22 +195,23 @@ class _Reader:
     def _grant(self, node: yaml.Node, key: str, secret: str) -> Grant:
         allowed = ("name", "registries", "namespaces", "secret", "regions", "profile")
         keys = self._mapping(node, key, (*allowed, "serviceAccounts"))
+        mistakes = len(self.mistakes)
         for needed in ("name", "registries", "namespaces"):
             if needed not in keys:
-                raise self._wrong(node, f"{key}.{needed}", "is missing")
-        mistakes = len(self.mistakes)
-        name = self._text(keys["name"], f"{key}.name")
-        names, selectors = self._namespaces(keys["namespaces"], f"{key}.namespaces")
+                self._note(node, f"{key}.{needed}", "is missing")
+        names, selectors = self._namespaces(keys, key)
         grant = Grant(
-            name,
+            self._optional_text(keys, "name", key),
             self._list(keys, "registries", key, self._registry),
             names,
             selectors,
             self._secret(keys, f"{key}.secret", secret),
             self._list(keys, "regions", key, self._region),
-            self._text(keys["profile"], f"{key}.profile") if "profile" in keys else "",
+            self._optional_text(keys, "profile", key),
             self._list(keys, "serviceAccounts", key, self._object_glob),
             self._line(node),
+            key,
+            {name: self._line(value) for name, value in keys.items()},
         )
         if not grant.registries and len(self.mistakes) == mistakes:
             self._note(keys["registries"], f"{key}.registries", "names no registry")
@@ -214,17 +220,15 @@ class _Reader:
         return grant
 
     def _namespaces(
-        self, node: yaml.Node, key: str
+        self, keys: Mapping[str, yaml.Node], key: str
     ) -> tuple[tuple[str, ...], tuple[tuple[Requirement, ...], ...]]:
-        names: list[str] = []
-        selectors: list[tuple[Requirement, ...]] = []
-        for at, item in self._each(node, key):
-            with suppress(_Mistake):
-                if isinstance(item, yaml.MappingNode):
-                    selectors.append(self._selector(item, at))
-                else:
-                    names.append(self._object_glob(item, at))
-        return tuple(names), tuple(selectors)
+        def read(item: yaml.Node, at: str) -> str | tuple[Requirement, ...]:
+            is_selector = isinstance(item, yaml.MappingNode)
+            return self._selector(item, at) if is_selector else self._object_glob(item, at)
+
+        found = self._list(keys, "namespaces", key, read)
+        names = tuple(one for one in found if isinstance(one, str))
+        return names, tuple(one for one in found if not isinstance(one, str))
 
     def _selector(self, node: yaml.Node, key: str) -> tuple[Requirement, ...]:
         keys = self._mapping(node, key, ("matchLabels", "matchExpressions"))
@@ -273,9 +277,12 @@ class _Reader:
         glob = text.lower()
         if not _WILDCARD.search(glob):
             try:
-                return Registry.of_host(host_of(text)).host
+                host = Registry.of_host(host_of(text)).host
             except EcrPyError as error:
                 raise self._wrong(node, key, error.what) from None
+            if "/" in re.sub("^https?://|/$", "", text):
+                raise self._wrong(node, key, f"{text!r} is a repository; a token is for a registry")
+            return host
         if not _GLOB.fullmatch(glob) or not may_name_registries(glob):
             raise self._wrong(node, key, f"{text!r} matches no registry of ECR's")
         return glob
@@ -293,8 +300,10 @@ class _Reader:
     def _secret(self, keys: Mapping[str, yaml.Node], key: str, default: str) -> str:
         if "secret" not in keys:
             return default
-        text = self._text(keys["secret"], key)
-        return self._fitting(keys["secret"], key, text, _SUBDOMAIN, "the name of a secret")
+        with suppress(_Mistake):
+            text = self._text(keys["secret"], key)
+            return self._fitting(keys["secret"], key, text, _SUBDOMAIN, "the name of a secret")
+        return default
 
     def _fitting(
         self, node: yaml.Node, key: str, text: str, pattern: re.Pattern[str], what: str
@@ -336,15 +345,22 @@ class _Reader:
         keys: Mapping[str, yaml.Node],
         name: str,
         key: str,
-        read: Callable[[yaml.Node, str], str],
-    ) -> tuple[str, ...]:
+        read: Callable[[yaml.Node, str], _T],
+    ) -> tuple[_T, ...]:
         """Return the items that can be read; the mistakes in the others are noted."""
-        found: list[str] = []
+        found: list[_T] = []
         if name in keys:
-            for at, item in self._each(keys[name], f"{key}.{name}"):
-                with suppress(_Mistake):
-                    found.append(read(item, at))
+            with suppress(_Mistake):
+                for at, item in self._each(keys[name], f"{key}.{name}"):
+                    with suppress(_Mistake):
+                        found.append(read(item, at))
         return tuple(dict.fromkeys(found))
+
+    def _optional_text(self, keys: Mapping[str, yaml.Node], name: str, key: str) -> str:
+        if name in keys:
+            with suppress(_Mistake):
+                return self._text(keys[name], f"{key}.{name}")
+        return ""
 
     def _text(self, node: yaml.Node, key: str, *, empty: bool = False) -> str:
         if not isinstance(node, yaml.ScalarNode) or not (node.value.strip() or empty):

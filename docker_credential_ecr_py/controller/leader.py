@@ -87,6 +87,7 @@ class Leader:
         self._clock = clock
         self._seen: _Seen | None = None
         self._led = False
+        self._problem = ""
         self._until = float("-inf")
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -122,16 +123,24 @@ class Leader:
         try:
             if self._try(began):
                 self._until = began + _LEADS
+            self._note("")
         except Conflict:
             log.debug("another replica has changed the lease")  # the next turn sees how
         except ClusterError as error:
-            log.info("lease: %s", error.what)
+            self._note(error.what)
         except Exception:
             log.exception("unexpected")
         if self._led != self.leads():
             self._led = not self._led
             log.info("this replica leads" if self._led else "this replica leads no longer")
             self._changed()
+
+    def _note(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.warning("the lease cannot be taken or renewed: %s", problem)
+        elif self._problem and not problem:
+            log.info("the lease can be taken or renewed again")
+        self._problem = problem
 
     def _run(self) -> None:
         while not self._stopped.is_set():

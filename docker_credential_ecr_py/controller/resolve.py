@@ -18,7 +18,7 @@ from docker_credential_ecr_py.controller.grants import (
     registries_of,
 )
 from docker_credential_ecr_py.controller.plan import Entry, Wishes
-from docker_credential_ecr_py.errors import EcrPyError, GrantsError
+from docker_credential_ecr_py.errors import EcrPyError, GrantsError, nearest
 from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry
@@ -55,18 +55,29 @@ def resolve(grants: Grants, environ: Mapping[str, str]) -> Resolved:
     entries: dict[str, Entry] = {}
     for grant in grants.grants:
         found: dict[str, Entry] = {}
+        profiles = app.aws_config.profiles
+        if grant.profile and grant.profile not in profiles:
+            near = nearest(grant.profile, profiles)
+            what = f"profile {grant.profile} is not in {app.aws_config.source}{near}"
+            problems.append(_problem(grants, grant, "profile", what))
+            granted.append((grant, ()))
+            continue
         for text, registries in registries_of(grant, known).items():
             if not registries:
                 what = f"{text} means no registry, since no profile of the AWS config is for one"
-                problems.append(_problem(grants, grant, what, hint=_name_regions(text)))
+                problems.append(
+                    _problem(grants, grant, "registries", what, hint=_name_regions(text))
+                )
             for registry in registries:
                 try:
                     found[registry.host] = _entry(app.with_profile(grant.profile), registry)
                 except EcrPyError as error:
-                    problems.append(_problem(grants, grant, f"{registry.host}: {error.what}"))
+                    what = f"{registry.host}: {error.what}"
+                    problems.append(_problem(grants, grant, "registries", what))
         if len(found) * _BYTES_PER_REGISTRY > LARGEST_SECRET:
             what = f"{len(found)} registries do not fit into a secret, which has 1 MiB at most"
-            problems.append(_problem(grants, grant, what, hint="use several grants and secrets"))
+            hint = "use several grants and secrets"
+            problems.append(_problem(grants, grant, "registries", what, hint=hint))
         granted.append((grant, tuple(found.values())))
         entries.update((entry.key, entry) for entry in found.values())
     return Resolved(grants, tuple(granted), Wishes(granted), entries, tuple(problems))
@@ -84,9 +95,9 @@ def _name_regions(text: str) -> str:
     return "name its regions, under `regions`" if text.isdigit() else ""
 
 
-def _problem(grants: Grants, grant: Grant, what: str, hint: str = "") -> GrantsError:
-    place = f"{grants.source}, line {grant.line}"
-    return GrantsError(f"{place}: grant {grant.name}: {what}", hint=hint)
+def _problem(grants: Grants, grant: Grant, key: str, what: str, hint: str = "") -> GrantsError:
+    place = f"{grants.source}, line {grant.lines.get(key, grant.line)}"
+    return GrantsError(f"{place}: {grant.key}.{key}: {what}", hint=hint)
 
 
 class Source:

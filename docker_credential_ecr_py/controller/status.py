@@ -42,7 +42,8 @@ class HeldSecret:
 
 @dataclass(frozen=True)
 class Status:
-    """`holder` has the lease, or is "" if nobody has; it was `renewed` at that moment.
+    """`holder` has the lease, or is "" if nobody has; it was `renewed` at that moment, 0 if there
+    is no such lease.
 
     `warnings` are namespace, secret, reason and message of Events, the latest first. Times are in
     seconds since the epoch.
@@ -112,12 +113,12 @@ def read_status(api: ApiServer, lease: str, namespace: str = "") -> Status:
 
 
 def _lease(api: ApiServer, name: str, namespace: str) -> tuple[str, float]:
-    """Return who holds the lease, and when it was renewed; "" and 0 if nobody does."""
+    """Return who holds the lease or "", and when it was renewed; 0 if there is no such lease."""
     path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}"
     try:
         spec = api.get(path, Lease).spec
     except ObjectGone:
         return "", 0.0
-    if not spec.holder_identity or not spec.renew_time:
+    if not spec.renew_time:
         return "", 0.0
-    return spec.holder_identity, datetime.fromisoformat(spec.renew_time).timestamp()
+    return spec.holder_identity or "", datetime.fromisoformat(spec.renew_time).timestamp()

@@ -112,7 +112,7 @@ class Request:
         try:
             host_of(host)
         except BadServerURL:
-            raise BadInput(f"the request names no image: {self.image[:80]!a}") from None
+            raise BadInput(f"not the name of an image: {self.image[:80]!a}") from None
         return host
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from docker_credential_ecr_py.cli.output import (
 )
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.environment import as_given
-from docker_credential_ecr_py.errors import CannotRun, ClusterUnavailable, EcrPyError
+from docker_credential_ecr_py.errors import BadInput, CannotRun, ClusterUnavailable, EcrPyError
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.controller.plan import Action
@@ -42,11 +44,21 @@ grants_option = click.option(
     metavar="FILE",
     help="Which namespaces get secrets for which registries.",
 )
+
+
+def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse what is not a name in Kubernetes: it becomes a part of a path."""
+    if value and not re.fullmatch(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", value):
+        raise BadInput(f"{parameter.opts[0]}: {value!a} is not a name in Kubernetes")
+    return value
+
+
 lease_option = click.option(
     "--lease",
     default=_LEASE,
     show_default=True,
     metavar="NAME",
+    callback=_name,
     help="The lease by which replicas choose one that writes.",
 )
 
@@ -91,6 +103,8 @@ def controller() -> None:
 )
 def run(grants: str, lease: str, listen: str, pace: float, log_format: str) -> None:
     """Run in the foreground, until SIGTERM: what a pod runs."""
+    if not math.isfinite(pace):
+        raise BadInput(f"--pace: {pace} is not a number of writes; 0 is no limit")
     with _extra():
         import docker_credential_ecr_py.controller.cluster  # noqa: F401 - is the extra there?
     options = {
@@ -184,6 +198,7 @@ def plan(grants: str, as_json: bool) -> None:
     "-n",
     default="",
     metavar="NAME",
+    callback=_name,
     help="The namespace of the controller, if it is not that of the kubeconfig's context.",
 )
 @json_option
@@ -195,13 +210,16 @@ def status(lease: str, namespace: str, as_json: bool) -> None:
     with _extra():
         from docker_credential_ecr_py.controller.api_server import ApiServer
         from docker_credential_ecr_py.controller.status import read_status
-    found = read_status(ApiServer.connect(), lease, namespace)
+    api = ApiServer.connect()
+    found = read_status(api, lease, namespace)
     if as_json:
         show_json(found.as_json())
     else:
         _show_status(found)
     if problem := found.problem(time.time()):
-        raise EcrPyError(problem)
+        where = f"namespace {namespace or api.namespace} has no lease {lease}"
+        hint = "" if found.renewed else f"{where}, so name the controller's with --lease and -n"
+        raise EcrPyError(problem, hint=hint)
 
 
 @contextmanager

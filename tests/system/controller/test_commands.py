@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.standin.kubernetes import KubernetesApi
 from tests.support.controller import GRANTS, ControllerProcess, passwords
 from tests.support.home import DEV, PROD, STAGE, registry
@@ -29,7 +31,7 @@ def test_check_tells_every_mistake(stopped: ControllerProcess) -> None:
     first, second, third = found.stderr.splitlines()
     assert first.startswith(f"ecr-py: {file}, line 9: grants[1].registries[1]: ghcr.io is not an")
     assert second.startswith(f"ecr-py: {file}, line 10: grants[1].namespaces[1]: must be a name")
-    assert third.startswith(f"ecr-py: {file}, line 3: grant shop: 111111111111 means no registry")
+    assert third.startswith(f"ecr-py: {file}, line 4: grants[0].registries: 111111111111 means no")
     assert len(json.loads(stopped.run("check", file, "--json").stdout)["problems"]) == 3
 
 
@@ -84,3 +86,30 @@ def test_status_shows_who_leads_and_what_is_wrong(
     assert found.returncode == 1
     assert found.stderr == "ecr-py: no replica leads\n"
     assert json.loads(controller.run("status", "--json").stdout)["leader"] is None
+
+
+def test_status_names_the_lease_that_it_looked_for(
+    controller: ControllerProcess, server: KubernetesApi
+) -> None:
+    found = controller.run("status", "--lease", "other", "-n", "elsewhere")
+    assert found.returncode == 1
+    assert found.stderr == (
+        "ecr-py: no replica leads: namespace elsewhere has no lease other, so name the "
+        "controller's with --lease and -n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("status", "--lease", "a/../b"), "--lease: 'a/../b' is not a name in Kubernetes"),
+        (("status", "-n", ".."), "--namespace: '..' is not a name in Kubernetes"),
+        (("run", "--lease", "A B"), "--lease: 'A B' is not a name in Kubernetes"),
+        (("run", "--pace", "nan"), "--pace: nan is not a number of writes; 0 is no limit"),
+    ],
+)
+def test_options_that_cannot_be_meant(
+    stopped: ControllerProcess, arguments: tuple[str, ...], said: str
+) -> None:
+    found = stopped.run(*arguments)
+    assert (found.returncode, found.stderr) == (1, f"ecr-py: {said}\n")

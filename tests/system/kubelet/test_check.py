@@ -206,7 +206,7 @@ def test_what_is_missing(plugin: Plugin) -> None:
 
 
 def test_a_name_that_is_not_an_images(user: User) -> None:
-    assert "names no image" in user.invoke("kubelet", "check", "a b").line
+    assert user.invoke("kubelet", "check", "..").line == "ecr-py: not the name of an image: '..'"
 
 
 # The kubelet that runs on the node.

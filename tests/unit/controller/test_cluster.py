@@ -367,8 +367,10 @@ def test_a_line_of_a_watch_may_hold_a_next_line_character() -> None:
     [
         (None, "no cluster to talk to"),
         ("{", "not YAML"),
-        ("[]", "cannot be used"),
-        ("{}", "cannot be used"),
+        ("[]", "is not one of Kubernetes"),
+        ("", "is not one of Kubernetes"),
+        ("{}", "is not complete: 'clusters' is missing"),
+        ('{"clusters": [{"name": "x", "cluster": {"server": 1}}]}', "Expected `str`, got `int`"),
         ('{"clusters": [], "contexts": [], "current-context": "x"}', "Context 'x' not found"),
         ("\0", "not YAML"),
     ],
@@ -386,8 +388,56 @@ def test_a_kubeconfig_that_cannot_be_used(
 
 def test_no_server(api: ApiServer, server: KubernetesApi) -> None:
     server.__exit__()
-    with pytest.raises(ClusterUnavailable, match="cannot be reached"):
+    with pytest.raises(ClusterUnavailable) as raised:
         api.send("GET", "/api/v1/namespaces")
+    assert raised.value.what == (
+        f"the API server at {server.url} cannot be reached: Connection refused"
+    )
+
+
+def test_several_kubeconfigs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/one:/two")
+    with pytest.raises(ClusterError, match="KUBECONFIG names several files: name one of them"):
+        ApiServer.connect()
+
+
+def by_command(file: Path, script: str, version: str = "v1") -> ApiServer:
+    """The API server as one may use it who gets credentials from a script."""
+    document = json.loads(file.read_text())
+    command = {"apiVersion": f"client.authentication.k8s.io/{version}", "command": "sh"}
+    document["users"] = [{"name": "me", "user": {"exec": {**command, "args": ["-c", script]}}}]
+    file.write_text(json.dumps(document))
+    return ApiServer.connect()
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_credentials_from_a_command(
+    server: KubernetesApi, api: ApiServer, tmp_path: Path, version: str
+) -> None:
+    script = 'echo "$KUBERNETES_EXEC_INFO" >$0.info; echo \'{"status":{"token":"given"}}\''
+    by_command(tmp_path / "kubeconfig", f"cd {tmp_path}; {script}", version).list(
+        "/api/v1/namespaces", api_server.Status, {}, metadata_only=True
+    )
+    assert server.requests[-1].headers["Authorization"] == "Bearer given"
+    told = json.loads((tmp_path / "sh.info").read_text())
+    assert told["apiVersion"] == f"client.authentication.k8s.io/{version}"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo; echo 'log in first' >&2; exit 3", "Exec sh returned 3: log in first"),
+        ("echo hello", "the kubeconfig's command printed no token"),
+        ("echo '{}'", "the kubeconfig's command printed no token"),
+    ],
+)
+def test_a_command_without_credentials(
+    server: KubernetesApi, api: ApiServer, tmp_path: Path, script: str, said: str
+) -> None:
+    asked = by_command(tmp_path / "kubeconfig", script)
+    with pytest.raises(ClusterUnavailable) as raised:
+        asked.send("GET", "/api/v1/namespaces")
+    assert raised.value.what == f"no credentials for the API server at {server.url}: {said}"
 
 
 def test_threads_may_share_it(server: KubernetesApi, watching: Watching) -> None:

@@ -465,4 +465,12 @@ def test_a_registry_that_no_profile_is_for_is_told(world: World) -> None:
     world.sleep(1)
     assert list(world.cluster.passwords("shop")) == [registry(DEV)]
     (problem,) = world.source.resolved.problems
-    assert f"grant shop: {registry(PROD)}: no AWS profile" in str(problem)
+    assert f"line 4: grants[0].registries: {registry(PROD)}: no AWS profile" in str(problem)
+
+
+def test_a_profile_that_is_not_there_is_told_at_its_key(world: World) -> None:
+    world.grants(f"{GRANTS}    profile: stge\n")
+    world.sleep(1)
+    (problem,) = world.source.resolved.problems
+    assert "grants[0].profile: profile stge is not in" in str(problem)
+    assert str(problem).endswith("nearest: stage")

@@ -139,6 +139,11 @@ def test_operators_are_those_of_kubernetes(
             ", line 5: grants[0].registries[0]: '*.io' matches no registry of ECR's",
         ),
         (
+            f"grants:\n- name: a\n  namespaces: [a]\n  registries: [{registry(DEV)}/team/app]\n",
+            f", line 4: grants[0].registries[0]: '{registry(DEV)}/team/app' is a repository; a "
+            "token is for a registry",
+        ),
+        (
             "grants:\n- name: a\n  namespaces: [a]\n  registries: []\n",
             ", line 4: grants[0].registries: names no registry",
         ),
@@ -175,6 +180,19 @@ def test_every_mistake_is_told_and_the_other_grants_are_read() -> None:
     keys = [str(error).split(": ")[2] for error in found]
     assert keys == ["grants[0].regions[1]", "grants[0].namespaces[1]"]
     assert [grant.name for grant in grants.grants] == ["builders"]
+
+
+def test_a_mistake_hides_no_other_in_its_grant() -> None:
+    text = "grants:\n- secret: A_B\n  registries: x\n  regions: [eu]\n  serviceAccounts: all\n"
+    keys = [mistake.split(": ")[1] for mistake in mistakes(text)]
+    assert keys == [
+        "grants[0].name",
+        "grants[0].namespaces",
+        "grants[0].secret",
+        "grants[0].registries",
+        "grants[0].regions[0]",
+        "grants[0].serviceAccounts",
+    ]
 
 
 def test_two_grants_of_one_name() -> None:

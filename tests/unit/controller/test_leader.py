@@ -172,6 +172,19 @@ def test_nothing_that_the_server_answers_raises(server: KubernetesApi, one: Repl
     assert not one.turns(0)
 
 
+def test_a_problem_is_logged_once(
+    server: KubernetesApi, one: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server.fail("lease", 403, times=3)
+    one.turns(6)
+    logged = [record.getMessage() for record in caplog.records if "the lease" in record.msg]
+    assert logged == [
+        "the lease cannot be taken or renewed: the API server: told to fail with 403",
+        "the lease can be taken or renewed again",
+    ]
+
+
 def test_transitions_are_counted(server: KubernetesApi, one: Replica, two: Replica) -> None:
     one.turns(0)
     two.turns(0)

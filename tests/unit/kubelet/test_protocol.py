@@ -55,7 +55,7 @@ def test_not_a_request(given: bytes, said: str) -> None:
 
 @pytest.mark.parametrize("image", ["", "/app", "a b/c", "x\x1b[31m/y", "-" * 3000, "é/app"])
 def test_not_an_image(image: str) -> None:
-    with pytest.raises(BadInput, match="the request names no image") as raised:
+    with pytest.raises(BadInput, match="not the name of an image") as raised:
         _ = Request.parse(document(image=image)).registry_host
     assert str(raised.value).isprintable()
 
