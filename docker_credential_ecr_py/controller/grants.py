@@ -27,7 +27,10 @@ DEFAULT_SECRET = "ecr-pull"  # noqa: S105 - a name
 # A ConfigMap holds no more.
 _LARGEST = 1024 * 1024
 _DEEPEST = 20
+# More is not read: aliases of YAML can make millions of items of a small file.
+_MOST_ITEMS, _MOST_MISTAKES = 100_000, 100
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_LINE = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _GLOB = re.compile(r"[a-z0-9.*?\[\]!_-]+")
 _WILDCARD = re.compile(r"[*?\[]")
 # Names, label keys and label values as apimachinery has them (pkg/util/validation).
@@ -144,7 +147,10 @@ def parse_grants(text: str, name: str) -> tuple[Grants, list[GrantsError]]:
     except yaml.YAMLError as error:
         raise GrantsError(f"{name}: not YAML: {error}") from None
     reader = _Reader(name)
-    grants = Grants(tuple(reader.grants(root)), name)
+    found: list[Grant] = []
+    with suppress(_TooMuch):
+        found.extend(reader.grants(root))
+    grants = Grants(tuple(found), name)
     return grants, [mistake for _, mistake in sorted(reader.mistakes, key=lambda found: found[0])]
 
 
@@ -162,12 +168,17 @@ class _Mistake(Exception):
     """A value that cannot be used; it is noted, and its grant left out."""
 
 
+class _TooMuch(Exception):
+    """There are so many items or mistakes that the rest of the file is not read."""
+
+
 class _Reader:
     """Reads a document, and notes each mistake with its line and its key."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.mistakes: list[tuple[int, GrantsError]] = []  # each with its line
+        self._items_read = 0
 
     def grants(self, root: yaml.Node | None) -> Iterator[Grant]:
         if root is None:
@@ -309,7 +320,7 @@ class _Reader:
         self, node: yaml.Node, key: str, text: str, pattern: re.Pattern[str], what: str
     ) -> str:
         if not pattern.fullmatch(text):
-            raise self._wrong(node, key, f"must be {what}, not {text!r}")
+            raise self._wrong(node, key, f"must be {what}, not {text[:300]!r}")
         return text
 
     # The shapes of YAML
@@ -338,6 +349,10 @@ class _Reader:
     def _items(self, node: yaml.Node, key: str) -> list[yaml.Node]:
         if not isinstance(node, yaml.SequenceNode):
             raise self._wrong(node, key, "must be a list: each item on a line that begins with -")
+        self._items_read += len(node.value)
+        if self._items_read > _MOST_ITEMS:
+            self._note(node, key, f"is one item too many: {_MOST_ITEMS:,} are read")
+            raise _TooMuch
         return list(node.value)
 
     def _list(
@@ -359,7 +374,9 @@ class _Reader:
     def _optional_text(self, keys: Mapping[str, yaml.Node], name: str, key: str) -> str:
         if name in keys:
             with suppress(_Mistake):
-                return self._text(keys[name], f"{key}.{name}")
+                text = self._text(keys[name], f"{key}.{name}")
+                what = "a line of 200 characters at most"
+                return self._fitting(keys[name], f"{key}.{name}", text, _LINE, what)
         return ""
 
     def _text(self, node: yaml.Node, key: str, *, empty: bool = False) -> str:
@@ -374,6 +391,8 @@ class _Reader:
     def _note(self, node: yaml.Node | None, key: str, what: str) -> None:
         line = self._line(node) if node is not None else 1
         self.mistakes.append((line, GrantsError(f"{self.name}, line {line}: {key}: {what}")))
+        if len(self.mistakes) == _MOST_MISTAKES:
+            raise _TooMuch
 
     @staticmethod
     def _line(node: yaml.Node) -> int:

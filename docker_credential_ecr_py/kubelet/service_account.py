@@ -5,6 +5,7 @@ to tell service accounts apart, so that each has its own credential. Source: KEP
 """
 
 import json
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from docker_credential_ecr_py.selection import Identity, Selection, Step, endpoi
 ROLE_ANNOTATIONS = ("eks.amazonaws.com/ecr-role-arn", "eks.amazonaws.com/role-arn")
 # The role of service accounts without an annotation, as AWS's plugin has it.
 ROLE_VARIABLE = "AWS_ECR_ROLE_ARN"
+# docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html: a path and a name of 64 characters.
+_ROLE = re.compile(
+    r"arn:aws[a-z-]{0,20}:iam::[0-9]{12}:role/(?:[!-~]{1,510}/)?[\w+=,.@-]{1,64}", re.ASCII
+)
 
 
 def role_of(annotations: Mapping[str, str], environ: Mapping[str, str]) -> str:
@@ -31,10 +36,7 @@ def role_of(annotations: Mapping[str, str], environ: Mapping[str, str]) -> str:
 
 
 def _checked(role: str, where: str) -> str:
-    parts = role.split(":")
-    if role and not (
-        len(parts) == 6 and parts[0] == "arn" and parts[2] == "iam" and parts[5][:5] == "role/"
-    ):
+    if role and not _ROLE.fullmatch(role):
         raise BadInput(f"{where} is not the ARN of a role: {role[:200]!a}")
     return role
 

@@ -229,6 +229,25 @@ def test_an_alias_of_yaml_is_followed() -> None:
     assert [grant.registries for grant in grants.grants] == [(DEV,), (DEV,)]
 
 
+def test_aliases_without_end() -> None:
+    """A small file, whose registries are 4,000 for each of 100 grants."""
+    for account in ("x", DEV):
+        many = ", ".join([f"'{account}'"] * 4_000)
+        first = f"grants:\n- {{name: a, registries: &r [{many}], namespaces: [a]}}\n"
+        more = (f"- {{name: b{n}, registries: *r, namespaces: [a]}}\n" for n in range(100))
+        grants, found = parse_grants(first + "".join(more), "grants.yaml")
+        assert len(found) == (100 if account == "x" else 1)
+        assert len(grants.grants) < 30
+    assert "grants[24].registries: is one item too many" in str(found[0])
+
+
+@pytest.mark.parametrize("name", ["n" * 201, '"a\\nb"', '"\\x1b[2J"'])
+def test_a_name_that_is_no_line(name: str) -> None:
+    text = f"grants:\n- {{name: {name}, registries: ['{DEV}'], namespaces: [a]}}\n"
+    (mistake,) = parse_grants(text, "grants.yaml")[1]
+    assert "line 2: grants[0].name: must be a line of 200 characters at most" in str(mistake)
+
+
 def test_files(tmp_path: Path) -> None:
     file = tmp_path / "grants.yaml"
     with pytest.raises(GrantsError, match="does not exist"):

@@ -6,6 +6,7 @@ import pytest
 
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.kubelet.protocol import Request
+from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS
 from tests.support.home import DEV, registry
 from tests.support.kubelet import VERSION, request, service_account_token
 
@@ -63,3 +64,31 @@ def test_not_an_image(image: str) -> None:
 def test_a_request_shows_no_token() -> None:
     token = service_account_token()
     assert token not in repr(Request.parse(request(IMAGE, token=token)))
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        f"arn:aws:iam::{DEV}:user/a",
+        f"arn:aws:iam::{DEV}:role/",
+        f"arn:aws:iam::{DEV}:role/a\nb",
+        f"arn:aws:iam::{DEV}:role/\x1b[2J",
+        f"arn:aws:iam::{DEV}:role/a\ud800",
+        f"arn:aws:iam::{DEV}:role/{'a' * 65}",
+        f"arn:aws:iam::{DEV}:role/a by team/other",
+        "arn:aws:iam::x:role/a",
+        f"arn:aws:sts::{DEV}:role/a",
+    ],
+)
+def test_an_annotation_that_is_no_role(role: str) -> None:
+    asked = Request("v1", IMAGE, "token", {ROLE_ANNOTATIONS[0]: role})
+    with pytest.raises(BadInput, match="is not the ARN of a role") as raised:
+        _ = asked.role
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov", "aws-iso-b", "aws-eusc"])
+@pytest.mark.parametrize("name", ["pull", "team/app/pull", "a/+=,.@-_Z9"])
+def test_an_annotation_that_is_a_role(partition: str, name: str) -> None:
+    role = f"arn:{partition}:iam::{DEV}:role/{name}"
+    assert Request("v1", IMAGE, "token", {ROLE_ANNOTATIONS[0]: f" {role} "}).role == role
