@@ -253,6 +253,9 @@ class Forwarding:
     def _start_fetches(self) -> None:
         while self._queue and len(self._fetches) < _MOST_FETCHES:
             fetch = self._queue.popleft()
+            self._say([fetch], WAIT)
+            if all(client.connection.is_closed for client in fetch.clients):
+                continue  # who has hung up must not keep the workers busy
             self._fetches.append(fetch)
             may_log_in = fetch.may_log_in and time.monotonic() >= self._no_login_before
             job = {"do": "get", "host": fetch.host, "may_log_in": may_log_in}

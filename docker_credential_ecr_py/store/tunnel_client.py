@@ -32,6 +32,8 @@ NO_LOGIN = b"no-login"
 LIMIT, LONGEST_LIMIT = 0.25, 30.0
 # Seconds between two lines while an answer is waited for, and after how many the tunnel is dead.
 REPEAT, SILENCE = 10.0, 30.0
+# Seconds until a tunnel is dead that only says WAIT: a login may take an hour, and wait its turn.
+LONGEST_WAIT = 2 * 3600.0
 _LARGEST_LINE = 16 * 1024
 # Whether this process, or the front that became it, got no answer through the tunnel in time. The
 # front says so by a variable.
@@ -66,8 +68,9 @@ def get(
     request = b"get " + server_url + (b"" if may_log_in else b" " + NO_LOGIN)
     lines = _Lines(path, request, environ)
     deadline = lines.deadline
+    end = time.monotonic() + LONGEST_WAIT
     try:
-        while _is_answer(line := lines.next(deadline), server_url):
+        while time.monotonic() < end and _is_answer(line := lines.next(deadline), server_url):
             if line == LOGIN:
                 tell()
             elif line != WAIT:

@@ -282,3 +282,11 @@ def test_doctor_and_status_know_a_tunnel_that_is_dead(remote: Home) -> None:
     assert done.code == 1
     assert f"wrong   tunnel         nothing answers at {usual(remote)}: connect" in done.stdout
     assert f"tunnel  nothing answers at {usual(remote)}: connect again" in shown.stdout
+
+
+def test_one_that_says_wait_without_end(remote: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel_client, "LONGEST_WAIT", 0.3)
+    path, url = os.fsencode(usual(remote)), HOST.encode()
+    with other_end(usual(remote), *[tunnel_client.WAIT * 1000] * 100_000):
+        answer = tunnel_client.get(path, url, {}, may_log_in=True, tell=lambda: None)
+    assert answer == b""
