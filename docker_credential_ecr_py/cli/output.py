@@ -44,33 +44,58 @@ _T = TypeVar("_T")
 
 
 class _HelpFormatter(click.HelpFormatter):
-    """Help whose examples fit the terminal."""
+    """Help whose examples fit the terminal. No word and no `command` in it is broken."""
 
     def write_text(self, text: str) -> None:
         width = self.width - self.current_indent
         super().write_text("\n\n".join(_fitted(part, width) for part in text.split("\n\n")))
 
+    def write_dl(
+        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        super().write_dl([(term, _bound(text)) for term, text in rows], col_max, col_spacing)
+
+    def write(self, string: str) -> None:
+        super().write(_unbound(string))
+
+
+# Stand for a blank and a hyphen at which no line may be broken.
+_BLANK, _HYPHEN = "\0", "\1"
+
+
+def _bound(text: str) -> str:
+    """Return a text that is not broken within a `command` or at a hyphen."""
+    commands = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", _BLANK), text)
+    return commands.replace("-", _HYPHEN)
+
+
+def _unbound(text: str) -> str:
+    return text.replace(_BLANK, " ").replace(_HYPHEN, "-")
+
 
 def _fitted(paragraph: str, width: int) -> str:
     """Return a paragraph of help; lines of examples that are too long are broken."""
     if not paragraph.startswith("\b"):
-        return paragraph
-    lines = (
-        line
-        for long in paragraph.split("\n")
-        for line in ([long] if len(long) <= width else _broken(long, width))
+        return _bound(paragraph)
+    lines = paragraph.split("\n")
+    return "\n".join(
+        part
+        for above, line in zip(["", *lines], lines, strict=False)
+        for part in ([line] if len(line) <= width else _broken(line, width, above))
     )
-    return "\n".join(lines)
 
 
-def _broken(line: str, width: int) -> Iterator[str]:
+def _broken(line: str, width: int, above: str) -> Iterator[str]:
     """Yield an example that is too long as several lines: the command, then what it does."""
     command, _, words = line.partition("  ") if line[0] != " " else ("", "", line)
+    indent = ""
+    if above.endswith("\\"):
+        command, words, indent = line.strip(), "", " " * 4
     if command:
         # An option stays with its value.
-        bound = re.sub(r"(--[a-z-]+) (?=[^-|])", "\\1\0", command)
-        lines = wrap(bound, width - 2, break_long_words=False, break_on_hyphens=False)
-        yield " \\\n    ".join(lines).replace("\0", " ")
+        bound = re.sub(r"(--[a-z-]+) (?=[^-|])", rf"\1{_BLANK}", command)
+        lines = wrap(bound, width - len(indent) - 2, break_long_words=False, break_on_hyphens=False)
+        yield indent + " \\\n    ".join(lines)
     if words:
         yield fill(words.strip(), width, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
@@ -256,14 +281,15 @@ def show_folded(line: str, *, indent: int) -> None:
 
 def folded(line: str, width: int, indent: int) -> str:
     """Wrap a line between words. A `command` stays whole, so that it can be copied."""
-    bound = re.sub(r"`[^`]+`", lambda command: command[0].replace(" ", "\0"), line)
-    return fill(
-        bound,
-        width,
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    ).replace("\0", " ")
+    return _unbound(
+        fill(
+            _bound(line),
+            width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def show_table(

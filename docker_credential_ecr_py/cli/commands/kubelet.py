@@ -186,7 +186,8 @@ def _show(name: str, line: str) -> None:
 
 
 def _described(kubelet: Kubelet) -> str:
-    runs = f"process {kubelet.pid}" if kubelet.pid else "none runs here: with a usual environment"
+    none = "none runs here, so a usual environment is used"
+    runs = f"process {kubelet.pid}" if kubelet.pid else none
     runs += ", whose environment only root can read" if kubelet.hidden else ""
     return f"{runs}, with {kubelet.config or 'what `ecr-py kubelet config` prints'}"
 

@@ -227,7 +227,7 @@ def _has_ended(session: SsoSession, token: Token) -> bool:
 def _how_long(token: Token) -> str:
     now = time.time()
     if token.refreshable(now):
-        return " (the session renews automatically)"
+        return "; the session renews automatically"
     return f", for {lasting(token.expires - now)}"
 
 

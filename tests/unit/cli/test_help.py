@@ -51,3 +51,20 @@ def test_a_long_example_can_be_pasted() -> None:
         "      --sso-region eu-west-1\n"
         "        a portal that is not in ~/.aws/config yet\n"
     ) in text
+
+
+def test_an_example_that_goes_on_is_broken_as_one_that_does_not() -> None:
+    text = help_of(("kubelet", "check"), 60)
+    assert (
+        "      --token-file - \\\n"
+        "      --annotation eks.amazonaws.com/ecr-role-arn=ROLE \\\n"
+        "      IMAGE\n"
+    ) in text
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_word_and_no_command_is_broken(columns: int) -> None:
+    for path in paths(main):
+        lines = help_of(path, columns).splitlines()
+        assert not [line for line in lines if re.search(r"[\w`]-$", line)], path
+        assert not [line for line in lines if line.count("`") % 2], path
