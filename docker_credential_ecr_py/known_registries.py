@@ -61,6 +61,16 @@ def places(aws: AwsConfig) -> Iterator[tuple[str, str, str]]:
         yield "", own, region_of_environment(os.environ, aws)
 
 
+def errors_in_places(aws: AwsConfig) -> Iterator[BadInput]:
+    """Yield an error for each profile whose account or region cannot be one."""
+    for name, account, region in places(aws):
+        try:
+            if name and region:
+                Registry.of_account(account, region)
+        except BadInput as error:
+            yield BadInput(f"profile {name} in {aws.source}: {error.what}")
+
+
 def account_without_profile(aws: AwsConfig) -> str | None:
     """Return the account of the environment's credentials, or of this EC2 instance's role.
 

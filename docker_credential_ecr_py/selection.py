@@ -25,7 +25,6 @@ from docker_credential_ecr_py.errors import (
     NoCredentialsInProfile,
     NoProfile,
     assign_command,
-    nearest,
     some,
 )
 from docker_credential_ecr_py.registry import REGION_PATTERN, Registry, partition_of
@@ -349,11 +348,12 @@ def identity_of(
     """
     values = aws.profiles.get(name)
     if values is None:
-        near = nearest(name, aws.profiles)
-        there = f"profiles are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
+        near = aws.nearest(name)
+        if aws.profiles and not near:
+            near = f"; profiles are {some(list(aws.profiles))}"
         raise AwsConfigError(
             f"{named_by} names profile {name}, which is not in {aws.source}{near}",
-            hint="" if near else there,
+            hint="" if near else LOG_IN_FIRST,
         )
     if "role_arn" in values and name not in above:
         return _role(name, values, aws, on_ec2=on_ec2, above=above)
@@ -537,7 +537,7 @@ def _no_profile(question: _Question) -> NoProfile:
         return NoProfile("no AWS credentials here")
     without_keys = "and the environment has no AWS credentials"
     if not aws.profiles:
-        return NoProfile(f"{aws.why_empty}, {without_keys}", hint=LOG_IN_FIRST)
+        return NoProfile(f"{aws.why_empty}, {without_keys}", hint=aws.hint_if_empty)
     others = profiles_for_other_accounts(registry, aws, on_ec2=question.on_ec2)
     use_other = f"run `{assign_command(registry.account, others[0])}`" if others else ""
     return NoProfile(

@@ -44,7 +44,6 @@ from docker_credential_ecr_py.config.settings import KEYRING, may_be_used
 from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon, forwarding_status
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
-    LOG_IN_FIRST,
     AwsConfigError,
     CredentialsNotFound,
     EcrPyError,
@@ -54,6 +53,7 @@ from docker_credential_ecr_py.errors import (
     login_command,
     some,
 )
+from docker_credential_ecr_py.known_registries import errors_in_places
 from docker_credential_ecr_py.other_registries import find_helper
 from docker_credential_ecr_py.programs import NO_WINDOW, found_by_shell
 from docker_credential_ecr_py.protocol import NAME as HELPER
@@ -278,24 +278,34 @@ def fallback_helper(scene: Scene) -> Iterator[Finding]:
 
 def aws_config(scene: Scene) -> Iterator[Finding]:
     name = "AWS config"
-    edit = shell.edit(paths.aws_config_file(scene.environ))
+    edit = _edit_aws(scene)
     if error := scene.files.failures.get("aws"):
         yield failed(name, error, then=edit)
         return
     profiles = scene.files.aws.profiles
-    incomplete = 0
+    wrong: list[EcrPyError] = [*errors_in_places(scene.files.aws)]
     for profile, values in profiles.items():
         try:
             identity_of(profile, scene.files.aws, on_ec2=on_ec2(scene.environ))
         except AwsConfigError as error:
             # [default] often holds a region and no more.
             if accounts_of(values) or profile != "default":
-                incomplete += 1
-                yield failed(name, error, NOTE, then=edit)
+                wrong.append(error)
+    # One cause is one line: the check of the registries says why one has no credentials.
+    said = {error.what for error, _ in causes(scene.rows)}
+    if not scene.rows:
+        said.add(no_registry(scene.files.aws).what)
+    for one in wrong:
+        if one.what not in said:
+            yield failed(name, one, NOTE, then=edit)
     if not profiles:
         yield from _no_profiles(scene, name)
-    elif not incomplete:
+    elif not wrong:
         yield Finding(name, OK, f"{scene.files.aws.source}: {counted(len(profiles), 'profile')}")
+
+
+def _edit_aws(scene: Scene) -> str:
+    return shell.edit(paths.aws_config_file(scene.environ))
 
 
 def _no_profiles(scene: Scene, name: str) -> Iterator[Finding]:
@@ -303,7 +313,7 @@ def _no_profiles(scene: Scene, name: str) -> Iterator[Finding]:
     if account_of_environment(scene.environ) is not None:
         yield Finding(name, OK, "not needed: the environment has AWS credentials")
     elif not scene.rows and scene.files.failures:
-        yield Finding(name, NOTE, scene.files.aws.why_empty, LOG_IN_FIRST)
+        yield _none_found(scene, name, NOTE)
     elif all(found.state == OK for found in registries(scene)):
         yield Finding(name, OK, f"not needed: {scene.files.aws.why_empty}")
 
@@ -314,11 +324,10 @@ def registries(scene: Scene) -> Iterator[Finding]:
     if not scene.rows and not scene.files.failures:
         yield _any_registry(scene)
         return
-    edit = shell.edit(paths.aws_config_file(scene.environ))
     for error, rows in causes(scene.rows):
         if error not in scene.files.failures.values():
             state = WRONG if any(row.in_docker for row in rows) else NOTE
-            found = failed(name, error, state, then=edit)
+            found = failed(name, error, state, then=_edit_aws(scene))
             hosts = some([row.host for row in rows])
             yield replace(found, words=f"{hosts}: {found.words}")
     if scene.rows and all(row.wrong is None for row in scene.rows):
@@ -341,9 +350,14 @@ def _any_registry(scene: Scene) -> Finding:
     except EcrPyError:
         if scene.tunnel_is_alive:
             return Finding("registries", OK, "another machine answers for them")
-        missing = no_registry(scene.files.aws)
-        return Finding("registries", WRONG, f"none found: {missing.what}", missing.hint)
+        return _none_found(scene, "registries", WRONG)
     return Finding("registries", OK, f"{found.steps[-1].saw} answers for any registry")
+
+
+def _none_found(scene: Scene, name: str, state: str) -> Finding:
+    missing = no_registry(scene.files.aws)
+    hint = missing.hint or f"run `{_edit_aws(scene)}`"
+    return Finding(name, state, f"no registry found: {missing.what}", hint)
 
 
 def sessions(scene: Scene) -> Iterator[Finding]:

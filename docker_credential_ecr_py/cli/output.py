@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from textwrap import fill, wrap
@@ -51,7 +51,7 @@ class _HelpFormatter(click.HelpFormatter):
         super().write_text("\n\n".join(_fitted(part, width) for part in text.split("\n\n")))
 
     def write_dl(
-        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         super().write_dl([(term, _bound(text)) for term, text in rows], col_max, col_spacing)
 

@@ -29,6 +29,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.known_registries import (
     Known,
     account_without_profile,
+    errors_in_places,
     known_registries,
     places,
     region_of,
@@ -79,8 +80,11 @@ def no_registry(aws: AwsConfig) -> BadInput:
         return no_region(unplaced)
     if unowned := profiles_without_account(aws):
         return no_account(unowned, aws)
-    lacking = f"no profile in {aws.source} names an account and a region"
-    return BadInput(lacking if aws.profiles else aws.why_empty, hint=LOG_IN_FIRST)
+    if not aws.profiles:
+        return BadInput(aws.why_empty, hint=aws.hint_if_empty)
+    for error in errors_in_places(aws):
+        return error
+    return BadInput(f"no profile in {aws.source} names an account and a region", hint=LOG_IN_FIRST)
 
 
 def no_region(names: Sequence[str]) -> BadInput:
@@ -300,11 +304,9 @@ def _is_host(name: str, aws: AwsConfig) -> bool:
 def _registry_of_profile(name: str, aws: AwsConfig, region: str) -> Registry:
     values = aws.profiles.get(name)
     if values is None:
-        hint = "" if aws.profiles else LOG_IN_FIRST
+        hint = "" if aws.profiles else aws.hint_if_empty
         what = f"AWS_PROFILE={name}: that" if name == os.environ.get("AWS_PROFILE") else name
-        raise BadInput(
-            f"{what} is not a profile in {aws.source}{nearest(name, aws.profiles)}", hint=hint
-        )
+        raise BadInput(f"{what} is not a profile in {aws.source}{aws.nearest(name)}", hint=hint)
     accounts = accounts_of(values)
     if len(accounts) != 1:
         raise no_account([name], aws)

@@ -16,12 +16,17 @@ from pathlib import Path
 
 from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.config.text_file import read_text
-from docker_credential_ecr_py.errors import AwsConfigError
+from docker_credential_ecr_py.errors import LOG_IN_FIRST, AwsConfigError, nearest
 
 _ROLE_ACCOUNT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):role/")
 _PRINCIPAL_ACCOUNT = re.compile(r"arn:[a-z-]+:(?:iam|sts)::([0-9]{12}):")
 # Keys made since 2019. Older ones begin with I or J, and do not contain the account.
 _KEY_WITH_ACCOUNT = re.compile(r"(?:AKIA|ASIA)([Q-Z2-7][A-Z2-7]{15})")
+# Keys of profiles: a section with one of them is meant as a profile.
+_OF_PROFILES = {
+    *("region", "sso_account_id", "sso_session", "sso_start_url", "role_arn", "source_profile"),
+    *("credential_process", "aws_access_key_id", "aws_account_id", "login_session"),
+}
 _SECRET = ("aws_secret_access_key", "aws_session_token", "aws_security_token")
 
 Sections = dict[str, dict[str, str]]
@@ -33,7 +38,7 @@ class AwsConfig:
 
     `profiles` has the keys of both files; `shared_keys` are the access key IDs in the
     credentials file, which take precedence over the config's. `source` names the config file, and
-    `exists` says whether it is there.
+    `exists` says whether it is there. `misnamed` are its sections that lack the word `profile`.
     """
 
     profiles: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -41,11 +46,24 @@ class AwsConfig:
     shared_keys: Mapping[str, str] = field(default_factory=dict)
     source: str = "~/.aws/config"
     exists: bool = True
+    misnamed: tuple[str, ...] = ()
 
     @property
     def why_empty(self) -> str:
         """Say why there are no profiles, if there are none."""
-        return f"{self.source} {'has no profiles' if self.exists else 'does not exist'}"
+        lacking = "has no profiles" if self.exists else "does not exist"
+        return f"{self.source} {lacking}" + "".join(map(self.nearest, self.misnamed[:1]))
+
+    @property
+    def hint_if_empty(self) -> str:
+        """The hint if there are no profiles."""
+        return "" if self.misnamed else LOG_IN_FIRST
+
+    def nearest(self, name: str) -> str:
+        """Return the end of a sentence that says that a profile does not exist, or ""."""
+        if name in self.misnamed:
+            return f"; [{name}] has to be [profile {name}]"
+        return nearest(name, self.profiles)
 
     def for_account(self, account: str) -> list[str]:
         """Return the profiles for an account, in the order of the files.
@@ -120,8 +138,11 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
     credentials = read_sections(credentials_file)
     profiles: Sections = {}
     sessions: Sections = {}
+    misnamed = []
     for section, values in config.items():
         kind, name = parse_heading(section)
+        if not kind and _OF_PROFILES & values.keys():
+            misnamed.append(section)
         table = {"profile": profiles, "sso-session": sessions}.get(kind)
         if table is not None:
             table.setdefault(name, {}).update(values)
@@ -132,7 +153,8 @@ def load_aws_config(config_file: Path, credentials_file: Path) -> AwsConfig:
         for name, values in credentials.items()
         if "aws_access_key_id" in values
     }
-    return AwsConfig(profiles, sessions, keys, str(config_file), os.path.exists(config_file))
+    exists = os.path.exists(config_file)
+    return AwsConfig(profiles, sessions, keys, str(config_file), exists, tuple(misnamed))
 
 
 def read_sections(path: Path, *, with_secrets: bool = False) -> Sections:

@@ -275,10 +275,11 @@ def _check_here(path: tuple[str, ...], value: Any, after: str) -> None:
             )
     aws = App().aws_config
     if value not in aws.profiles:
-        near = nearest(value, aws.profiles)
-        known = f"profiles are {some(list(aws.profiles))}" if aws.profiles else LOG_IN_FIRST
+        near = aws.nearest(value)
+        if aws.profiles and not near:
+            near = f"; profiles are {some(list(aws.profiles))}"
         raise BadInput(
-            f"{value} is not a profile in {aws.source}{near}", hint="" if near else known
+            f"{value} is not a profile in {aws.source}{near}", hint="" if near else LOG_IN_FIRST
         )
 
 

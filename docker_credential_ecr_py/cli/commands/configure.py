@@ -71,7 +71,6 @@ from docker_credential_ecr_py.errors import (
     EcrPyError,
     NoProfile,
     SettingsError,
-    nearest,
     some,
 )
 from docker_credential_ecr_py.known_registries import known_registries
@@ -149,7 +148,7 @@ class _Change:
             done += [f"credsStore is {store}, docker's default here"]
         done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
         if (self.before or "").startswith(BYTE_ORDER_MARK):
-            done += ["without its byte-order mark, which docker rejects"]
+            done += ["no byte-order mark (docker rejects it)"]
         return ", ".join(done)
 
 
@@ -372,7 +371,7 @@ def _registries_of(app: App, names: Iterable[str], regions: Iterable[str]) -> It
     """Yield the host of each profile's registry, also in other regions. Raises BadInput."""
     for name in names:
         if name not in app.aws_config.profiles:
-            near = nearest(name, app.aws_config.profiles)
+            near = app.aws_config.nearest(name)
             hint = "" if near else f"use `--registry {quote(name)}` for a registry"
             raise BadInput(f"{name} is not a profile in {app.aws_config.source}{near}", hint=hint)
         for region in ("", *regions):

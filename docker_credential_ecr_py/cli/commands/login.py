@@ -193,10 +193,10 @@ def _named(app: App, name: str, known: list[SsoSession]) -> SsoSession:
             app.settings.registry_for(host_of(name))
         except (NotEcr, BadServerURL):
             names = [*aws.profiles, *(session.name for session in known if session.name)]
+            near = aws.nearest(name) or nearest(name, names)
             raise EcrPyError(
-                f"{name} is not a profile or session in {aws.source}, and not a registry"
-                f"{nearest(name, names)}",
-                hint="" if names else _how_to_begin(),
+                f"{name} is not a profile or session in {aws.source}, and not a registry{near}",
+                hint="" if names or near else _how_to_begin(),
             ) from None
         found = app.select(name).identity
     if found.sso is not None:

@@ -21,9 +21,10 @@ from tests.standin.aws import Aws
 from tests.standin.proxy import Proxy
 from tests.support.home import DEV, HELPER, PROD, STAGE, START_URL, registry
 from tests.support.other_user import folder_of_theirs, repeated_by_other
-from tests.support.user import User
+from tests.support.user import User, session_config
 
 HOST = registry(DEV)
+ONE_PROFILE = session_config().partition("[profile stage]")[0]
 CONFIG = {"credHelpers": {registry(account): "ecr-py" for account in (DEV, STAGE, PROD)}}
 
 
@@ -195,11 +196,45 @@ def test_a_profile_that_is_not_complete(well: User) -> None:
     with well.home.aws_config.open("a") as config:
         config.write("[profile half]\nsso_account_id = 112233445566\nregion = eu-west-1\n")
     found = findings(well)
-    assert [one.state for one in found["AWS config"]] == ["note"]
-    assert "profile half" in found["AWS config"][0].words
+    assert [one.state for one in found["registries"]] == ["note"]
+    assert "profile half" in found["registries"][0].words
+    assert "AWS config" not in found  # one cause is one line
     docker(well, {"credHelpers": {registry("112233445566"): "ecr-py"}})
     found = findings(well, code=1)
     assert [one.state for one in found["registries"]] == ["wrong"]
+
+
+def test_a_profile_that_is_nowhere_and_not_complete(well: User) -> None:
+    with well.home.aws_config.open("a") as config:
+        config.write("[profile half]\nsso_start_url = https://example.awsapps.com/start\n")
+    found = not_ok(findings(well))
+    assert (found.name, found.state) == ("AWS config", "note")
+    assert "profile half" in found.words
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[dev]\nregion = eu-west-1\n", "has no profiles; [dev] has to be [profile dev]"),
+        (ONE_PROFILE.replace("\nregion = eu-west-1", "\nregion = Ireland"), "not a region"),
+        (ONE_PROFILE.replace(DEV, "6429761"), "an account has twelve digits: '6429761'"),
+    ],
+)
+def test_a_config_with_a_mistake_in_each_profile(user: User, text: str, says: str) -> None:
+    user.home.aws_config.write_text(text)
+    found = not_ok(findings(user, code=1))
+    assert found.name == "registries"
+    assert says in found.words
+    assert str(user.home.aws_config) in found.hint
+    assert says in user.invoke("configure").line
+    assert says in user.invoke("token").line
+
+
+def test_a_profile_without_the_word(user: User) -> None:
+    text = user.home.aws_config.read_text().replace("[profile dev]", "[dev]")
+    user.home.aws_config.write_text(text)
+    for command in (("token", "dev"), ("configure", "dev"), ("login", "dev")):
+        assert "; [dev] has to be [profile dev]" in user.invoke(*command).line
 
 
 def test_nothing_at_all(user: User) -> None:
