@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import REGISTRIES
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.output import (
@@ -16,8 +17,9 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
 )
 from docker_credential_ecr_py.cli.ssh_tunnel import remote_socket
+from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.config import file_edits, paths, settings_edit
-from docker_credential_ecr_py.config.settings import EVERY_REGISTRY, parse_settings
+from docker_credential_ecr_py.config.settings import EVERY_REGISTRY, may_be_used, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.daemon.discovery import RESTART, forwarding_status
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError
@@ -45,9 +47,10 @@ def forward() -> None:
     "--registry",
     "registries",
     multiple=True,
-    metavar="HOST",
+    metavar="NAME",
     shell_complete=REGISTRIES,
-    help="Answer for this registry, or for a glob of hosts; may be repeated.",
+    help="Answer for this registry: a host, profile or account, or a glob of hosts. "
+    "May be repeated.",
 )
 @click.option("--all", "every", is_flag=True, help="Answer for every registry.")
 @click.option(
@@ -62,13 +65,15 @@ def on(registries: tuple[str, ...], every: bool, uids: tuple[int, ...], dry_run:
     """Answer other machines for these registries, and for no others.
 
     \b
-    ecr-py forward on --registry 642976147714.dkr.ecr.eu-west-1.amazonaws.com
-    ecr-py forward on --registry '642976147714.*'
+    ecr-py forward on --registry dev     the registry of profile dev
+    ecr-py forward on --registry 642976147714
+                                         every registry of an account
     ecr-py forward on --all --uid 0      also root in a container
     """
     if every == bool(registries):
         raise click.UsageError("name the registries by --registry, or use --all")
-    globs = [EVERY_REGISTRY] if every else [_glob(name) for name in registries]
+    app = App(may_log_in=False)
+    globs = [EVERY_REGISTRY] if every else [_glob(app, name) for name in registries]
 
     def edit(text: str) -> str:
         text = settings_edit.with_value(text, _REGISTRIES, globs)
@@ -154,13 +159,26 @@ def config(host: str) -> None:
     click.echo(f"Host {host}\n    RemoteForward {_quoted(remote)} {_quoted(str(local))}")
 
 
-def _glob(name: str) -> str:
-    """Return the host of a registry, or a glob of hosts. Raises BadInput."""
+def _glob(app: App, name: str) -> str:
+    """Return the host or the glob of hosts for what a user names: also a profile or an account.
+
+    Raises BadInput.
+    """
+    if name.isdigit() and len(name) == 12:
+        return f"{name}.*"
+    if name.isdigit() or name in app.aws_config.profiles:
+        return resolve_target(app, TargetOptions(name)).host
     try:
         glob = host_of(name) if "*" not in name else name.lower()
         parse_settings(settings_edit.with_value("", _REGISTRIES, [glob]), "")
     except EcrPyError:
         raise BadInput(f"{name!r} is neither the host of a registry nor a glob of hosts") from None
+    if not may_be_used(glob, app.settings):
+        near = app.aws_config.nearest(name)
+        raise BadInput(
+            f"{name} is not a profile, and matches no registry{near}",
+            hint="" if near else "run `ecr-py status`, which shows yours",
+        )
     return glob
 
 

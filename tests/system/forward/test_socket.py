@@ -88,6 +88,9 @@ def test_on_keeps_the_rest_of_the_settings_and_dry_run_writes_nothing(laptop: La
         (("--all", "--registry", "x"), "name the registries by --registry"),
         (("--registry", "a b"), "is neither the host of a registry nor a glob of hosts"),
         (("--registry", ""), "empty"),
+        (("--registry", "dve"), "dve is not a profile, and matches no registry; nearest: dev"),
+        (("--registry", "ghcr.io"), "ghcr.io is not a profile, and matches no registry"),
+        (("--registry", "1234"), "an account has twelve digits"),
         (("--all", "--uid", "-1"), "-1"),
     ],
 )
@@ -98,6 +101,11 @@ def test_what_cannot_be_forwarded(
     assert done.code in (1, 2)
     assert says in done.said
     assert not home.settings.exists()
+
+
+def test_a_profile_and_an_account_are_their_registries(user: User) -> None:
+    shown = user.invoke_ok("forward", "on", "--registry", "dev", "--registry", STAGE, "--dry-run")
+    assert f'+registries = ["{registry(DEV)}", "{STAGE}.*"]' in shown.stdout
 
 
 def test_doctor_says_what_is_forwarded(laptop: Laptop, user: User) -> None:
