@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from tests.support.programs import need
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "packaging/helm/ecr-py-controller"
 PLAIN = ROOT / "packaging/kubernetes"
+GUIDE = ROOT / "docs/kubernetes.md"
 IMAGE = {"image": {"repository": "registry.example.com/ecr-py-controller"}}
 LABEL = {"matchLabels": {"ecr-pull": "true"}}
 GRANTS = {
@@ -104,11 +107,14 @@ def test_helm_lint(values: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("values", [IMAGE, EVERYTHING], ids=["least", "everything"])
 def test_each_field_is_one_of_kubernetes(values: Mapping[str, Any]) -> None:
     for manifest in rendered(values):
-        if manifest["kind"] == "ServiceMonitor":  # not Kubernetes' own
-            continue
-        kind = resource_registry.load(manifest["apiVersion"], manifest["kind"])
-        known = msgspec.convert(manifest, kind)
-        assert not list(lost(manifest, msgspec.to_builtins(known), manifest["kind"]))
+        if manifest["kind"] != "ServiceMonitor":  # not Kubernetes' own
+            assert not unknown_fields(manifest)
+
+
+def unknown_fields(manifest: Manifest) -> list[str]:
+    kind = resource_registry.load(manifest["apiVersion"], manifest["kind"])
+    known = msgspec.to_builtins(msgspec.convert(manifest, kind))
+    return list(lost(manifest, known, manifest["kind"]))
 
 
 def lost(before: Any, after: Any, at: str) -> Iterator[str]:
@@ -139,6 +145,20 @@ def test_the_controller_accepts_the_grants_of_the_chart() -> None:
     found, mistakes = parse_grants(grants, "grants.yaml")
     assert not mistakes
     assert found.secret_names == ("ecr-pull",)
+
+
+def test_what_the_guide_tells_to_write_can_be_used() -> None:
+    blocks = re.findall(r"(?ms)^( *)```yaml\n(.*?)^\1```$", GUIDE.read_text())
+    values, pod, grants, builder = (yaml.safe_load(textwrap.dedent(text)) for _, text in blocks)
+    made = rendered(values)
+    installed = [one["data"] for one in made if one["kind"] == "ConfigMap"]
+    assert any(data.get("config") == values["awsConfig"] for data in installed)
+    for document in (values["grants"], grants):
+        found, mistakes = parse_grants(yaml.safe_dump(document), "grants.yaml")
+        assert (len(found.grants), mistakes) == (len(document["grants"]), [])
+    meta = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "builder"}}
+    for manifest in (*made, pod, {**meta, **builder}):
+        assert not unknown_fields(manifest)
 
 
 def test_versions_are_those_of_the_package() -> None:

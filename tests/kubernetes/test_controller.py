@@ -150,6 +150,37 @@ def test_service_accounts(control_plane: ControlPlane, controller: ControllerPro
     assert names("web") == []
 
 
+def test_two_that_both_think_they_lead(
+    control_plane: ControlPlane, controller: ControllerProcess, shop: str
+) -> None:
+    """As if a lease had failed: by two leases. They agree, since each sees what is there."""
+    options = ("--lease", f"lease-{uuid4().hex[:8]}")
+    other = ControllerProcess(
+        controller.home, control_plane.kubeconfig, options=options, name="other"
+    )
+    with other:
+        wait_for_start(other)
+        wait_until(lambda: (controller.metric("leader"), other.metric("leader")) == (1, 1))
+        names = [f"shop-{uuid4().hex[:8]}" for _ in range(20)]
+        for name in names:
+            control_plane.add_namespace(name)
+        wait_until(lambda: all(held(control_plane, name) == BOTH for name in names))
+        control_plane.request("DELETE", path(shop))
+        wait_until(lambda: held(control_plane, shop) == BOTH)
+
+        def versions() -> list[str]:
+            found = (control_plane.secret(name, NAME) for name in (shop, *names))
+            return [one["metadata"]["resourceVersion"] for one in found if one is not None]
+
+        def at_rest() -> bool:
+            before = versions()
+            time.sleep(2)  # in which they would overwrite each other's
+            return versions() == before
+
+        wait_until(at_rest)
+        assert "Traceback" not in controller.log + other.log
+
+
 def test_killed_at_random_moments(
     control_plane: ControlPlane, controller: ControllerProcess
 ) -> None:

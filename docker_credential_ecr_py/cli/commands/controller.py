@@ -218,8 +218,8 @@ def status(lease: str, namespace: str, as_json: bool) -> None:
         _show_status(found)
     if problem := found.problem(time.time()):
         where = f"namespace {namespace or api.namespace} has no lease {lease}"
-        hint = "" if found.renewed else f"{where}, so name the controller's with --lease and -n"
-        raise EcrPyError(problem, hint=hint)
+        why = f"{where}: no replica has started, or --lease and -n name another controller"
+        raise EcrPyError(problem, hint="" if found.renewed else why)
 
 
 @contextmanager

@@ -94,8 +94,8 @@ def test_status_names_the_lease_that_it_looked_for(
     found = controller.run("status", "--lease", "other", "-n", "elsewhere")
     assert found.returncode == 1
     assert found.stderr == (
-        "ecr-py: no replica leads: namespace elsewhere has no lease other, so name the "
-        "controller's with --lease and -n\n"
+        "ecr-py: no replica leads: namespace elsewhere has no lease other: no replica has "
+        "started, or --lease and -n name another controller\n"
     )
 
 
