@@ -73,6 +73,12 @@ EVERYTHING = {
 Manifest = dict[str, Any]
 
 
+def one_grant(**keys: Any) -> dict[str, Any]:
+    """Values with a grant that has `keys`, too."""
+    usual = {"name": "shop", "registries": ["642976147714"], "namespaces": ["shop"]}
+    return {**IMAGE, "grants": {"grants": [{**usual, **keys}]}}
+
+
 def helm(
     *arguments: str, values: Mapping[str, Any] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -171,9 +177,44 @@ def test_versions_are_those_of_the_package() -> None:
         ({}, "image.repository: set it"),
         ({**IMAGE, "existingGrants": "mine"}, "secretNames: name the secrets"),
         ({**IMAGE, "admissionPolicy": {"enabled": True}}, "admissionPolicy.namespaceSelector"),
+        (
+            {
+                **IMAGE,
+                "admissionPolicy": {
+                    "enabled": True,
+                    "secret": "other",
+                    "namespaceSelector": LABEL,
+                },
+            },
+            "admissionPolicy.secret: other is none of the secrets of the grants: ecr-pull",
+        ),
+        # What values.schema.json knows.
+        ({"awsconfig": ""}, "additional properties 'awsconfig' not allowed"),
+        ({"image": {"tag": 1.1}}, "at '/image/tag': got number, want null or string"),
+        ({"image": {"digest": "latest"}}, "at '/image/digest': 'latest' does not match"),
+        ({"replicas": "two"}, "at '/replicas': got string, want integer"),
+        ({"pace": -1}, "at '/pace': minimum: got -1, want 0"),
+        ({"log": "xml"}, "at '/log': value must be one of 'text', 'json'"),
+        ({"grants": None}, "missing property 'grants'"),
+        ({"grants": []}, "at '/grants': got array, want object"),
+        ({"grants": {"grants": ["shop"]}}, "at '/grants/grants/0': got string, want object"),
+        (one_grant(name=None), "at '/grants/grants/0/name': got null, want string"),
+        (one_grant(namespace="a"), "additional properties 'namespace' not allowed"),
+        (one_grant(secret="A_b"), "at '/grants/grants/0/secret': 'A_b' does not match"),
+        # Which helm 3 would write as 6.42976147714e+11.
+        (one_grant(registries=[642976147714]), "/registries/0': got number, want string"),
+        (
+            one_grant(namespaces=[{"matchLabels": {"ecr-pull": True}}]),
+            "/namespaces/0/matchLabels/ecr-pull': got boolean, want string",
+        ),
+        (
+            one_grant(namespaces=[{"matchLabel": {"a": "b"}}]),
+            "/namespaces/0': additional properties 'matchLabel' not allowed",
+        ),
+        ({"existingGrants": "mine", "secretNames": "ecr-pull"}, "at '/secretNames': got string"),
     ],
 )
-def test_what_is_missing_is_said(values: Mapping[str, Any], said: str) -> None:
+def test_values_that_cannot_be_used(values: Mapping[str, Any], said: str) -> None:
     done = helm("template", "ecr-py", str(CHART), values=values)
     assert done.returncode != 0
     assert said in done.stderr
