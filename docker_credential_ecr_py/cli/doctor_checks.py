@@ -41,7 +41,13 @@ from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_c
 from docker_credential_ecr_py.config.docker_config import OURSELVES, load_docker_config
 from docker_credential_ecr_py.config.docker_plan import stale_auths
 from docker_credential_ecr_py.config.settings import KEYRING, may_be_used
-from docker_credential_ecr_py.daemon.discovery import RESTART, find_daemon, forwarding_status
+from docker_credential_ecr_py.daemon.discovery import (
+    NOT_RUNNING,
+    RESTART,
+    START,
+    find_daemon,
+    forwarding_status,
+)
 from docker_credential_ecr_py.deadline import call_parallel, call_with_deadline
 from docker_credential_ecr_py.errors import (
     AwsConfigError,
@@ -480,11 +486,23 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
         return Finding(name, WRONG, f"{folder} is not a folder", f"run `rm {quote(str(folder))}`")
     if problem := problem_of(folder):
         return _unwritable(name, problem, folder)
+    if private and sys.platform == "win32":
+        return _protected_by_rights(name, folder)
     if private and _is_open(folder, stat.S_ISDIR):
         return Finding(
             name, NOTE, f"{folder} is readable by other users", "run `ecr-py doctor --fix`"
         )
     return Finding(name, OK, str(folder))
+
+
+def _protected_by_rights(name: str, folder: Path) -> Finding:
+    """Check a folder whose files have no modes: it is not used if other users can write to it."""
+    from docker_credential_ecr_py.windows import why_not_private
+
+    if why := why_not_private(str(folder)):
+        return Finding(name, NOTE, f"not used: {why}", _look_at(folder))
+    words = f"{folder}: no user but you and administrators can write to it"
+    return Finding(name, OK, words)
 
 
 def _unwritable(name: str, problem: OSError, folder: Path) -> Finding:
@@ -555,7 +573,10 @@ def daemon(scene: Scene) -> Iterator[Finding]:
     if found is None:
         if scene.files.settings.store == "memory":
             what = 'not running, and store = "memory" keeps nothing without it'
-            yield Finding("daemon", NOTE, what, "run `ecr-py daemon start`")
+            yield Finding("daemon", NOTE, what, START or "run `ecr-py config set store file`")
+        elif sys.platform == "win32":
+            what = "none on Windows: a pull renews an ageing token in the background"
+            yield Finding("daemon", OK, what)
     elif found.status is None:
         yield Finding("daemon", NOTE, found.problem, RESTART)
     elif found.status["version"] != __version__:
@@ -579,8 +600,8 @@ def forwarding(scene: Scene) -> Iterator[Finding]:
     except EcrPyError:
         return  # the check of the daemon says why
     if found is None:
-        what = "is on, but the daemon is not running"
-        yield Finding(name, NOTE, what, "run `ecr-py daemon start`")
+        hint = START or "run `ecr-py forward off`"
+        yield Finding(name, NOTE, f"is on, but {NOT_RUNNING}", hint)
     elif not found["open"]:
         what = found["problem"] or "is on, but the daemon has not read the settings"
         yield Finding(name, NOTE, what, "run `ecr-py daemon logs`")

@@ -26,6 +26,10 @@ if sys.platform != "win32":
 LOCK = "daemon.lock"
 # The hint for a daemon that does not answer.
 RESTART = "run `ecr-py daemon restart`"
+# What a command that needs the daemon says, and its hint.
+NOT_RUNNING, START = "the daemon is not running", "run `ecr-py daemon start`"
+if sys.platform == "win32":
+    NOT_RUNNING, START = "the daemon runs only on Linux and macOS", ""
 # Seconds that a daemon may take to answer, to end after SIGTERM, and to be gone after SIGKILL.
 ANSWER, END, KILLED = 5.0, 10.0, 10.0
 _PAUSE = 0.05

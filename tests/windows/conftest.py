@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.standin.aws import Aws
 from tests.support.home import Answer, Home, new_home
-from tests.support.programs import lacking
+from tests.support.programs import lacking, need
 from tests.support.user import User
 from tests.windows.wine import WindowsPython, windows_path
 
@@ -88,6 +89,19 @@ def windows() -> WindowsPython:
     if why := build_python.missing():
         lacking(why)
     return build_python.built()
+
+
+@pytest.fixture(scope="session")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The command of a compiler: mingw's, or on Windows the one that compiles a release."""
+    if sys.platform != "win32":
+        yield [need("x86_64-w64-mingw32-gcc")]
+        return
+    if not find_spec("ziglang"):
+        lacking("ziglang is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path_factory.mktemp("zig")))
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
 
 
 @pytest.fixture

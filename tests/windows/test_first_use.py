@@ -26,6 +26,8 @@ def test_two_commands_lead_to_credentials_for_three_accounts(
     passwords_of_all(user.home, aws)
     done = user.ecr_py("doctor")
     assert done.code == 0, done
+    assert "no user but you and administrators can write to it" in done.stdout
+    assert "none on Windows" in done.stdout
 
 
 def test_programs_that_are_copied_elsewhere(

@@ -11,9 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,25 +20,11 @@ from docker_credential_ecr_py.store import record
 from tests.support.environments import PROJECT
 from tests.support.front import SOURCE, build_front
 from tests.support.home import DEV, HELPER, Answer, registry
-from tests.support.programs import lacking, need
 from tests.windows.wine import WindowsPython, windows_path
 
 HOST = registry(DEV).encode()
 DOCUMENT = b'{"ServerURL":"%b","Username":"AWS","Secret":"x"}\n' % HOST
 NOT_FOUND = Answer(1, b"credentials not found in native keychain\n", b"")
-
-
-@pytest.fixture(scope="module")
-def compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """The command of a compiler: mingw's, or on Windows the one that compiles a release."""
-    if sys.platform != "win32":
-        yield [need("x86_64-w64-mingw32-gcc")]
-        return
-    if not find_spec("ziglang"):
-        lacking("ziglang is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path_factory.mktemp("zig")))
-        yield [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-windows-gnu"]
 
 
 def test_it_answers_as_python_does(

@@ -9,6 +9,7 @@ from tests.support.home import ACCOUNTS, DEV, access_key_id, registry
 from tests.support.processes import at_once, wait_until
 from tests.support.records import HALF_LIFE, let_pass, only
 from tests.support.stores import passwords_of_all, right
+from tests.support.user import User
 from tests.windows.conftest import WindowsHome, windows_home
 from tests.windows.wine import WindowsPython
 
@@ -64,7 +65,18 @@ def test_a_path_with_spaces_and_other_letters(
     assert tokens(aws) == len(ACCOUNTS)
 
 
-def test_a_folder_that_others_can_write_to_is_not_used(home: WindowsHome, aws: Aws) -> None:
+def test_a_network_share_is_not_used(home: WindowsHome, aws: Aws, windows: WindowsPython) -> None:
+    share = windows.on_a_share(home.local.parent)
+    home.environment |= {"LOCALAPPDATA": share, "WIN_PD_OVERRIDE_LOCAL_APPDATA": share}
+    for _ in range(2):
+        right(aws, home.get(registry(DEV)))
+    assert tokens(aws) == 2
+    assert not list(home.path.rglob("credentials/*"))
+
+
+def test_a_folder_that_others_can_write_to_is_not_used(
+    user: User, home: WindowsHome, aws: Aws
+) -> None:
     home.cache.mkdir(parents=True)
     if sys.platform == "win32":
         everyone_may_write = ("icacls", home.cache, "/grant", "*S-1-1-0:(OI)(CI)W")
@@ -76,6 +88,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(home: WindowsHome, aws: A
     assert tokens(aws) == 2
     assert not list(home.cache.rglob("credentials/*"))
     assert "other users (S-1-1-0) can write to" in home.log.read_text()
+    assert "not used: other users (S-1-1-0) can write to" in user.ecr_py("doctor").stdout
 
 
 def test_a_file_that_another_program_has_open(

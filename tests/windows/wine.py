@@ -19,6 +19,7 @@ from tests.support.surroundings import KEPT_ON_WINDOWS, machine_path
 # Ignored by git. A fresh clone builds it anew, within a minute.
 FOLDER = PROJECT / ".ci" / "windows"
 PREFIX = FOLDER / "prefix"
+NETWORK_DRIVE = PREFIX / "dosdevices" / "n:"
 
 
 class WindowsPython:
@@ -55,6 +56,11 @@ class WindowsPython:
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done
+
+    def on_a_share(self, folder: Path) -> str:
+        """Return a name of a folder by which, for Windows, it is on another machine's disk."""
+        drive, _, rest = str(folder).partition(":")
+        return rf"\\localhost\{drive}${rest}"
 
     @contextmanager
     def holding_open(self, file: Path, environment: Mapping[str, str]) -> Iterator[None]:
@@ -94,6 +100,12 @@ class WinePython(WindowsPython):
     def command(self, *command: str | Path) -> list[str | Path]:
         return ["wine", *command]
 
+    def on_a_share(self, folder: Path) -> str:
+        # Drive N: is that folder alone: wine would call a file on two drives by either's name.
+        NETWORK_DRIVE.unlink(missing_ok=True)
+        NETWORK_DRIVE.symlink_to(folder)
+        return "N:\\"
+
     def start_server(self) -> None:
         """Start what all programs of the prefix share, or its services would inherit our pipes.
 
@@ -108,6 +120,12 @@ class WinePython(WindowsPython):
         if is_new:
             _quietly("wine", "wineboot", environment=quiet)
             _quietly("wine", "winecfg", "-v", "win10", environment=quiet)
+        if not NETWORK_DRIVE.is_symlink():
+            NETWORK_DRIVE.symlink_to("/nowhere")
+            drives = r"HKLM\Software\Wine\Drives"
+            _quietly(*f"wine reg add {drives} /v N: /d network /f".split(), environment=quiet)
+            self.stop_server()  # it reads that when it starts
+            _quietly("wineserver", "-p600", environment=quiet)
         # Not wineboot again: it would set them anew, while other tests run.
         _quietly("wine", "reg", "delete", r"HKCU\Volatile Environment", "/f", environment=quiet)
 

@@ -1,6 +1,7 @@
 """ecr-py config: shows and changes the settings of ecr-py."""
 
 import os
+import sys
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from docker_credential_ecr_py.config.settings import (
     parse_settings,
 )
 from docker_credential_ecr_py.config.text_file import read_text
-from docker_credential_ecr_py.daemon.discovery import find_daemon
+from docker_credential_ecr_py.daemon.discovery import NOT_RUNNING, START, find_daemon
 from docker_credential_ecr_py.errors import (
     LOG_IN_FIRST,
     BadInput,
@@ -184,7 +185,7 @@ def _take_over() -> None:
 def _missing(path: tuple[str, ...], value: object) -> str:
     """Return what a value needs and this machine does not have, or ""."""
     if path == _STORE and value == "memory" and find_daemon(os.environ) is None:
-        return "this store needs the daemon, which is not running: run `ecr-py daemon start`"
+        return f"this store needs the daemon, which is not running: {START}"
     if value == KEYRING and path in (_STORE, settings_edit.FALLBACK):
         from docker_credential_ecr_py.store.seal import Seal
 
@@ -254,6 +255,8 @@ def _check_here(path: tuple[str, ...], value: Any, after: str) -> None:
 
     `after` is the text of the settings with the value.
     """
+    if sys.platform == "win32" and path == _STORE and value == "memory":
+        raise BadInput(f"this store needs the daemon: {NOT_RUNNING}")
     if path == settings_edit.FALLBACK and value != KEYRING:
         try:
             find_helper(str(value).removeprefix("docker-credential-"))

@@ -24,7 +24,14 @@ from docker_credential_ecr_py.cli.output import (
 from docker_credential_ecr_py.cli.registry_state import failures_by_cause, forwarding_line
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.daemon import cleanup, python_for
-from docker_credential_ecr_py.daemon.discovery import RESTART, Presence, end_daemon, find_daemon
+from docker_credential_ecr_py.daemon.discovery import (
+    NOT_RUNNING,
+    RESTART,
+    START,
+    Presence,
+    end_daemon,
+    find_daemon,
+)
 from docker_credential_ecr_py.daemon.service import (
     Service,
     check_systemd,
@@ -41,7 +48,6 @@ from docker_credential_ecr_py.selection import identity_of
 _DAEMON = python_for("docker_credential_ecr_py.daemon")
 # Seconds that it may take to start on a busy machine.
 _PATIENCE = 30
-_NOT_RUNNING = "the daemon is not running"
 
 
 @click.group(cls=Group)
@@ -130,7 +136,7 @@ def start() -> None:
 @daemon.command()
 def stop() -> None:
     """Stop it, even if it hangs. If it is installed, the next login starts it again."""
-    click.echo("Stopped" if _stop() else _NOT_RUNNING.capitalize())
+    click.echo("Stopped" if _stop() else NOT_RUNNING.replace("the", "The", 1))
 
 
 @daemon.command()
@@ -168,7 +174,7 @@ def status(as_json: bool) -> None:
     elif found is not None and found.status is not None:
         _show(found.status)
     if found is None:
-        raise EcrPyError(_NOT_RUNNING, hint="run `ecr-py daemon start`")
+        raise EcrPyError(NOT_RUNNING, hint=START)
     _answering(found)
 
 
@@ -184,6 +190,8 @@ def status(as_json: bool) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Follow the log, until Ctrl-C.")
 def logs(lines: int, follow: bool) -> None:
     """Show the log of the daemon, its workers and the helper."""
+    if sys.platform == "win32":
+        raise EcrPyError(NOT_RUNNING)
     file = paths.log_file()
     if file is None or not os.path.isfile(file):
         raise EcrPyError(f"there is no log yet: {file}")
@@ -197,7 +205,7 @@ def logs(lines: int, follow: bool) -> None:
 def _check_system() -> None:
     """Raise EcrPyError if the daemon cannot run: on Windows, or as root for another user."""
     if sys.platform == "win32":
-        raise EcrPyError("the daemon runs only on Linux and macOS")
+        raise EcrPyError(NOT_RUNNING)
     if why := paths.why_root_runs_no_daemon(os.environ):
         raise EcrPyError(why, hint="run it as that user")
 

@@ -1,6 +1,7 @@
 """ecr-py forward: lets other machines pull with the login of this one. See docs/remote.md."""
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ from docker_credential_ecr_py.cli.targets import TargetOptions, resolve_target
 from docker_credential_ecr_py.config import file_edits, paths, settings_edit
 from docker_credential_ecr_py.config.settings import EVERY_REGISTRY, may_be_used, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
-from docker_credential_ecr_py.daemon.discovery import RESTART, forwarding_status
+from docker_credential_ecr_py.daemon.discovery import NOT_RUNNING, RESTART, START, forwarding_status
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, SettingsError
 from docker_credential_ecr_py.registry import host_of
 from docker_credential_ecr_py.store import daemon_client, record
@@ -72,6 +73,8 @@ def on(registries: tuple[str, ...], every: bool, uids: tuple[int, ...], dry_run:
     """
     if every == bool(registries):
         raise click.UsageError("name the registries by --registry, or use --all")
+    if sys.platform == "win32":
+        raise EcrPyError(NOT_RUNNING)
     app = App(may_log_in=False)
     globs = [EVERY_REGISTRY] if every else [_glob(app, name) for name in registries]
 
@@ -118,7 +121,7 @@ def status(as_json: bool) -> None:
     if as_json:
         show_json(found)
     if found is None:
-        raise EcrPyError("the daemon is not running", hint="run `ecr-py daemon start`")
+        raise EcrPyError(NOT_RUNNING, hint=START)
     if not found["registries"]:
         raise EcrPyError("forwarding is off", hint="run `ecr-py forward on --all`")
     if not found["open"]:

@@ -11,7 +11,7 @@ import click
 
 from docker_credential_ecr_py.cli.output import command
 from docker_credential_ecr_py.cli.ssh_tunnel import find_ssh, shared_connection
-from docker_credential_ecr_py.daemon.discovery import forwarding_status
+from docker_credential_ecr_py.daemon.discovery import NOT_RUNNING, START, forwarding_status
 from docker_credential_ecr_py.errors import BadInput, EcrPyError
 from docker_credential_ecr_py.ssh_command import SshCommand, parse_ssh
 
@@ -70,7 +70,7 @@ def _forwarded_socket() -> Path:
     """Return the socket at which the daemon answers other machines. Raises EcrPyError."""
     found = forwarding_status(os.environ)
     if found is None:
-        raise EcrPyError("the daemon is not running", hint="run `ecr-py daemon start`")
+        raise EcrPyError(NOT_RUNNING, hint=START)
     if not found["open"]:
         what = found["problem"] or "forwarding is off"
         raise EcrPyError(what, hint="run `ecr-py forward on --all`")
