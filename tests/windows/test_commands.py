@@ -11,9 +11,11 @@ from docker_credential_ecr_py import __version__
 from tests.standin.aws import Aws
 from tests.support.home import DEV, THREE_ACCOUNTS, registry
 from tests.support.user import User
-from tests.windows.wine import windows_path
+from tests.windows.wine import WindowsPython, windows_path
 
 ONLY_ELSEWHERE = "the daemon runs only on Linux and macOS"
+# An editor: adds a line to the file that is its argument.
+EDITOR = "import sys; open(sys.argv[1], 'a', newline='').write('login = \"never\"\\r\\n')"
 
 
 def test_version(user: User) -> None:
@@ -79,6 +81,22 @@ def test_what_is_printed_is_utf8(user: User) -> None:
     done = user.ecr_py("explain", registry(DEV))
     assert done.code == 0, done
     assert "profile Łoś-開発 is for account" in done.stdout
+
+
+@pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
+def test_the_settings_are_edited(user: User, windows: WindowsPython, quote: str) -> None:
+    """By an editor whose path has backslashes; the file keeps its line ends."""
+    script = windows_path(user.home.write(user.home.path / "editor.py", EDITOR))
+    editor = f"{quote}{windows_path(windows.python)}{quote} {script}"
+    user.write_config(b"[defaults]\r\n", user.home.settings)
+    done = user.ecr_py("config", "edit", EDITOR=editor)
+    assert done.code == 0, done
+    assert user.home.settings.read_bytes() == b'[defaults]\r\nlogin = "never"\r\n'
+
+
+def test_an_editor_that_is_not_there(user: User) -> None:
+    line = user.ecr_py("config", "edit", EDITOR="nowhere").line
+    assert line.startswith("ecr-py: nowhere: Editing failed")
 
 
 def test_what_is_set_up_is_removed_again(user: User) -> None:

@@ -1,6 +1,7 @@
 """ecr-py config: shows and changes the settings of ecr-py."""
 
 import os
+import shlex
 import sys
 import tomllib
 from contextlib import suppress
@@ -41,6 +42,7 @@ from docker_credential_ecr_py.errors import (
     some,
 )
 from docker_credential_ecr_py.other_registries import find_helper
+from docker_credential_ecr_py.programs import find_program
 
 _STORE = ("defaults", "store")
 _EXAMPLE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -97,7 +99,7 @@ def edit() -> None:
     """Open the settings in your editor ($VISUAL, $EDITOR), and check them before they are saved."""
     file = paths.settings_file(os.environ)
     before = read_text(file, SettingsError)
-    after = click.edit(before or "", extension=file.suffix)
+    after = _edited(before or "", file)
     while after is not None:
         try:
             parse_settings(after, str(file))
@@ -109,7 +111,7 @@ def edit() -> None:
             if not click.confirm("Edit it again", default=True, err=True):
                 after = None
                 break
-            after = click.edit(after, extension=file.suffix, require_save=False)
+            after = _edited(after, file, require_save=False)
     if after is None or after == (before or ""):
         click.echo(f"{file} is unchanged")
         return
@@ -175,6 +177,34 @@ def unset(key: str, dry_run: bool) -> None:
 def show_path() -> None:
     """Print the path of the settings file, whether or not it exists."""
     click.echo(paths.settings_file(os.environ))
+
+
+def _edited(text: str, file: Path, *, require_save: bool = True) -> str | None:
+    """Return what the user's editor makes of a text, or None if it is not saved.
+
+    Raises EcrPyError if the editor cannot be run.
+    """
+    is_dos = sys.platform == "win32" and "\r\n" in text  # click makes \r\n of each \n there
+    shown = text.replace("\r\n", "\n") if is_dos else text
+    try:
+        after = click.edit(shown, _editor(), extension=file.suffix, require_save=require_save)
+    except (click.ClickException, ValueError) as error:
+        what = getattr(error, "message", f"the editor cannot be run: {error}")
+        raise EcrPyError(what, hint="set EDITOR to the command of an editor") from None
+    return after.replace("\n", "\r\n") if after and is_dos else after
+
+
+def _editor() -> str | None:
+    """Return the command of the editor for click; None leaves it to click to find it.
+
+    click splits the command as sh does, without backslashes, and on Windows the system finds no
+    program but an .exe: VS Code's `code` is code.cmd.
+    """
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if sys.platform != "win32" or not named:
+        return None
+    words = [word.strip('"') for word in shlex.split(named, posix=False)]
+    return shlex.join([find_program(words[0]) or words[0], *words[1:]])
 
 
 def _take_over() -> None:

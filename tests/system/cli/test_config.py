@@ -235,6 +235,13 @@ def test_edit_without_saving_changes_nothing(user: User, script: str) -> None:
     assert user.home.settings.read_text() == THEIRS
 
 
+@pytest.mark.parametrize("command", ["nowhere", "vi '"], ids=["not there", "open quote"])
+def test_an_editor_that_cannot_be_run(user: User, command: str) -> None:
+    line = user.invoke("config", "edit", EDITOR=command).line
+    assert line.startswith("ecr-py: ")
+    assert line.endswith("set EDITOR to the command of an editor")
+
+
 def test_edit_refuses_what_is_wrong(user: User) -> None:
     user.home.write(user.home.settings, THEIRS)
     environ = editor(user, """echo 'login = "nevr"' >"$1" """)
