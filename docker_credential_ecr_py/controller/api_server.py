@@ -172,12 +172,10 @@ class ApiServer:
 
     def list(
         self, path: str, kind: type[_T], params: Mapping[str, str], *, metadata_only: bool
-    ) -> tuple[list[_T], str]:
-        """Return all objects, and the version of the list, from which a watch goes on."""
-        items: list[_T] = []
-        for page in self.pages(path, kind, params, metadata_only=metadata_only):
-            items += page.items or []
-        return items, page.metadata.resource_version
+    ) -> list[_T]:
+        """Return all objects."""
+        pages = self.pages(path, kind, params, metadata_only=metadata_only)
+        return [item for page in pages for item in page.items or ()]
 
     def pages(
         self, path: str, kind: type[_T], params: Mapping[str, str], *, metadata_only: bool

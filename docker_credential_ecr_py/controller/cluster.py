@@ -214,7 +214,6 @@ class WatchedCluster:
         annotations: Mapping[str, str],
         *,
         uid: str = "",
-        force: bool = False,
     ) -> Secret:
         metadata: dict[str, Any] = {
             "name": name,
@@ -227,7 +226,7 @@ class WatchedCluster:
         answer = self._api.send(
             "PATCH",
             _secret_path(namespace, name),
-            params={"fieldManager": MANAGER, "force": str(force).lower()},
+            params={"fieldManager": MANAGER, "force": str(bool(uid)).lower()},
             body={
                 "apiVersion": "v1",
                 "kind": "Secret",
@@ -272,9 +271,7 @@ class WatchedCluster:
             written = _account(decoded(answer, _ServiceAccount))
             self._accounts.put(account.namespace, account.name, written)
 
-    def event(
-        self, namespace: str, secret: str, reason: str, message: str, *, warning: bool = True
-    ) -> None:
+    def event(self, namespace: str, secret: str, reason: str, message: str) -> None:
         if self._is_repeated(namespace, secret, reason, message):
             return
         there = self.secret(namespace, secret)
@@ -287,7 +284,7 @@ class WatchedCluster:
             "involvedObject": {**about, "uid": there.uid} if there else about,
             "reason": reason,
             "message": one_line(redact(message))[:_LONGEST_EVENT],
-            "type": "Warning" if warning else "Normal",
+            "type": "Warning",
             "source": {"component": MANAGER},
             "reportingComponent": MANAGER,
             "reportingInstance": MANAGER,

@@ -376,7 +376,6 @@ class Controller:
             document,
             annotations_of(action.want, held),
             uid=action.uid,
-            force=bool(action.uid),
         )
         if action.uid:
             return "update"

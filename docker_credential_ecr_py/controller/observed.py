@@ -102,12 +102,12 @@ class Cluster(Protocol):
         annotations: Mapping[str, str],
         *,
         uid: str = "",
-        force: bool = False,
     ) -> Secret:
         """Create a secret, or change the one with `uid` in place, by server-side apply.
 
-        Of type kubernetes.io/dockerconfigjson, with the label MANAGED_BY. `force` takes fields
-        over that someone else owns; without it that is a Conflict, as is another uid.
+        Of type kubernetes.io/dockerconfigjson, with the label MANAGED_BY. A change takes over the
+        fields that someone else owns. It is a Conflict if the secret has another uid, or if there
+        is one already that someone else made.
         """
 
     def delete_secret(self, secret: Secret) -> None:
@@ -116,7 +116,5 @@ class Cluster(Protocol):
     def set_pull_secrets(self, account: ServiceAccount, names: Iterable[str]) -> None:
         """Replace a service account's imagePullSecrets unless it has changed (Conflict)."""
 
-    def event(
-        self, namespace: str, secret: str, reason: str, message: str, *, warning: bool = True
-    ) -> None:
-        """Record an Event about a secret, which need not exist. Never raises."""
+    def event(self, namespace: str, secret: str, reason: str, message: str) -> None:
+        """Record a warning as an Event about a secret, which need not exist. Never raises."""

@@ -85,13 +85,13 @@ class Status:
 def read_status(api: ApiServer, lease: str, namespace: str = "") -> Status:
     """Ask the API server. `namespace` is that of the lease, else our own. Raises ClusterError."""
     holder, renewed = _lease(api, lease, namespace or api.namespace)
-    secrets, _ = api.list(
+    secrets = api.list(
         "/api/v1/secrets",
         _Secret,
         {"labelSelector": f"{MANAGED_BY}={MANAGER}"},
         metadata_only=True,
     )
-    events, _ = api.list(
+    events = api.list(
         "/api/v1/events",
         _Event,
         {"fieldSelector": f"source={MANAGER},type=Warning"},

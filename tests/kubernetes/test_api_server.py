@@ -31,7 +31,7 @@ def test_a_secret_is_created_changed_and_deleted(
 ) -> None:
     first = cluster.apply_secret(namespace, NAME, DOCUMENT, {"ecr-py/hash": "1"})
     second = cluster.apply_secret(
-        namespace, NAME, DOCUMENT + b" ", {"ecr-py/hash": "2"}, uid=first.uid, force=True
+        namespace, NAME, DOCUMENT + b" ", {"ecr-py/hash": "2"}, uid=first.uid
     )
     assert (first.uid, first.managed, first.editors) == (second.uid, True, ())
     assert cluster.secret(namespace, NAME) == second
@@ -41,7 +41,7 @@ def test_a_secret_is_created_changed_and_deleted(
     cluster.delete_secret(second)
     assert control_plane.secret(namespace, NAME) is None
     with pytest.raises(Conflict):
-        cluster.apply_secret(namespace, NAME, DOCUMENT, {}, uid=first.uid, force=True)
+        cluster.apply_secret(namespace, NAME, DOCUMENT, {}, uid=first.uid)
 
 
 def test_edits_are_seen_and_taken_back(
@@ -53,7 +53,7 @@ def test_edits_are_seen_and_taken_back(
     wait_until(lambda: cluster.secret(namespace, NAME).editors == ("kubectl-edit",))  # type: ignore[union-attr]
     with pytest.raises(Conflict):
         cluster.apply_secret(namespace, NAME, DOCUMENT, {})
-    after = cluster.apply_secret(namespace, NAME, DOCUMENT, {}, uid=written.uid, force=True)
+    after = cluster.apply_secret(namespace, NAME, DOCUMENT, {}, uid=written.uid)
     assert after.editors == ()
     assert control_plane.docker_config(namespace, NAME) is not None
 
@@ -76,7 +76,7 @@ def test_an_immutable_secret_is_invalid(
     written = cluster.apply_secret(namespace, NAME, DOCUMENT, {})
     edit(control_plane, namespace, {"immutable": True})
     with pytest.raises(Invalid) as raised:
-        cluster.apply_secret(namespace, NAME, b"{}", {}, uid=written.uid, force=True)
+        cluster.apply_secret(namespace, NAME, b"{}", {}, uid=written.uid)
     assert "QVdT" not in str(raised.value)
 
 
@@ -153,7 +153,8 @@ def test_a_quiet_watch_is_ended_by_the_server(
 ) -> None:
     monkeypatch.setattr(api_server, "_WATCH", 2)
     secrets = {"fieldSelector": "metadata.name=nothing"}
-    _, version = api.list("/api/v1/secrets", api_server.Status, secrets, metadata_only=True)
+    pages = api.pages("/api/v1/secrets", api_server.Status, secrets, metadata_only=True)
+    version = [page.metadata.resource_version for page in pages][-1]
     began = time.monotonic()
     list(api.watch("/api/v1/secrets", secrets, version, metadata_only=True))
     assert time.monotonic() - began > 1

@@ -306,7 +306,7 @@ def test_the_chart_allows_what_the_controller_does_and_no_more(
     wait_until(lambda: cluster.synced)
     document = b'{"auths":{}}'
     written = cluster.apply_secret(namespace, "ecr-pull", document, {})
-    written = cluster.apply_secret(namespace, "ecr-pull", document, {}, uid=written.uid, force=True)
+    written = cluster.apply_secret(namespace, "ecr-pull", document, {}, uid=written.uid)
     assert cluster.read_secret(namespace, "ecr-pull") == document
     wait_until(lambda: cluster.service_accounts(namespace))
     (account,) = cluster.service_accounts(namespace)

@@ -65,13 +65,12 @@ class FakeCluster:
         annotations: Mapping[str, str],
         *,
         uid: str = "",
-        force: bool = False,
     ) -> Secret:
         self._fail()
         there = self.secret(namespace, name)
         if uid and (there is None or there.uid != uid):
             raise Conflict("another uid")
-        if there is not None and not force and (not there.managed or there.editors):
+        if there is not None and not uid and (not there.managed or there.editors):
             raise Conflict("another manager")
         if (namespace, name) in self.immutable:
             raise Invalid("the secret is immutable")
@@ -104,9 +103,7 @@ class FakeCluster:
         self.add_account(account.namespace, account.name, *names)
         self.writes.append(("service account", account.namespace, account.name))
 
-    def event(
-        self, namespace: str, secret: str, reason: str, message: str, *, warning: bool = True
-    ) -> None:
+    def event(self, namespace: str, secret: str, reason: str, message: str) -> None:
         self.events.append((namespace, secret, reason, message))
 
     # As others change it

@@ -233,7 +233,7 @@ def test_someone_elses_secret_is_not_taken(server: KubernetesApi, watching: Watc
     with pytest.raises(Conflict):
         watching.cluster.apply_secret("shop", NAME, DOCUMENT, {})
     with pytest.raises(Conflict):
-        watching.cluster.apply_secret("shop", NAME, DOCUMENT, {}, uid="another", force=True)
+        watching.cluster.apply_secret("shop", NAME, DOCUMENT, {}, uid="another")
 
 
 def test_a_secret_that_changed_is_not_deleted(server: KubernetesApi, watching: Watching) -> None:
