@@ -46,16 +46,16 @@ from docker_credential_ecr_py.errors import (
     TooManyRequests,
 )
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.pause import pause_after
 
-# Seconds. All is planned anew at least so often, whatever the watches said.
-LONGEST_SLEEP = 60.0
+# Seconds. All namespaces are planned again at least so often, whatever the watches said.
+_PLAN_ALL = 60.0
 # How often the files are looked at. The kubelet brings a changed ConfigMap within a minute.
 _LOOK_AT_FILES = 5.0
 # Writes a second, if nothing else is said.
 PACE = 20.0
 # Seconds before a write that failed is tried again: doubled each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
-_DOUBLINGS = 10
 # The pause of all writes if the API server does not answer.
 _FIRST_OUTAGE, _LONGEST_OUTAGE = 1.0, 30.0
 _EVERYTHING = ""
@@ -158,7 +158,7 @@ class Controller:
             self._do(action)
             return 0.0
         today = self._clock()
-        times = [self._next_look - now, self._next_pass - now, paced or LONGEST_SLEEP]
+        times = [self._next_look - now, self._next_pass - now, paced or _PLAN_ALL]
         times += [] if next_fetch is None else [next_fetch - today]
         times += [self._queue[0][0] - today] if self._queue else []
         return max(paced, 0.001, min(times))
@@ -200,7 +200,7 @@ class Controller:
             self._dirty.clear()
             return
         self._plan_all = False
-        self._next_pass = now + LONGEST_SLEEP
+        self._next_pass = now + _PLAN_ALL
         self._dirty.clear()
         self._fetches, self._queue = {}, []
         names = [namespace.name for namespace in self._cluster.namespaces()]
@@ -298,11 +298,13 @@ class Controller:
             if kind:
                 self._metrics.writes.labels("ok").inc()
                 log.info("%s %s/%s: %s", kind, action.namespace, action.name, action.why)
-            if action.why in (MISSING, CHANGED):  # done again, someone undoes it
-                self._pause(action, first=0)
+            if action.why in (MISSING, CHANGED):
+                # If it has to be done again, someone undoes what we do.
+                self._pause(action, first_is_free=True)
             elif kind and action.why != EDITED:
                 self._pauses.pop(self._place(action), None)
-            else:  # an Event is repeated later, and who edits a secret again and again waits longer
+            else:
+                # An Event is repeated later; who edits a secret again and again waits longer.
                 self._pause(action)
         self._dirty.add(action.namespace)
 
@@ -392,17 +394,16 @@ class Controller:
             f"no token for {entries[key].host}: {failures[key].error.what}" for key in failed[:3]
         )
 
-    def _pause(self, action: Action, first: int = 1) -> None:
+    def _pause(self, action: Action, *, first_is_free: bool = False) -> None:
         """Do not do an action again for a while, which is longer each time.
 
-        With `first=0`, at the second time for the first time.
+        With `first_is_free` there is no pause after the first time.
         """
         now = self._clock()
         before = self._pauses.get(self._place(action))
-        tries = before.tries + 1 if before and now < before.until + _LONGEST_PAUSE else first
-        pause = (
-            min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE) if tries else 0.0
-        )
+        is_again = before and now < before.until + _LONGEST_PAUSE
+        tries = before.tries + 1 if before and is_again else int(not first_is_free)
+        pause = pause_after(tries, _FIRST_PAUSE, _LONGEST_PAUSE) if tries else 0.0
         self._pauses[self._place(action)] = _Pause(tries, now + pause)
 
     def _place(self, action: Action) -> _Place:
@@ -473,8 +474,8 @@ class _Pacer:
 
     def hold_longer(self, now: float) -> None:
         """Make no write for a while, which is longer each time."""
-        self.hold(now, min(_FIRST_OUTAGE * 2 ** min(self._outages, _DOUBLINGS), _LONGEST_OUTAGE))
         self._outages += 1
+        self.hold(now, pause_after(self._outages, _FIRST_OUTAGE, _LONGEST_OUTAGE))
 
 
 def _state_of(secret: Secret | None, actions: list[Action], now: float) -> str:

@@ -22,6 +22,7 @@ from docker_credential_ecr_py.deadline import start_call
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import EcrPyError, Throttled, Unreachable, error_from_dict
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.pause import pause_after
 from docker_credential_ecr_py.registry import Registry
 
 # Each worker takes some 45 MiB.
@@ -33,7 +34,6 @@ _LIMIT = 40.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
 # If AWS cannot be reached or throttles, which ends without anyone's doing.
 _LONGEST_PAUSE_OF_OUTAGE = 600.0
-_DOUBLINGS = 10
 
 Result = Credential | EcrPyError
 # Fetches the credentials of some registries; yields each key with what came of it.
@@ -165,7 +165,7 @@ class Credentials:
         tries = self._failures[entry.key].tries + 1 if entry.key in self._failures else 1
         is_outage = isinstance(result, Unreachable | Throttled)
         longest = _LONGEST_PAUSE_OF_OUTAGE if is_outage else _LONGEST_PAUSE
-        pause = min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), longest)
+        pause = pause_after(tries, _FIRST_PAUSE, longest)
         pause *= 0.9 + 0.2 * zlib.crc32(f"{entry.key} {tries}".encode()) / 2**32
         self._failures[entry.key] = Failure(result, tries, now, now + pause)
         log.warning("no token for %s as %s (%d): %s", entry.host, entry.identity, tries, result)

@@ -21,6 +21,7 @@ from docker_credential_ecr_py.daemon.outages import Outage, Outages
 from docker_credential_ecr_py.daemon.worker_pool import Report
 from docker_credential_ecr_py.errors import EcrPyError, LoginNeeded, Unreachable, error_from_dict
 from docker_credential_ecr_py.log import log
+from docker_credential_ecr_py.pause import pause_after
 from docker_credential_ecr_py.sso.token_cache import Token, read_token
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.record_store import selection_of
@@ -32,8 +33,6 @@ LONGEST_SLEEP = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
 # No event says that a network beyond the next router works again.
 _LONGEST_PAUSE_OF_OUTAGE = 600.0
-# More than from the first pause to the longest; a limit, because 2**1024 is too large for a float.
-_DOUBLINGS = 10
 # Renewals are spread over the last twentieth of the fresh half of a token's life.
 _SPREAD = 1 / 20
 # Seconds. sso/sessions.py refreshes a little earlier if a `get` comes, botocore a little later.
@@ -332,7 +331,7 @@ class Scheduler:
                 self._to_unseal = False
             return
         tries = self._failures[job].tries + 1 if job in self._failures else 1
-        pause = min(_FIRST_PAUSE * 2 ** min(tries - 1, _DOUBLINGS), _LONGEST_PAUSE)
+        pause = pause_after(tries, _FIRST_PAUSE, _LONGEST_PAUSE)
         outage = None
         if isinstance(error, LoginNeeded):
             pause = _LONGEST_PAUSE  # until the token file changes
