@@ -158,10 +158,10 @@ class Controller:
             self._do(action)
             return 0.0
         today = self._clock()
-        times = [self._next_look - now, self._next_pass - now, paced or _PLAN_ALL]
+        times = [self._next_look - now, self._next_pass - now]
         times += [] if next_fetch is None else [next_fetch - today]
-        times += [self._queue[0][0] - today] if self._queue else []
-        return max(paced, 0.001, min(times))
+        times += [max(paced, self._queue[0][0] - today)] if self._queue else []
+        return max(0.001, min(times))
 
     def look_at_files(self) -> None:
         """Read the grants and the AWS config again if they have changed."""

@@ -329,6 +329,17 @@ def test_the_api_server_wants_us_to_wait(world: World) -> None:
     assert len(world.cluster.writes) == 1
 
 
+def test_the_loop_goes_on_while_writes_are_held_back(world: World) -> None:
+    """A loop without a turn for three minutes counts as one that hangs."""
+    world.cluster.add("shop")
+    world.cluster.fails = [TooManyRequests("slow down", retry_after=300)]
+    world.sleep(200)
+    assert world.elapsed - world.controller.last_turn < 10
+    assert world.cluster.writes == []
+    world.sleep(110)
+    assert len(world.cluster.writes) == 1
+
+
 def test_an_api_server_that_is_down_is_asked_less_and_less(world: World) -> None:
     for number in range(100):
         world.cluster.add(f"shop-{number}")
