@@ -201,7 +201,7 @@ def test_ci_and_never_reach_the_other_end(remote: Home, variable: str) -> None:
 
 def test_empty_means_none(remote: Home) -> None:
     with other_end(usual(remote), document()) as asked:
-        assert "no AWS profile" in remote.get(HOST, ECR_PY_FORWARD="").line
+        assert ".aws/config does not exist" in remote.get(HOST, ECR_PY_FORWARD="").line
     assert asked == []
 
 

@@ -26,6 +26,8 @@ from tests.support.user import ECR_PY, User, eventually
 from tests.system.forward.conftest import Laptop
 
 GET = f"printf {registry(DEV)} | docker-credential-ecr-py get"
+# What the host says without a session.
+NOT_SET_UP = ".aws/config does not exist"
 
 
 def test_a_pull_in_the_session_and_a_hit(laptop: Laptop, host: RemoteHost, aws: Aws) -> None:
@@ -70,7 +72,7 @@ def test_sessions_beside_each_other_and_a_daemon_that_is_started_again(
         assert host.home.get(registry(DEV)).line.startswith("ecr-py: the tunnel is gone")
         laptop.daemons.start()
         assert right(aws, host.home.get(registry(DEV))) == first
-    assert host.home.get(registry(DEV)).line.startswith("ecr-py: no AWS profile")
+    assert NOT_SET_UP in host.home.get(registry(DEV)).line
 
 
 def test_what_a_broken_connection_leaves_is_in_nobodys_way(
@@ -145,9 +147,8 @@ def test_a_connection_that_is_killed(laptop: Laptop, host: RemoteHost, aws: Aws)
             with suppress(ProcessLookupError):  # one ends with the connection of the other
                 os.kill(int(child), signal.SIGKILL)
         assert process.wait(20) in (137, 255)
-    assert host.home.get(registry(DEV)).line.startswith(
-        ("ecr-py: the tunnel is gone", "ecr-py: no AWS profile")
-    )
+    line = host.home.get(registry(DEV)).line
+    assert line.startswith("ecr-py: the tunnel is gone") or NOT_SET_UP in line
     with laptop.session(host):
         right(aws, host.home.get(registry(DEV)))
 
