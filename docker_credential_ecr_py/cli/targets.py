@@ -169,7 +169,10 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
         return registries[0]
     if not registries:
         raise no_registry(aws)
-    names = list(dict.fromkeys(known.profile or known.host for known in all_known))
+    called: dict[str, str] = {}
+    for known in all_known:
+        called.setdefault(known.registry.host, known.profile or known.host)
+    names = [called.get(one.host, one.host) for one in registries]
     raise BadInput(
         f"there are {len(registries)} registries ({some(names)})",
         hint=f"{_how_to_name(quote(names[0]))}, or set AWS_PROFILE",

@@ -234,7 +234,7 @@ def _notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
     if tunnel := app.tunnel.state():
         yield f"tunnel  {tunnel}"
     if "docker" not in files.failures:
-        yield from _docker_notes(rows, files)
+        yield from _docker_notes(rows, files, app)
     for line in choices((row.registry, row.selection) for row in rows if row.selection):
         yield f"choice  {line}"
     logins: dict[str, str] = {}
@@ -254,13 +254,13 @@ def _notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
             yield str(error)
 
 
-def _docker_notes(rows: list[Row], files: Files) -> Iterable[str]:
+def _docker_notes(rows: list[Row], files: Files, app: App) -> Iterable[str]:
     configured = sum(row.in_docker for row in rows)
     commands = ", ".join(f"`{one.command}`" for one in not_asked(files, rows))
     hint = f": run {commands}" if commands else ""
     yield f"docker  uses ecr-py for {configured} of {len(rows)} registries{hint}"
     for host in files.docker.ours:
-        if host not in {row.host for row in rows}:
+        if not app.settings.is_ecr(host):
             yield f"        and for {host}, which is not an ECR registry"
 
 

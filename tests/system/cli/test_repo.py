@@ -99,6 +99,10 @@ def test_which_of_three(dev: User, aws: AwsWithRepositories) -> None:
     assert "there are 3 registries (dev, stage, prod): add" in line
     assert line.endswith("add `--registry dev`, or set AWS_PROFILE")
     assert "run `ecr-py token dev`" in dev.invoke("token", AWS_PROFILE="").line
+    alias = f'[registries."docker.example.com"]\nalias = "{registry(STAGE)}"\n'
+    dev.home.write(dev.home.settings, alias)  # another name for one of them
+    line = dev.invoke("repo", "ls", AWS_PROFILE="").line
+    assert "there are 3 registries (dev, stage, prod): add" in line
     assert aws.calls == []
 
 

@@ -174,6 +174,8 @@ def test_hosts_that_nobody_answers_for(user: User) -> None:
     assert done.code == 0
     assert f"(registry {ELSEWHERE})" in done.stdout
     assert "docker.io, which is not an ECR registry" in done.stdout
+    # Those of the registries that are not asked for are no others.
+    assert user.invoke("status", "dev").stdout.count("which is not") == 1
 
 
 def test_a_docker_config_that_is_none_is_one_line(user: User) -> None:
