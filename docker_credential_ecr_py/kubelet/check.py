@@ -147,8 +147,9 @@ def ask(
         )
     except subprocess.TimeoutExpired:
         raise EcrPyError(f"{program} gave no answer within {_LIMIT} seconds") from None
-    except OSError as error:
-        raise EcrPyError(f"{program} cannot be run: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a zero byte in an argument, "=" in a variable's name
+        why = getattr(error, "strerror", None) or error
+        raise EcrPyError(f"{program} cannot be run: {why}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().removeprefix("ecr-py: ")
         raise EcrPyError(

@@ -84,6 +84,8 @@ class Request:
             raise BadInput("standard input is not a JSON object")
         kind, api_version = document.get("kind"), document.get("apiVersion")
         group, _, version = str(api_version).partition("/")
+        if kind is None:
+            raise BadInput(f"standard input has no kind: the kubelet sends a {REQUEST}")
         if kind != REQUEST:
             raise BadInput(f"standard input is of kind {str(kind)[:80]!a}, not a {REQUEST}")
         if group.encode() != messages.GROUP or version.encode() not in messages.VERSIONS:

@@ -4,12 +4,14 @@ Source: kubernetes, k8s.io/kubelet/config/v1 and pkg/credentialprovider/plugin/c
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.errors import KubeletConfigError
 from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS
 from docker_credential_ecr_py.protocol import KUBELET_PLUGIN
@@ -27,6 +29,8 @@ ECR_PATTERNS = (
     ),
     *PUBLIC_HOSTS,
 )
+# A program in the kubelet's folder. The kubelet refuses less: a slash, a space, "." and "..".
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,18 @@ def matches(pattern: str, image: str) -> bool:
     )
 
 
+def is_name(text: str) -> bool:
+    """Return whether a provider may have this name: it becomes a path, and a line of YAML."""
+    return _NAME.fullmatch(text) is not None
+
+
 def config_text(provider: Provider) -> str:
     """Return a CredentialProviderConfig with one provider, as YAML."""
     lines = [
         "apiVersion: kubelet.config.k8s.io/v1",
         "kind: CredentialProviderConfig",
         "providers:",
-        f"  - name: {provider.name}",
+        f"  - name: {json.dumps(provider.name)}",
         f"    apiVersion: {provider.api_version}",
         # Each answer says how long it may be kept.
         "    defaultCacheDuration: 1m0s",
@@ -77,7 +86,10 @@ def config_text(provider: Provider) -> str:
     if provider.environment:
         lines.append("    env:")
         for name, value in provider.environment.items():
-            lines += [f"      - name: {name}", f"        value: {json.dumps(value)}"]
+            lines += [
+                f"      - name: {json.dumps(name)}",
+                f"        value: {json.dumps(value)}",
+            ]
     if provider.audience:
         lines += [
             "    tokenAttributes:",
@@ -137,16 +149,23 @@ def read_providers(path: Path) -> list[Provider]:
             if path.is_dir()
             else [path]
         )
-        texts = [(file, file.read_bytes()) for file in files]
     except OSError as error:
         raise KubeletConfigError(f"{path} cannot be read: {error.strerror}") from None
+    texts = [(file, _text_of(file)) for file in files]
     providers = [provider for file, text in texts for provider in _providers(file, text)]
     if not providers:
         raise KubeletConfigError(f"{path} has no providers")
     return providers
 
 
-def _providers(file: Path, text: bytes) -> list[Provider]:
+def _text_of(file: Path) -> str:
+    text = read_text(file, KubeletConfigError)
+    if text is None:
+        raise KubeletConfigError(f"{file} does not exist")
+    return text
+
+
+def _providers(file: Path, text: str) -> list[Provider]:
     document = _parsed(file, text)
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind != "CredentialProviderConfig":
@@ -158,7 +177,7 @@ def _providers(file: Path, text: bytes) -> list[Provider]:
         raise KubeletConfigError(f"{file} has a provider that is not valid{lacking}") from None
 
 
-def _parsed(file: Path, text: bytes) -> Any:
+def _parsed(file: Path, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -185,8 +204,11 @@ def _provider(given: Mapping[str, Any]) -> Provider:
         *(tokens.get("requiredServiceAccountAnnotationKeys") or ()),
         *(tokens.get("optionalServiceAccountAnnotationKeys") or ()),
     ]
+    name = _text(given["name"])
+    if not is_name(name):
+        raise TypeError("a name is needed")
     return Provider(
-        name=_text(given["name"]),
+        name=name,
         patterns=_texts(given["matchImages"]),
         api_version=_text(given["apiVersion"]),
         arguments=_texts(given.get("args") or ()),

@@ -1,6 +1,7 @@
 """ecr-py kubelet: sets up the kubelet's credential provider, and shows what the kubelet gets."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +17,7 @@ from docker_credential_ecr_py.cli.output import FAILED, Group, show_folded
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, NotEcr
 from docker_credential_ecr_py.kubelet import provider_config
 from docker_credential_ecr_py.kubelet.check import Kubelet, Response, ask, find_kubelet
+from docker_credential_ecr_py.kubelet.messages import LARGEST_REQUEST
 from docker_credential_ecr_py.kubelet.protocol import Request
 from docker_credential_ecr_py.kubelet.provider_config import Provider
 from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS, ServiceAccount
@@ -93,12 +95,12 @@ def config(
         click.echo(provider_config.rbac_text(audience), nl=False)
         return
     _check_roles(annotations)
-    if "/" in name or " " in name or name in (".", ".."):
-        raise BadInput(f"the kubelet does not accept the name {name[:80]!a}")
+    if not provider_config.is_name(name):
+        raise BadInput(f"--name: {name[:80]!a} is not the name of a provider's program")
     provider = Provider(
         name=name,
         patterns=(*provider_config.ECR_PATTERNS, *App().settings.aliases),
-        environment=_pairs(variables, "--env"),
+        environment=_variables(variables),
         audience=audience if service_accounts or annotations else "",
         annotations=annotations,
     )
@@ -110,6 +112,17 @@ def _check_roles(annotations: tuple[str, ...]) -> None:
         if key not in ROLE_ANNOTATIONS:
             known = " or ".join(ROLE_ANNOTATIONS)
             raise BadInput(f"the plugin reads the role from {known}, not from {key[:80]!a}")
+
+
+def _variables(given: tuple[str, ...]) -> dict[str, str]:
+    """Return --env as a dict. Raises BadInput for what cannot stand in YAML, or is no variable."""
+    found = _pairs(given, "--env")
+    for name, value in found.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise BadInput(f"--env: {name[:80]!a} is not the name of a variable")
+        if not value.isprintable():
+            raise BadInput(f"--env: the value of {name} is not a line of text")
+    return found
 
 
 def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
@@ -160,6 +173,8 @@ def check(
     kubectl create token app -n team --audience sts.amazonaws.com | ecr-py kubelet check \\
         --token-file - --annotation eks.amazonaws.com/ecr-role-arn=ROLE IMAGE
     """
+    token = _token_in(token_file) if token_file else ""
+    about = _pairs(annotations, "--annotation")
     Request("v1", image).registry_host  # noqa: B018 - raises BadInput
     found = find_kubelet()
     kubelet = replace(found, config=config_path or found.config, bin_dir=bin_dir or found.bin_dir)
@@ -174,11 +189,17 @@ def check(
     if not matching:
         names = ", ".join(provider.name for provider in providers)
         raise EcrPyError(f"matchImages of no provider matches {name} ({names})")
-    token = token_file.read().decode(errors="replace").strip() if token_file else ""
-    about = _pairs(annotations, "--annotation")
     works = [_works(kubelet, provider, name, token, about) for provider in matching]
     if not any(works):
         raise SystemExit(FAILED)
+
+
+def _token_in(file: BinaryIO) -> str:
+    """Raises BadInput if the file has no token, as after a kubectl that failed."""
+    text = file.read(LARGEST_REQUEST).decode(errors="replace").strip()
+    if not text.isascii() or not text.isprintable() or not text:
+        raise BadInput("--token-file: there is no token in it")
+    return text
 
 
 def _show(name: str, line: str) -> None:

@@ -169,6 +169,12 @@ ALIASES = "\n".join(
 )
 
 
+def one_provider(**keys: Any) -> str:
+    """A configuration with one provider that has `keys`, too."""
+    usual = {"name": "plugin", "apiVersion": VERSION, "matchImages": [registry(DEV)]}
+    return json.dumps({"kind": "CredentialProviderConfig", "providers": [{**usual, **keys}]})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -178,11 +184,39 @@ ALIASES = "\n".join(
         ("kind: CredentialProviderConfig\nproviders: [{name: x}]", "'matchImages' is missing"),
         ("kind: CredentialProviderConfig\nproviders: [5]", "is not valid"),
         (ALIASES, "is not valid"),
+        (one_provider(name="../x"), "is not valid"),
+        (one_provider(name="x\0y"), "is not valid"),
+        (one_provider(args=["x\0y"]), "cannot be run: embedded null byte"),
+        (one_provider(env=[{"name": "A=B", "value": "x"}]), "cannot be run: illegal environment"),
     ],
 )
 def test_a_configuration_with_a_mistake(plugin: Plugin, text: str, said: str) -> None:
     plugin.config.write_text(text)
+    done = plugin.check()
+    assert said in done.stderr
+    assert (done.code, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("/dev/zero", "cannot be read: File too large"),
+        ("/proc/self/mem", "cannot be read"),
+        ("/dev/null", "is not a CredentialProviderConfig"),
+    ],
+)
+def test_a_file_that_is_not_a_configuration(plugin: Plugin, file: str, said: str) -> None:
+    plugin.config.unlink()
+    plugin.config.symlink_to(file)
     assert said in plugin.check().stderr
+
+
+@pytest.mark.parametrize("token", [b"", b"\n", b"a\nb", b"\xff"])
+def test_a_file_without_a_token(user: User, tmp_path: Path, token: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(token)
+    done = user.invoke("kubelet", "check", f"{registry(DEV)}/app", "--token-file", str(file))
+    assert done.line == "ecr-py: --token-file: there is no token in it"
 
 
 def test_a_registry_that_is_not_ecrs_is_not_asked(plugin: Plugin) -> None:
@@ -202,7 +236,7 @@ def test_what_is_missing(plugin: Plugin) -> None:
     assert "cannot be run: No such file" in plugin.check().stderr
     assert "matchImages of no provider matches" in plugin.check(f"{registry(DEV)}/other").stderr
     plugin.config.unlink()
-    assert "cannot be read: No such file" in plugin.check().stderr
+    assert f"{plugin.config} does not exist" in plugin.check().stderr
 
 
 def test_a_name_that_is_not_an_images(user: User) -> None:

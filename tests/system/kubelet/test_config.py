@@ -87,6 +87,11 @@ def test_another_audience_under_another_name(user: User) -> None:
     assert found["tokenAttributes"]["optionalServiceAccountAnnotationKeys"] == [irsa]
 
 
+def test_a_name_that_yaml_takes_for_something_else(user: User) -> None:
+    (found,) = yaml.safe_load(printed(user, "--name", "1.5", "--env", "true=1"))["providers"]
+    assert (found["name"], found["env"]) == ("1.5", [{"name": "true", "value": "1"}])
+
+
 def test_rbac(user: User) -> None:
     role, binding = yaml.safe_load_all(printed(user, "--rbac", "--audience", "other"))
     for document in (role, binding):
@@ -114,7 +119,13 @@ def test_rbac(user: User) -> None:
         (("--env", "NOVALUE"), "--env takes NAME=VALUE"),
         (("--env", "=x"), "--env takes NAME=VALUE"),
         (("--annotation", "team/role"), "not from 'team/role'"),
-        (("--name", "a/b"), "does not accept the name"),
+        (("--env", "A B=x"), "--env: 'A B' is not the name of a variable"),
+        (("--env", "A=x\ny"), "--env: the value of A is not a line of text"),
+        (("--env", "A=\udcff"), "--env: the value of A is not a line of text"),
+        (("--name", "a/b"), "--name: 'a/b' is not the name of a provider's program"),
+        (("--name", "*a"), "--name: '*a' is not"),
+        (("--name", "a\nb"), "--name: 'a\\nb' is not"),
+        (("--name", ".."), "--name: '..' is not"),
     ],
 )
 def test_mistakes(user: User, words: tuple[str, ...], said: str) -> None:

@@ -270,6 +270,7 @@ def test_no_login_is_started(home: Home, kubelet: Kubelet, aws: Aws) -> None:
     [
         (b"", "standard input is empty"),
         (b"[]", "not a JSON object"),
+        (b"{}", "standard input has no kind: the kubelet sends a CredentialProviderRequest"),
         (request(IMAGE, f"{VERSION}2"), "apiVersion"),
         (b" " * (1024 * 1024 + 1), "more than 1048576 bytes"),
     ],
