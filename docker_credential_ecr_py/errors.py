@@ -116,6 +116,10 @@ class KubeletConfigError(EcrPyError):
     """A configuration of the kubelet's cannot be read, or the kubelet would not accept it."""
 
 
+class YamlMissing(KubeletConfigError):
+    """A configuration of the kubelet's is YAML, and the module for that is not installed."""
+
+
 class NoProfile(EcrPyError):
     """No rule leads to an identity for this registry."""
 

@@ -1,10 +1,15 @@
 """Where this installation is, and the commands that install it again or remove it."""
 
+import json
 import os
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from docker_credential_ecr_py.cli.shell import program, put_first_on_path, quote
 from docker_credential_ecr_py.environment import as_given
@@ -31,12 +36,39 @@ def how_to_find(folder: Path | None) -> str:
 
 
 def reinstall() -> str:
-    """Return the hint that installs ecr-py again, by what installed it."""
+    """Return the hint that installs ecr-py again, by what installed it and from where."""
     if _by_pipx():
         return f"run `pipx reinstall {_PACKAGE}`"
+    source = quote(_source())
     if _by_uv_tool():
-        return f"run `uv tool install --reinstall {_PACKAGE}`"
-    return f"run `{program(sys.executable)} -m pip install --force-reinstall {_PACKAGE}`"
+        return f"run `uv tool install --reinstall {source}`"
+    if not _has_pip():
+        return f"run `uv pip install --python {quote(sys.executable)} --reinstall {source}`"
+    options = f"{_break_system()}--force-reinstall"
+    return f"run `{program(sys.executable)} -m pip install {options} {source}`"
+
+
+def with_extra(extra: str) -> str:
+    """Return the hint that installs an extra as well, by what installed ecr-py and from where."""
+    wanted = quote(f"{_source()}[{extra}]")
+    if _by_pipx():
+        return f"run `pipx install --force {wanted}`"
+    if _by_uv_tool():
+        return f"run `uv tool install --reinstall {wanted}`"
+    if not _has_pip():
+        return f"run `uv pip install --python {quote(sys.executable)} {wanted}`"
+    return f"run `{program(sys.executable)} -m pip install {_break_system()}{wanted}`"
+
+
+def _source() -> str:
+    """Return what was installed: the folder or wheel, if it is still there, or the package."""
+    with suppress(PackageNotFoundError, ValueError, AttributeError):
+        recorded = json.loads(distribution(_PACKAGE).read_text("direct_url.json") or "{}")
+        url = urlsplit(recorded.get("url", ""))
+        path = url2pathname(url.path)
+        if url.scheme == "file" and os.path.exists(path):
+            return path
+    return _PACKAGE
 
 
 def removal() -> list[str]:
@@ -50,12 +82,20 @@ def removal() -> list[str]:
 
 
 def _pip_uninstall() -> str:
-    if not any(os.path.exists(os.path.join(folder, "pip")) for folder in sys.path):
+    if not _has_pip():
         return f"uv pip uninstall --python {quote(sys.executable)} {_PACKAGE}"
+    return f"{program(sys.executable)} -m pip uninstall {_break_system()}{_PACKAGE}"
+
+
+def _has_pip() -> bool:
+    return any(os.path.exists(os.path.join(folder, "pip")) for folder in sys.path)
+
+
+def _break_system() -> str:
+    """Return pip's option for a Python that the system manages, or ""."""
     is_system = sys.prefix == sys.base_prefix
     managed = is_system and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists()
-    option = "--break-system-packages " * managed
-    return f"{program(sys.executable)} -m pip uninstall {option}{_PACKAGE}"
+    return "--break-system-packages " * managed
 
 
 def _by_pipx() -> bool:

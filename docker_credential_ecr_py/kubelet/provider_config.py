@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from docker_credential_ecr_py.config.text_file import read_text
-from docker_credential_ecr_py.errors import KubeletConfigError
+from docker_credential_ecr_py.errors import KubeletConfigError, YamlMissing
 from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS
 from docker_credential_ecr_py.protocol import KUBELET_PLUGIN
 from docker_credential_ecr_py.registry import PUBLIC_HOSTS, SUFFIXES
@@ -185,10 +185,7 @@ def _parsed(file: Path, text: str) -> Any:
     try:
         import yaml
     except ImportError:
-        raise KubeletConfigError(
-            f"{file} is YAML, and the module yaml is missing",
-            hint="install docker-credential-ecr-py[kubernetes], or PyYAML",
-        ) from None
+        raise YamlMissing(f"{file} is YAML, and the module yaml is not installed") from None
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from docker_credential_ecr_py.cli.humanize import counted, lasting, utc
+from docker_credential_ecr_py.cli.installation import with_extra
 from docker_credential_ecr_py.cli.output import (
     FAILED,
     Group,
@@ -232,7 +233,7 @@ def _extra() -> Iterator[None]:
             raise
         raise CannotRun(
             f"the module {error.name} is not installed",
-            hint="run `pip install 'docker-credential-ecr-py[kubernetes]'`",
+            hint=with_extra("kubernetes"),
         ) from None
 
 

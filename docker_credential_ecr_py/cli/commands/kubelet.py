@@ -13,8 +13,9 @@ import click
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import lasting
+from docker_credential_ecr_py.cli.installation import with_extra
 from docker_credential_ecr_py.cli.output import FAILED, Group, show_folded
-from docker_credential_ecr_py.errors import BadInput, EcrPyError, NotEcr
+from docker_credential_ecr_py.errors import BadInput, EcrPyError, NotEcr, YamlMissing
 from docker_credential_ecr_py.kubelet import provider_config
 from docker_credential_ecr_py.kubelet.check import Kubelet, Response, ask, find_kubelet
 from docker_credential_ecr_py.kubelet.messages import LARGEST_REQUEST
@@ -170,8 +171,9 @@ def check(
 
     \b
     ecr-py kubelet check 642976147714.dkr.ecr.eu-west-1.amazonaws.com/team/app:1
-    kubectl create token app -n team --audience sts.amazonaws.com | ecr-py kubelet check \\
-        --token-file - --annotation eks.amazonaws.com/ecr-role-arn=ROLE IMAGE
+    kubectl create token app -n team --audience sts.amazonaws.com > token
+    ecr-py kubelet check --token-file token \\
+        --annotation eks.amazonaws.com/ecr-role-arn=ROLE IMAGE
     """
     token = _token_in(token_file) if token_file else ""
     about = _pairs(annotations, "--annotation")
@@ -179,11 +181,15 @@ def check(
     found = find_kubelet()
     kubelet = replace(found, config=config_path or found.config, bin_dir=bin_dir or found.bin_dir)
     _show("kubelet", _described(kubelet))
-    providers = (
-        provider_config.read_providers(kubelet.config)
-        if kubelet.config
-        else [Provider(patterns=(*provider_config.ECR_PATTERNS, *App().settings.aliases))]
-    )
+    try:
+        providers = (
+            provider_config.read_providers(kubelet.config)
+            if kubelet.config
+            else [Provider(patterns=(*provider_config.ECR_PATTERNS, *App().settings.aliases))]
+        )
+    except YamlMissing as error:
+        error.hint = with_extra("kubernetes")
+        raise
     name = _without_tag(image)
     matching = [provider for provider in providers if provider.pattern_for(name)]
     if not matching:

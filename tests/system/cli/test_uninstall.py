@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.cli.commands import uninstall
-from docker_credential_ecr_py.cli.installation import removal
+from docker_credential_ecr_py.cli.installation import reinstall, removal, with_extra
 from docker_credential_ecr_py.kubelet.check import Kubelet
 from tests.support import keyring_backends as backends
 from tests.support.daemon import daemon_of, processes_of
@@ -298,6 +298,49 @@ def test_the_command_is_that_of_this_installation(
         (tmp_path / mark).touch()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert removal() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("mark", "again", "extra"),
+    [
+        (
+            "pipx_metadata.json",
+            "pipx reinstall docker-credential-ecr-py",
+            "pipx install --force '{clone}[kubernetes]'",
+        ),
+        (
+            "uv-receipt.toml",
+            "uv tool install --reinstall {clone}",
+            "uv tool install --reinstall '{clone}[kubernetes]'",
+        ),
+        (
+            "",
+            f"{sys.executable} -m pip install --force-reinstall {{clone}}",
+            f"{sys.executable} -m pip install '{{clone}}[kubernetes]'",
+        ),
+    ],
+)
+def test_what_is_installed_again_is_what_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, again: str, extra: str
+) -> None:
+    """The package is on no index, so its name alone would be not enough."""
+    if mark:
+        (tmp_path / mark).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    clone = tmp_path / "clone"
+    (tmp_path / "docker_credential_ecr_py-1.dist-info").mkdir()
+    recorded = tmp_path / "docker_credential_ecr_py-1.dist-info" / "direct_url.json"
+    recorded.with_name("METADATA").write_text("Name: docker-credential-ecr-py\nVersion: 1\n")
+    recorded.write_text(json.dumps({"url": clone.as_uri(), "dir_info": {}}))
+    monkeypatch.syspath_prepend(tmp_path)
+    for there in (True, False):  # a clone may be gone
+        if there:
+            clone.mkdir()
+        else:
+            clone.rmdir()
+        source = clone if there else "docker-credential-ecr-py"
+        assert reinstall() == f"run `{again.format(clone=source)}`"
+        assert with_extra("kubernetes") == f"run `{extra.format(clone=source)}`"
 
 
 def test_links_of_the_user_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,17 @@ def test_a_file_without_a_token(user: User, tmp_path: Path, token: bytes) -> Non
     file.write_bytes(token)
     done = user.invoke("kubelet", "check", f"{registry(DEV)}/app", "--token-file", str(file))
     assert done.line == "ecr-py: --token-file: there is no token in it"
+
+
+def test_yaml_without_its_module(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    config = tmp_path / "config.yaml"
+    config.write_text("kind: CredentialProviderConfig\n")
+    done = user.invoke("kubelet", "check", "--config", str(config), f"{registry(DEV)}/app")
+    assert f"{config} is YAML, and the module yaml is not installed: run `" in done.stderr
+    assert done.stderr.endswith("[kubernetes]'`\n")
 
 
 def test_a_registry_that_is_not_ecrs_is_not_asked(plugin: Plugin) -> None:
