@@ -1,5 +1,6 @@
 """Credential: a username, a password, and when it is fresh, ageing or spent."""
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 
 # The one username that ECR accepts.
@@ -21,6 +22,11 @@ class Credential:
     renew_at: int
     spent_at: int
     expires: int
+
+    @property
+    def basic(self) -> str:
+        """Username and secret as HTTP takes them: what ECR calls the authorization token."""
+        return basic_auth(self.username, self.secret)
 
     @classmethod
     def from_aws(cls, username: str, secret: str, *, now: float, expires: float) -> "Credential":
@@ -52,3 +58,7 @@ class Credential:
 
     def ageing(self, now: float) -> bool:
         return now >= self.renew_at
+
+
+def basic_auth(username: str, secret: str) -> str:
+    return b64encode(f"{username}:{secret}".encode()).decode()

@@ -1,6 +1,6 @@
 """One request to a server, as botocore would send it: certificates, proxy and errors are the same.
 
-It needs no credentials, and its result says no more than that the server answers.
+Its result says that the server answers, and whether a registry takes a token.
 """
 
 from collections.abc import Iterable, Mapping
@@ -51,6 +51,15 @@ def probe(target: Target, headers: Mapping[str, str] = {}) -> ProbeResult:
             return ProbeResult(answer.status, _date(answer.headers.get("Date", "")))
     except Exception as error:
         raise network_error(error, url) from None
+
+
+def status_at_registry(host: str, basic: str, profile: str = "") -> int:
+    """Return the status with which a registry answers a token: 200 if it takes it.
+
+    `basic` is Credential.basic. Raises as probe.
+    """
+    target = Target(f"https://{host}/v2/", profile)
+    return probe(target, {"Authorization": f"Basic {basic}"}).status
 
 
 def probe_all(

@@ -20,12 +20,11 @@ def password(credential: Credential, registry: Registry) -> str:
 
 
 def basic(credential: Credential, registry: Registry) -> str:
-    """Return what ECR calls the authorization token."""
-    return b64encode(f"{credential.username}:{credential.secret}".encode()).decode()
+    return credential.basic
 
 
 def header(credential: Credential, registry: Registry) -> str:
-    return f"Authorization: Basic {basic(credential, registry)}"
+    return f"Authorization: Basic {credential.basic}"
 
 
 def as_json(credential: Credential, registry: Registry) -> str:
@@ -40,7 +39,7 @@ def as_json(credential: Credential, registry: Registry) -> str:
 
 def docker_config(credential: Credential, registry: Registry) -> str:
     """Return a config.json with the password in it, for use without a helper."""
-    return json.dumps({"auths": {registry.host: {"auth": basic(credential, registry)}}}, indent=2)
+    return json.dumps({"auths": {registry.host: {"auth": credential.basic}}}, indent=2)
 
 
 def netrc(credential: Credential, registry: Registry) -> str:
@@ -86,7 +85,7 @@ def kubernetes_secret(
         registry.host: {
             "username": credential.username,
             "password": credential.secret,
-            "auth": basic(credential, registry),
+            "auth": credential.basic,
         }
     }
     config = b64encode(json.dumps({"auths": auths}, separators=(",", ":")).encode()).decode()
@@ -125,7 +124,7 @@ def environment(
         "SREGISTRY_AWS_ZONE": registry.region,
         **({"AWS_PROFILE": profile} if profile else {}),
         "AWS_DEFAULT_REGION": registry.region,
-        "AWS_TOKEN": basic(credential, registry),
+        "AWS_TOKEN": credential.basic,
     }
 
 

@@ -6,7 +6,6 @@ at what has changed, so a new namespace does not wait for a rotation of thousand
 
 import heapq
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -356,8 +355,7 @@ class Controller:
             credential = self._credentials.get(entry.key) if entry.key in action.put else None
             kept = held_token(old_tokens, entry.key) if entry.key in action.keep else None
             if credential is not None:
-                pair = f"{credential.username}:{credential.secret}".encode()
-                auths[entry.host] = b64encode(pair).decode()
+                auths[entry.host] = credential.basic
                 held[entry.key] = Token(credential.issued, credential.expires)
             elif kept is not None and entry.host in old:
                 auths[entry.host] = old[entry.host]

@@ -15,6 +15,7 @@ from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.humanize import lasting
 from docker_credential_ecr_py.cli.installation import with_extra
 from docker_credential_ecr_py.cli.output import FAILED, Group, show_folded
+from docker_credential_ecr_py.credential import basic_auth
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, NotEcr, YamlMissing
 from docker_credential_ecr_py.kubelet import provider_config
 from docker_credential_ecr_py.kubelet.check import Kubelet, Response, ask, find_kubelet
@@ -291,7 +292,7 @@ def _result(response: Response, image: str) -> bool:
         return False
     kept = "as long as defaultCacheDuration" if response.kept is None else lasting(response.kept)
     _show("answer", f"user {response.auth[0]} and a token; the kubelet keeps them for {kept}")
-    status = _status_at_registry(image, response.auth)
+    status = _answer_to_token(image, response.auth)
     if status is not None:
         accepted = status == 200
         _show("registry", "accepts the token" if accepted else f"rejects the token ({status})")
@@ -299,14 +300,12 @@ def _result(response: Response, image: str) -> bool:
     return True
 
 
-def _status_at_registry(image: str, auth: tuple[str, str]) -> int | None:
+def _answer_to_token(image: str, auth: tuple[str, str]) -> int | None:
     """Return the status of a request with the token; None if the registry is not asked.
 
     ECR Public and registries that are not ECR's take tokens in ways of their own.
     """
-    from base64 import b64encode
-
-    from docker_credential_ecr_py.aws.probe import Target, probe
+    from docker_credential_ecr_py.aws.probe import status_at_registry
 
     registry = image.partition("/")[0]
     try:
@@ -314,6 +313,4 @@ def _status_at_registry(image: str, auth: tuple[str, str]) -> int | None:
             return None
     except NotEcr:
         return None
-    basic = b64encode(":".join(auth).encode()).decode()
-    target = Target(f"https://{registry}/v2/")
-    return probe(target, {"Authorization": f"Basic {basic}"}).status
+    return status_at_registry(registry, basic_auth(*auth))

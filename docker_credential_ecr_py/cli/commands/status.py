@@ -116,20 +116,16 @@ def _named(app: App, names: Iterable[str]) -> dict[str, Registry]:
 
 def checked(row: Row) -> Row:
     """Return the row after a check: get a credential, and try it at the registry."""
-    from docker_credential_ecr_py.aws.probe import Target, probe
-    from docker_credential_ecr_py.cli.token_formats import basic
+    from docker_credential_ecr_py.aws.probe import status_at_registry
 
     try:
         credential = App(may_log_in=False).broker.get(row.host)
-        authorization = f"Basic {basic(credential, row.registry)}"
         if not row.registry.public:
-            target = Target(
-                f"https://{row.host}/v2/", row.selection.profile if row.selection else ""
-            )
-            answer = probe(target, {"Authorization": authorization})
-            if answer.status != 200:
+            profile = row.selection.profile if row.selection else ""
+            answer = status_at_registry(row.host, credential.basic, profile)
+            if answer != 200:
                 raise EcrPyError(
-                    f"the registry rejected its token (status {answer.status})",
+                    f"the registry rejected its token (status {answer})",
                     hint=f"run `docker-credential-ecr-py erase {row.host}`, and try again",
                     registry=row.host,
                 )
