@@ -117,6 +117,11 @@ def aws_path(name: str) -> Path:
     return Path(os.path.expanduser(os.path.expandvars(name)))
 
 
+def config_home(environ: Mapping[str, str]) -> Path:
+    """Return the folder in which other programs look for their configuration."""
+    return Path(environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
+
+
 def docker_config_file(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")) / "config.json"
 
@@ -126,8 +131,8 @@ def podman_auth_file(environ: Mapping[str, str]) -> Path:
 
     Source: containers/image, docs/containers-auth.json.5.md.
     """
-    folder = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(environ.get("REGISTRY_AUTH_FILE") or os.path.join(folder, "containers/auth.json"))
+    named = environ.get("REGISTRY_AUTH_FILE")
+    return Path(named) if named else config_home(environ) / "containers" / "auth.json"
 
 
 def podman_login_file(environ: Mapping[str, str]) -> Path | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from docker_credential_ecr_py.atomic_file import make_private_folder, read_if_there, write_whole
+from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.errors import CannotInstall
 from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.programs import find_program
@@ -200,8 +201,7 @@ def check_systemd() -> None:
 
 
 def _systemd(program: str, passed: Mapping[str, str], environ: Mapping[str, str]) -> Service:
-    config = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    folder = Path(config) / "systemd" / "user"
+    folder = paths.config_home(environ) / "systemd" / "user"
     lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in passed.items()]
     text = _template("ecr-py.service", _program(program), lines)
     systemctl = ("systemctl", "--user")

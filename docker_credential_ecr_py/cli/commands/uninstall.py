@@ -114,13 +114,17 @@ def _take(step: _Step) -> None:
 
 
 def _daemon() -> Iterator[_Step]:
-    files: list[Path] = []
-    with suppress(CannotInstall):  # this system has no services
-        files = [file for file in installed_service(os.environ).files if file.exists()]
+    files = [file for file in _service_files() if file.exists()]
     running = find_daemon(os.environ)
     if files or running:
         words = [*map(str, files), *([f"pid {running.pid}"] if running else [])]
         yield _Step("daemon", ", ".join(words), _remove_daemon)
+
+
+def _service_files() -> list[Path]:
+    with suppress(CannotInstall):  # this system has no services
+        return list(installed_service(os.environ).files)
+    return []
 
 
 def _remove_daemon() -> None:
@@ -233,8 +237,9 @@ def _remove_traces() -> None:
 def _show_what_remains() -> None:
     """Print the commands that remove the package, and what the user has added by hand."""
     report("Now remove the package:")
-    unit = Path(os.path.expanduser("~/.config/systemd/user/ecr-py.service.d"))
-    by_hand = [path for path in (paths.home() / _FISH, unit) if path.exists()]
+    # What `systemctl --user edit` writes is beside the unit.
+    edited = [file.with_name(f"{file.name}.d") for file in _service_files()]
+    by_hand = [path for path in (paths.home() / _FISH, *edited) if path.exists()]
     commands = [shell.remove_folder(path) for path in by_hand]
     for line in [*removal(), *commands]:
         report(f"  {line}")

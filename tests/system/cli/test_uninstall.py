@@ -204,6 +204,19 @@ def test_lines_of_shells_are_named_and_left(user: User) -> None:
     assert fish.exists()
 
 
+def test_changes_of_the_units_are_named_and_left(user: User, tmp_path: Path) -> None:
+    changed = [
+        tmp_path / "systemd" / "user" / f"ecr-py.{kind}.d" / "override.conf"
+        for kind in ("service", "socket")
+    ]
+    for file in changed:
+        user.home.write(file, "[Service]\n")
+    shown = user.invoke_ok("uninstall", XDG_CONFIG_HOME=str(tmp_path)).stdout
+    for file in changed:
+        assert f"  rm -r {file.parent}\n" in shown
+        assert file.exists()
+
+
 def test_lines_of_ssh_are_named_and_left(user: User) -> None:
     line = "RemoteForward /run/user/1/ecr-py-tunnel.sock /run/user/2/ecr-py/forward/forward.sock"
     text = f"Host build.example.com\n    {line}\n    User ann\n"
