@@ -82,9 +82,9 @@ class Status:
         }
 
 
-def read_status(api: ApiServer, lease: str, namespace: str = "") -> Status:
-    """Ask the API server. `namespace` is that of the lease, else our own. Raises ClusterError."""
-    holder, renewed = _lease(api, lease, namespace or api.namespace)
+def read_status(api: ApiServer, lease: str, namespace: str) -> Status:
+    """Ask the API server. `namespace` is that of the lease. Raises ClusterError."""
+    holder, renewed = _lease(api, lease, namespace)
     secrets = api.list(
         "/api/v1/secrets",
         _Secret,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,7 +25,7 @@ from docker_credential_ecr_py.cli.output import (
 )
 from docker_credential_ecr_py.daemon import python_for
 from docker_credential_ecr_py.environment import as_given
-from docker_credential_ecr_py.errors import BadInput, CannotRun, ClusterUnavailable, EcrPyError
+from docker_credential_ecr_py.errors import BadInput, CannotRun, EcrPyError
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.controller.plan import Action
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 _GRANTS = "/etc/ecr-py/grants.yaml"
 _LEASE = "ecr-py-controller"
-# Seconds for the first lists of a large cluster.
-_LIST_LIMIT = 60.0
 _EXTRA = ("httpx2", "lightkube", "msgspec", "prometheus_client", "yaml")
 
 grants_option = click.option(
@@ -161,11 +159,13 @@ def plan(grants: str, as_json: bool) -> None:
     The cluster is that of the kubeconfig, or of the pod. AWS is not called.
     """
     with _extra():
+        from docker_credential_ecr_py.controller.api_server import ApiServer
         from docker_credential_ecr_py.controller.grants import load_grants
+        from docker_credential_ecr_py.controller.preview import preview
         from docker_credential_ecr_py.controller.resolve import resolve
     resolved = resolve(load_grants(Path(grants)), as_given())
     now = time.time()
-    actions = _planned(resolved, now)
+    actions = preview(ApiServer.connect(), resolved, now)
     due = [action for action in actions if action.due <= now]
     if as_json:
         show_json(
@@ -212,13 +212,14 @@ def status(lease: str, namespace: str, as_json: bool) -> None:
         from docker_credential_ecr_py.controller.api_server import ApiServer
         from docker_credential_ecr_py.controller.status import read_status
     api = ApiServer.connect()
+    namespace = namespace or api.namespace
     found = read_status(api, lease, namespace)
     if as_json:
         show_json(found.as_json())
     else:
         _show_status(found)
     if problem := found.problem(time.time()):
-        where = f"namespace {namespace or api.namespace} has no lease {lease}"
+        where = f"namespace {namespace} has no lease {lease}"
         why = f"{where}: no replica has started, or --lease and -n name another controller"
         raise EcrPyError(problem, hint="" if found.renewed else why)
 
@@ -248,41 +249,6 @@ def _as_rows(resolved: Resolved) -> list[dict[str, str]]:
         for grant, entries in resolved.granted
         for entry in entries
     ]
-
-
-def _planned(resolved: Resolved, now: float) -> list[Action]:
-    """Return all actions in the cluster, those that are due first, as if AWS gave all tokens."""
-    from docker_credential_ecr_py.controller.api_server import ApiServer
-    from docker_credential_ecr_py.controller.cluster import WatchedCluster
-    from docker_credential_ecr_py.controller.plan import Moment, Token, plan_namespace
-    from docker_credential_ecr_py.credential import LONGEST_LIFE
-
-    cluster = WatchedCluster(ApiServer.connect(), lambda namespace: None)
-    names, accounts = resolved.grants.secret_names, resolved.grants.patch_service_accounts
-    cluster.watch(names, service_accounts=accounts)
-    _wait_for(cluster)
-    tokens = {key: Token(int(now), int(now) + LONGEST_LIFE) for key in resolved.entries}
-    moment = Moment(tokens, (), now)
-    found: list[Action] = []
-    for namespace in cluster.namespaces():
-        found += plan_namespace(
-            namespace,
-            resolved.wishes.of(namespace),
-            cluster.secrets(namespace.name),
-            cluster.service_accounts(namespace.name),
-            moment,
-        )
-    cluster.stop()
-    return sorted(found, key=lambda action: (action.due > now, action.namespace, action.name))
-
-
-def _wait_for(cluster: Any) -> None:
-    """Wait until everything has been listed. Raises ClusterUnavailable."""
-    deadline = time.monotonic() + _LIST_LIMIT
-    while not cluster.synced:
-        if cluster.problem or time.monotonic() > deadline:
-            raise ClusterUnavailable(cluster.problem or "the API server took too long to list")
-        time.sleep(0.02)
 
 
 def _verb(action: Action) -> str:
