@@ -63,7 +63,7 @@ def onboard(
 
     Raises EcrPyError.
     """
-    check_region(region, "ecr", "ECR")
+    check_region(region)
     if not (every_role or role or can_ask()):
         raise click.UsageError(
             "not a terminal, so roles cannot be chosen here: use --all or --role NAME"

@@ -67,6 +67,14 @@ class Edit:
     text: str
     kind: Kind
 
+    @property
+    def changes(self) -> bool:
+        return self.text != (self.now or "")
+
+    def shown(self) -> tuple[str, str]:
+        """Return both texts, to be shown to the user."""
+        return self.kind.shown(self.now or ""), self.kind.shown(self.text)
+
 
 def apply(edits: Iterable[Edit]) -> None:
     """Make every edit or none, and record how to undo them.

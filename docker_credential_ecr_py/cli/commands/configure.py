@@ -4,12 +4,11 @@ docker_plan.py decides what to change, docker_edit.py edits the text, and file_e
 file and undoes the change.
 """
 
-import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from dataclasses import replace as with_values
+from dataclasses import replace as replaced
 from pathlib import Path
 from shlex import quote
 
@@ -20,6 +19,7 @@ from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli import client_files
 from docker_credential_ecr_py.cli.client_files import CLIENTS, DOCKER, PODMAN
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
+from docker_credential_ecr_py.cli.humanize import counted
 from docker_credential_ecr_py.cli.installation import how_to_find, installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -60,6 +60,7 @@ from docker_credential_ecr_py.config.docker_config import (
     load_docker_config,
 )
 from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
+from docker_credential_ecr_py.config.file_edits import Edit
 from docker_credential_ecr_py.config.settings import KEYRING, Settings, parse_settings
 from docker_credential_ecr_py.config.text_file import read_text
 from docker_credential_ecr_py.environment import as_given
@@ -86,23 +87,18 @@ from docker_credential_ecr_py.selection import (
 
 @dataclass(frozen=True)
 class _Helpers:
-    """registries.conf, or the drop-in in its place, before and after the change."""
+    """The edit of registries.conf, or of the drop-in in its place, and the helpers there now."""
 
-    file: Path
-    before: str | None
-    after: str
+    edit: Edit
     names: tuple[str, ...] = ()
-
-    @property
-    def changes(self) -> bool:
-        return self.after != (self.before or "")
 
 
 @dataclass
 class _Change:
     """The file of one client, before and after the change.
 
-    With `serves_all` another file has the client use this helper for every registry.
+    With `every_registry` it is to have us as credsStore. With `serves_all` another file has the
+    client use us for every registry.
     """
 
     client: str
@@ -111,6 +107,7 @@ class _Change:
     config: DockerConfig
     plan: Plan
     drop: tuple[str, ...] = ()
+    every_registry: bool = False
     serves_all: bool = False
 
     def uses(self, helper: str) -> bool:
@@ -124,21 +121,22 @@ class _Change:
         return self.uses(OURSELVES) or self.plan.store or bool(self.plan.helpers)
 
     @property
-    def after(self) -> str:
+    def edit(self) -> Edit:
         plan = self.plan
-        return docker_edit.edited(
+        after = docker_edit.edited(
             self.before or "",
             helpers=dict.fromkeys(plan.helpers, OURSELVES),
             store=OURSELVES if plan.store else plan.pinned,
             unset_store=plan.unset,
             drop_auths=self.drop,
         )
+        return Edit(self.file, self.before, after, client_files.DOCKER_CONFIG)
 
     @property
     def summary(self) -> str:
         """Return a short text of the change; "" if there is none."""
         count = len(self.plan.helpers)
-        done = [f"{count} {'entry' if count == 1 else 'entries'} in credHelpers"] * bool(count)
+        done = [f"{counted(count, 'entry', 'entries')} in credHelpers"] * bool(count)
         done += [f"credsStore is {OURSELVES}"] * self.plan.store
         if self.plan.unset:
             done += [
@@ -249,38 +247,31 @@ def configure(
     changes = []
     helpers: _Helpers | None = None
     for client in dict.fromkeys(clients or [DOCKER]):
-        file = CLIENTS[client](os.environ)
-        before = read_text(file, DockerConfigError)
-        config = docker_edit.check(before or "", file)
-        serves_all = client == PODMAN and not (cred_helpers or named)
-        others = [host for host in config.helpers if app.settings.is_ecr(host)]
-        every = creds_store or (config.store == OURSELVES and not cred_helpers)
-        made = plan(
-            config,
-            others if serves_all else known,
+        change = _change(
+            client,
             app.settings,
-            every_registry=every,
-            by_name=cred_helpers,
+            known,
+            creds_store=creds_store,
+            cred_helpers=cred_helpers,
             replace=replace,
             only=bool(named),
-            implied=implied_store(config) if client == DOCKER else "",
         )
-        if serves_all:
-            made = with_values(made, stale=tuple(stale_auths(config, app.settings, store=True)))
-        changes.append(_Change(client, file, before, config, made, serves_all=serves_all))
-        if serves_all or (client == DOCKER and every and _wants_podman(sure=yes, dry_run=dry_run)):
+        changes.append(change)
+        if change.serves_all or (
+            client == DOCKER and change.every_registry and _wants_podman(sure=yes, dry_run=dry_run)
+        ):
             helpers = _helpers(replace)
     if not known and helpers is None and not any(change.will_use_us for change in changes):
         raise no_registry(aws)
     if not named and (unowned := profiles_without_account(aws)):
         click.echo(str(no_account(unowned, aws)), err=True)
-    replaced = any(change.uses(replace) for change in changes)
-    if replace and not replaced and not (helpers and replace in helpers.names):
+    is_used = any(change.uses(replace) for change in changes)
+    if replace and not is_used and not (helpers and replace in helpers.names):
         click.echo(f"ecr-py: docker-credential-{replace} is not configured anywhere", err=True)
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
     chosen |= _preferred(app, names)
-    settings_file, settings_text, settings_after = _with_settings(app.settings, fallback, chosen)
+    settings = _settings_edit(app.settings, fallback, chosen)
     for change in changes:
         _report_kept_helpers(change, app.settings)
         if change.plan.unread:
@@ -292,32 +283,27 @@ def configure(
                 err=True,
             )
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
-    edits = [(settings_file, client_files.SETTINGS, settings_text, settings_after)]
-    if accounts:
-        file, text, after = _with_accounts_written(accounts)
-        edits.append((file, client_files.AWS_CONFIG, text, after))
-    edits += [
-        (change.file, client_files.DOCKER_CONFIG, change.before, change.after) for change in changes
-    ]
-    if helpers is not None:
-        edits.append((helpers.file, client_files.REGISTRIES_CONF, helpers.before, helpers.after))
-    edits = [edit for edit in edits if edit[3] != (edit[2] or "")]
+    edits = [settings]
+    edits += [_accounts_edit(accounts)] if accounts else []
+    edits += [change.edit for change in changes]
+    edits += [helpers.edit] if helpers is not None else []
+    edits = [edit for edit in edits if edit.changes]
     if dry_run:
-        for file, kind, text, after in edits:
-            show_change(str(file), kind.shown(text or ""), kind.shown(after))
+        for edit in edits:
+            show_change(str(edit.file), *edit.shown())
         if not edits:
             click.echo("nothing would change", err=True)
         return
-    file_edits.apply(file_edits.Edit(file, text, after, kind) for file, kind, text, after in edits)
+    file_edits.apply(edits)
     # Printed last: the reader of the output may close it at any line.
     of = {host: app.settings.registry_for(host).account for host in known}
     _show({host: chosen.get(of[host]) or profile for host, profile in known.items()})
-    if fallback and settings_after != (settings_text or ""):
-        click.echo(f"settings: fallback = {fallback!r} in {settings_file}")
+    if fallback and settings.changes:
+        click.echo(f"settings: fallback = {fallback!r} in {settings.file}")
     for profile, account in accounts.items():
         click.echo(f"AWS config: profile {profile} is for account {account}, in {aws.source}")
     for account, profile in chosen.items():
-        click.echo(f"settings: account {account} uses profile {profile} in {settings_file}")
+        click.echo(f"settings: account {account} uses profile {profile} in {settings.file}")
     _report_changes(changes, helpers)
     for line in choices(_selections(app, (host for host in known if of[host] not in chosen))):
         click.echo(f"ecr-py: {line}", err=True)
@@ -346,7 +332,7 @@ def _with_accounts(aws: AwsConfig, *, sure: bool, ask: bool) -> tuple[AwsConfig,
             error.profile = name
             click.echo(str(error), err=True)
     added = {name: {**aws.profiles[name], "aws_account_id": found[name]} for name in found}
-    return dataclasses.replace(aws, profiles={**aws.profiles, **added}), found
+    return replaced(aws, profiles={**aws.profiles, **added}), found
 
 
 def _agrees(names: list[str]) -> bool:
@@ -357,14 +343,14 @@ def _agrees(names: list[str]) -> bool:
     return click.confirm(question, default=True, err=True)
 
 
-def _with_accounts_written(accounts: Mapping[str, str]) -> tuple[Path, str | None, str]:
-    """Return the AWS config's file, and its text before and after. Raises AwsConfigError."""
+def _accounts_edit(accounts: Mapping[str, str]) -> Edit:
+    """Return the edit that writes accounts into the AWS config. Raises AwsConfigError."""
     file = paths.aws_config_file(os.environ)
-    text = read_text(file, AwsConfigError)
-    after = text or ""
+    before = read_text(file, AwsConfigError)
+    after = before or ""
     for profile, account in accounts.items():
         after = aws_edit.with_account(after, profile, account)
-    return file, text, after
+    return Edit(file, before, after, client_files.AWS_CONFIG)
 
 
 def _registries_of(app: App, names: Iterable[str], regions: Iterable[str]) -> Iterator[str]:
@@ -382,9 +368,8 @@ def _registries(
     app: App, aws: AwsConfig, named: tuple[str, ...], regions: tuple[str, ...], *, public: bool
 ) -> dict[str, str]:
     """Return host and profile of each registry to configure. Raises EcrPyError."""
-    if regions:
-        for region in regions:
-            check_region(region, "ecr", "ECR")
+    for region in regions:
+        check_region(region)
     found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
     if named:
         hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
@@ -408,6 +393,38 @@ def _selections(app: App, hosts: Iterable[str]) -> Iterator[tuple[Registry, Sele
             yield app.settings.registry_for(host), app.select(host)
 
 
+def _change(
+    client: str,
+    settings: Settings,
+    known: Collection[str],
+    *,
+    creds_store: bool,
+    cred_helpers: bool,
+    replace: str,
+    only: bool,
+) -> _Change:
+    """Return what to change in a client's file, for the registries `known`. Raises EcrPyError."""
+    file = CLIENTS[client](os.environ)
+    before = read_text(file, DockerConfigError)
+    config = docker_edit.check(before or "", file)
+    serves_all = client == PODMAN and not (cred_helpers or only)
+    others = [host for host in config.helpers if settings.is_ecr(host)]
+    every = creds_store or (config.store == OURSELVES and not cred_helpers)
+    made = plan(
+        config,
+        others if serves_all else known,
+        settings,
+        every_registry=every,
+        by_name=cred_helpers,
+        replace=replace,
+        only=only,
+        implied=implied_store(config) if client == DOCKER else "",
+    )
+    if serves_all:
+        made = replaced(made, stale=tuple(stale_auths(config, settings, store=True)))
+    return _Change(client, file, before, config, made, every_registry=every, serves_all=serves_all)
+
+
 def _helpers(replace: str) -> _Helpers:
     """Return the change by which podman, buildah and skopeo use this helper for every registry.
 
@@ -417,7 +434,8 @@ def _helpers(replace: str) -> _Helpers:
     before = after = read_text(config.file, ContainersConfigError)
     if not config.uses_us or replace in config.helpers:
         after = containers_config.with_us(before or "", config.helpers, replace)
-    return _Helpers(config.file, before, after or "", config.helpers)
+    edit = Edit(config.file, before, after or "", client_files.REGISTRIES_CONF)
+    return _Helpers(edit, config.helpers)
 
 
 def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
@@ -488,16 +506,14 @@ def _ask_profile(registry: Registry, profiles: list[str]) -> str:
     return "" if picked == "none" else str(picked)
 
 
-def _with_settings(
-    settings: Settings, fallback: str, profiles: Mapping[str, str]
-) -> tuple[Path, str | None, str]:
-    """Return the settings file, and its text before and after. Raises SettingsError.
+def _settings_edit(settings: Settings, fallback: str, profiles: Mapping[str, str]) -> Edit:
+    """Return the edit that sets the fallback, if any, and the profile of each account.
 
-    `profiles` are those to set, by account.
+    Raises SettingsError.
     """
     file = paths.settings_file(os.environ)
-    text = read_text(file, SettingsError)
-    after = text or ""
+    before = read_text(file, SettingsError)
+    after = before or ""
     if fallback and fallback != settings.fallback:
         if settings.fallback:
             raise SettingsError(
@@ -510,7 +526,7 @@ def _with_settings(
         path = settings_edit.profile_of(f"{account}.*")
         after = settings_edit.with_value(after, path, profile)
     parse_settings(after, str(file))
-    return file, text, after
+    return Edit(file, before, after, client_files.SETTINGS)
 
 
 def _show(known: Mapping[str, str]) -> None:
@@ -529,7 +545,7 @@ def _report_kept_helpers(change: _Change, settings: Settings) -> None:
             f"`--replace {helper}` switches it to ecr-py",
             err=True,
         )
-    login_file = paths.podman_login_file(os.environ) if change.client == "podman" else None
+    login_file = paths.podman_login_file(os.environ) if change.client == PODMAN else None
     if login_file:
         config = load_docker_config(login_file)
         for url in config.with_password:
@@ -576,8 +592,8 @@ def _report_changes(changes: list[_Change], helpers: _Helpers | None) -> None:
         for change in changes
         if change.summary
     ]
-    if helpers is not None and helpers.changes:
-        lines.append(f"{PODMAN}: credential-helpers has {OURSELVES} in {helpers.file}")
+    if helpers is not None and helpers.edit.changes:
+        lines.append(f"{PODMAN}: credential-helpers has {OURSELVES} in {helpers.edit.file}")
     named = {line.partition(":")[0] for line in lines}
     idle = [change.client for change in changes if change.client not in named]
     for line in [*lines, *(f"{client}: nothing to change" for client in idle)]:
