@@ -1,25 +1,28 @@
 """ecr-py configure: sets up docker and compatible clients to use ecr-py.
 
-docker_plan.py decides what to change, docker_edit.py edits the text, and file_edits.py writes the
-file and undoes the change.
+client_changes.py works out what to change, and file_edits.py writes the files and undoes it.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from dataclasses import replace as replaced
-from pathlib import Path
 from shlex import quote
 
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.atomic_file import BYTE_ORDER_MARK
 from docker_credential_ecr_py.cli import client_files
+from docker_credential_ecr_py.cli.client_changes import (
+    ClientChange,
+    HelpersChange,
+    client_change,
+    edit_of_aws_config,
+    edit_of_settings,
+    helpers_change,
+)
 from docker_credential_ecr_py.cli.client_files import CLIENTS, DOCKER, PODMAN
 from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
-from docker_credential_ecr_py.cli.humanize import counted
 from docker_credential_ecr_py.cli.installation import how_to_find, installed_in
 from docker_credential_ecr_py.cli.output import (
     FAILED,
@@ -41,12 +44,8 @@ from docker_credential_ecr_py.cli.targets import (
     resolve_target,
 )
 from docker_credential_ecr_py.config import (
-    aws_edit,
-    containers_config,
-    docker_edit,
     file_edits,
     paths,
-    settings_edit,
 )
 from docker_credential_ecr_py.config.aws_config import (
     AwsConfig,
@@ -55,23 +54,16 @@ from docker_credential_ecr_py.config.aws_config import (
 from docker_credential_ecr_py.config.containers_config import CONTAINERS, load_containers_config
 from docker_credential_ecr_py.config.docker_config import (
     OURSELVES,
-    DockerConfig,
-    implied_store,
     load_docker_config,
 )
-from docker_credential_ecr_py.config.docker_plan import Plan, host_of_auth, plan, stale_auths
-from docker_credential_ecr_py.config.file_edits import Edit
-from docker_credential_ecr_py.config.settings import KEYRING, Settings, parse_settings
-from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.config.docker_plan import host_of_auth
+from docker_credential_ecr_py.config.settings import KEYRING, Settings
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.errors import (
-    AwsConfigError,
     BadInput,
     ContainersConfigError,
-    DockerConfigError,
     EcrPyError,
     NoProfile,
-    SettingsError,
     some,
 )
 from docker_credential_ecr_py.known_registries import known_registries
@@ -83,71 +75,6 @@ from docker_credential_ecr_py.selection import (
     identity_of,
     profiles_for_other_accounts,
 )
-
-
-@dataclass(frozen=True)
-class _Helpers:
-    """The edit of registries.conf, or of the drop-in in its place, and the helpers there now."""
-
-    edit: Edit
-    names: tuple[str, ...] = ()
-
-
-@dataclass
-class _Change:
-    """The file of one client, before and after the change.
-
-    With `every_registry` it is to have us as credsStore. With `serves_all` another file has the
-    client use us for every registry.
-    """
-
-    client: str
-    file: Path
-    before: str | None
-    config: DockerConfig
-    plan: Plan
-    drop: tuple[str, ...] = ()
-    every_registry: bool = False
-    serves_all: bool = False
-
-    def uses(self, helper: str) -> bool:
-        """Return whether the client uses that helper now."""
-        return helper in (self.config.store, *self.config.helpers.values())
-
-    @property
-    def will_use_us(self) -> bool:
-        if self.plan.unset:
-            return bool(self.plan.helpers or self.config.ours)
-        return self.uses(OURSELVES) or self.plan.store or bool(self.plan.helpers)
-
-    @property
-    def edit(self) -> Edit:
-        plan = self.plan
-        after = docker_edit.edited(
-            self.before or "",
-            helpers=dict.fromkeys(plan.helpers, OURSELVES),
-            store=OURSELVES if plan.store else plan.pinned,
-            unset_store=plan.unset,
-            drop_auths=self.drop,
-        )
-        return Edit(self.file, self.before, after, client_files.DOCKER_CONFIG)
-
-    @property
-    def summary(self) -> str:
-        """Return a short text of the change; "" if there is none."""
-        count = len(self.plan.helpers)
-        done = [f"{counted(count, 'entry', 'entries')} in credHelpers"] * bool(count)
-        done += [f"credsStore is {OURSELVES}"] * self.plan.store
-        if self.plan.unset:
-            done += [
-                f"credsStore is {self.plan.pinned} again" if self.plan.pinned else "no credsStore"
-            ]
-        elif store := self.plan.pinned:
-            done += [f"credsStore is {store}, docker's default here"]
-        done += [f"auths without {', '.join(self.drop)}"] * bool(self.drop)
-        if (self.before or "").startswith(BYTE_ORDER_MARK):
-            done += ["no byte-order mark (docker rejects it)"]
-        return ", ".join(done)
 
 
 @command(short_help="Set up docker to use ecr-py.")
@@ -245,9 +172,9 @@ def configure(
         aws, accounts = _with_accounts(aws, sure=yes and not dry_run, ask=not dry_run)
     known = _registries(app, aws, named, regions, public=public)
     changes = []
-    helpers: _Helpers | None = None
+    helpers: HelpersChange | None = None
     for client in dict.fromkeys(clients or [DOCKER]):
-        change = _change(
+        change = client_change(
             client,
             app.settings,
             known,
@@ -260,7 +187,7 @@ def configure(
         if change.serves_all or (
             client == DOCKER and change.every_registry and _wants_podman(sure=yes, dry_run=dry_run)
         ):
-            helpers = _helpers(replace)
+            helpers = helpers_change(replace)
     if not known and helpers is None and not any(change.will_use_us for change in changes):
         raise no_registry(aws)
     if not named and (unowned := profiles_without_account(aws)):
@@ -271,7 +198,7 @@ def configure(
     fallback = next((change.plan.fallback for change in changes if change.plan.fallback), "")
     chosen = _profiles_to_set(app, named, sure=yes, ask=not dry_run)
     chosen |= _preferred(app, names)
-    settings = _settings_edit(app.settings, fallback, chosen)
+    settings = edit_of_settings(app.settings, fallback, chosen)
     for change in changes:
         _report_kept_helpers(change, app.settings)
         if change.plan.unread:
@@ -284,7 +211,7 @@ def configure(
             )
         change.drop = _auths_to_drop(change, sure=yes or remove_auths, ask=not dry_run)
     edits = [settings]
-    edits += [_accounts_edit(accounts)] if accounts else []
+    edits += [edit_of_aws_config(accounts)] if accounts else []
     edits += [change.edit for change in changes]
     edits += [helpers.edit] if helpers is not None else []
     edits = [edit for edit in edits if edit.changes]
@@ -343,16 +270,6 @@ def _agrees(names: list[str]) -> bool:
     return click.confirm(question, default=True, err=True)
 
 
-def _accounts_edit(accounts: Mapping[str, str]) -> Edit:
-    """Return the edit that writes accounts into the AWS config. Raises AwsConfigError."""
-    file = paths.aws_config_file(os.environ)
-    before = read_text(file, AwsConfigError)
-    after = before or ""
-    for profile, account in accounts.items():
-        after = aws_edit.with_account(after, profile, account)
-    return Edit(file, before, after, client_files.AWS_CONFIG)
-
-
 def _registries_of(app: App, names: Iterable[str], regions: Iterable[str]) -> Iterator[str]:
     """Yield the host of each profile's registry, also in other regions. Raises BadInput."""
     for name in names:
@@ -391,51 +308,6 @@ def _selections(app: App, hosts: Iterable[str]) -> Iterator[tuple[Registry, Sele
     for host in hosts:
         with suppress(EcrPyError):
             yield app.settings.registry_for(host), app.select(host)
-
-
-def _change(
-    client: str,
-    settings: Settings,
-    known: Collection[str],
-    *,
-    creds_store: bool,
-    cred_helpers: bool,
-    replace: str,
-    only: bool,
-) -> _Change:
-    """Return what to change in a client's file, for the registries `known`. Raises EcrPyError."""
-    file = CLIENTS[client](os.environ)
-    before = read_text(file, DockerConfigError)
-    config = docker_edit.check(before or "", file)
-    serves_all = client == PODMAN and not (cred_helpers or only)
-    others = [host for host in config.helpers if settings.is_ecr(host)]
-    every = creds_store or (config.store == OURSELVES and not cred_helpers)
-    made = plan(
-        config,
-        others if serves_all else known,
-        settings,
-        every_registry=every,
-        by_name=cred_helpers,
-        replace=replace,
-        only=only,
-        implied=implied_store(config) if client == DOCKER else "",
-    )
-    if serves_all:
-        made = replaced(made, stale=tuple(stale_auths(config, settings, store=True)))
-    return _Change(client, file, before, config, made, every_registry=every, serves_all=serves_all)
-
-
-def _helpers(replace: str) -> _Helpers:
-    """Return the change by which podman, buildah and skopeo use this helper for every registry.
-
-    It takes the place of the helper `replace`. Raises ContainersConfigError.
-    """
-    config = load_containers_config(os.environ)
-    before = after = read_text(config.file, ContainersConfigError)
-    if not config.uses_us or replace in config.helpers:
-        after = containers_config.with_us(before or "", config.helpers, replace)
-    edit = Edit(config.file, before, after or "", client_files.REGISTRIES_CONF)
-    return _Helpers(edit, config.helpers)
 
 
 def _wants_podman(*, sure: bool, dry_run: bool) -> bool:
@@ -506,29 +378,6 @@ def _ask_profile(registry: Registry, profiles: list[str]) -> str:
     return "" if picked == "none" else str(picked)
 
 
-def _settings_edit(settings: Settings, fallback: str, profiles: Mapping[str, str]) -> Edit:
-    """Return the edit that sets the fallback, if any, and the profile of each account.
-
-    Raises SettingsError.
-    """
-    file = paths.settings_file(os.environ)
-    before = read_text(file, SettingsError)
-    after = before or ""
-    if fallback and fallback != settings.fallback:
-        if settings.fallback:
-            raise SettingsError(
-                f"docker's credsStore is {fallback}, but the fallback in {file} is "
-                f"{settings.fallback}",
-                hint=f"run `ecr-py config set fallback {fallback}`, then this command again",
-            )
-        after = settings_edit.with_value(after, settings_edit.FALLBACK, fallback)
-    for account, profile in profiles.items():
-        path = settings_edit.profile_of(f"{account}.*")
-        after = settings_edit.with_value(after, path, profile)
-    parse_settings(after, str(file))
-    return Edit(file, before, after, client_files.SETTINGS)
-
-
 def _show(known: Mapping[str, str]) -> None:
     """Print each registry and its profile."""
     if not known:
@@ -538,7 +387,7 @@ def _show(known: Mapping[str, str]) -> None:
     click.echo()
 
 
-def _report_kept_helpers(change: _Change, settings: Settings) -> None:
+def _report_kept_helpers(change: ClientChange, settings: Settings) -> None:
     for host, helper in change.plan.kept.items():
         click.echo(
             f"ecr-py: {change.client} still uses {helper} for {host}: "
@@ -558,7 +407,7 @@ def _report_kept_helpers(change: _Change, settings: Settings) -> None:
                 )
 
 
-def _confirm_unread(change: _Change, *, sure: bool) -> None:
+def _confirm_unread(change: ClientChange, *, sure: bool) -> None:
     """Ask the user; exit with 1 if the answer is no. Raises BadInput if there is no terminal."""
     hosts = ", ".join(change.plan.unread)
     what = f"with a credsStore docker no longer reads the passwords in {change.file} for {hosts}"
@@ -573,7 +422,7 @@ def _confirm_unread(change: _Change, *, sure: bool) -> None:
             raise SystemExit(FAILED)
 
 
-def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]:
+def _auths_to_drop(change: ClientChange, *, sure: bool, ask: bool) -> tuple[str, ...]:
     """Return the stale entries to remove. Asks on a terminal; else prints how to remove them."""
     stale = change.plan.stale
     if not stale or sure:
@@ -586,7 +435,7 @@ def _auths_to_drop(change: _Change, *, sure: bool, ask: bool) -> tuple[str, ...]
     return ()
 
 
-def _report_changes(changes: list[_Change], helpers: _Helpers | None) -> None:
+def _report_changes(changes: list[ClientChange], helpers: HelpersChange | None) -> None:
     lines = [
         f"{change.client}: {change.summary} in {change.file}"
         for change in changes
