@@ -64,6 +64,7 @@ _Place = tuple[str, str, str]
 # The reasons of Events, which people and alerts look for.
 LEFT_ALONE, REFUSED = "PullSecretLeftAlone", "PullSecretRefused"
 NO_TOKEN = "NoEcrToken"  # noqa: S105 - a reason
+_INSTEAD = "delete it and ecr-py creates its own, or name another `secret` in the grant"
 
 
 class Controller:
@@ -188,6 +189,9 @@ class Controller:
             if not leads:
                 # When this one leads again, the secrets may hold newer tokens than these.
                 self._credentials.drop_unused(())
+                # What the secrets hold is the next leader's to measure.
+                self._plans.clear()
+                self._is_state_old = True
         return leads and self._cluster.synced
 
     # What is to be done
@@ -336,7 +340,7 @@ class Controller:
                 self._cluster.set_pull_secrets(account, names)
                 return "service account"
             case LeaveAlone():
-                what = f"secret {action.name} is left alone: {action.why}"
+                what = f"secret {action.name} is left alone: {action.why}; {_INSTEAD}"
                 self._cluster.event(action.namespace, action.name, LEFT_ALONE, what)
             case AwaitToken():
                 what = self._reason_of(action)

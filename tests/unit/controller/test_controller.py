@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -177,6 +178,17 @@ def test_one_that_does_not_lead_writes_nothing(world: World) -> None:
     world.cluster.add("shop-2")
     world.sleep(60)
     assert len(world.cluster.writes) == 1
+
+
+def test_one_that_leads_no_longer_measures_no_secrets(world: World) -> None:
+    """It would count down to an expiry that the next leader has put off, and alert."""
+    world.cluster.add("shop")
+    world.sleep(6)
+    assert world.metric("secrets", state="current") == world.metric("namespaces") == 1
+    world.leads = False
+    world.sleep(12 * HOUR)
+    assert world.metric("secrets", state="current") == world.metric("namespaces") == 0
+    assert math.isnan(world.metric("first_expiry_seconds") or 0)
 
 
 def test_a_secret_that_someone_edits_is_corrected_with_growing_pauses(world: World) -> None:
