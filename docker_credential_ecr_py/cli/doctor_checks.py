@@ -74,7 +74,7 @@ from docker_credential_ecr_py.selection import (
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
-from docker_credential_ecr_py.store.writable import advice, problem_of
+from docker_credential_ecr_py.store.writable import advice, nearest_folder, problem_of
 from docker_credential_ecr_py.tunnel import HINT, Tunnel
 
 # Fine; not fine, though a pull works; the user must log in; a pull does not work.
@@ -476,7 +476,7 @@ def _folder(name: str, folder: Path, *, private: bool) -> Finding:
     try:
         found = folder.stat()
     except FileNotFoundError:
-        there = next(above for above in folder.parents if os.path.isdir(above))
+        there = nearest_folder(folder)
         if problem := problem_of(there):
             return _unwritable(name, problem, there)
         return Finding(name, OK, f"{folder} (created when needed)")

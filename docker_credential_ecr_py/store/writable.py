@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from shlex import quote
 
+from docker_credential_ecr_py.folder import user_name
+
 # Bytes. A record has about half as many.
 _ROOM = 8 * 1024
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -38,6 +40,11 @@ def problem_of(folder: Path) -> OSError | None:
     return _reported_problem(folder)
 
 
+def nearest_folder(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(one for one in (folder, *folder.absolute().parents) if os.path.isdir(one))
+
+
 def _fleeting_file(folder: Path) -> int:
     """Open a new file that is gone when it is closed. Raises OSError."""
     if sys.platform == "win32":
@@ -56,7 +63,11 @@ def advice(error: OSError, folder: Path) -> tuple[str, str]:
             "mount it read-write, or set XDG_CACHE_HOME to another folder",
         )
     if error.errno in (errno.EACCES, errno.EPERM) and sys.platform != "win32":
-        return f"{folder} is read-only", f"run `chmod 700 {quote(str(folder))}`"
+        there = nearest_folder(folder)
+        owner = there.stat().st_uid
+        if owner != os.geteuid():  # chmod would fail, or, typed as root, shut others out
+            return f"{there} belongs to {user_name(owner)}, and you may not write to it", ""
+        return f"{there} is read-only", f"run `chmod u+rwx {quote(str(there))}`"
     return f"{folder} cannot be written: {error.strerror}", ""
 
 

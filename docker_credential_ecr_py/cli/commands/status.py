@@ -51,7 +51,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.store.store import NoStore
-from docker_credential_ecr_py.store.writable import advice, problem_of
+from docker_credential_ecr_py.store.writable import advice, nearest_folder, problem_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -297,6 +297,7 @@ def _store(app: App) -> dict[str, str | None]:
     kind, folder = app.settings.store, paths.cache_folder()
     if kind == "memory" or folder is None:
         return {"kind": kind, "path": None, "problem": None}
-    error = problem_of(folder) if os.path.isdir(folder) else None
-    problem = ": ".join(filter(None, advice(error, folder))) if error else None
+    there = nearest_folder(folder)
+    error = problem_of(there)
+    problem = ": ".join(filter(None, advice(error, there))) if error else None
     return {"kind": kind, "path": str(folder), "problem": problem}

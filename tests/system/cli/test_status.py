@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 from typing import Any
@@ -144,6 +145,8 @@ def test_the_store(user: User) -> None:
 
     assert store() == {"kind": "file", "path": str(user.home.cache), "problem": None}
     assert store(AWS_ECR_DISABLE_CACHE="1") == {"kind": "none", "path": None, "problem": None}
+    if os.path.isdir("/proc"):  # the folder is not there, and cannot be made
+        assert "/proc" in store(XDG_CACHE_HOME="/proc/cache")["problem"]
 
 
 # Docker's config
