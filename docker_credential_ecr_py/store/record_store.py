@@ -149,9 +149,9 @@ class RecordStore:
             if not unwanted(name, fields):
                 continue
             if fields and fields[record.SELECTED_KEY]:
-                forgotten.add(
-                    (os.fsdecode(fields[record.HOST]), os.fsdecode(fields[record.SELECTED_KEY]))
-                )
+                host, key = fields[record.HOST], fields[record.SELECTED_KEY]
+                # Noise becomes text that can be encoded again, unlike that of os.fsdecode.
+                forgotten.add((host.decode(errors="replace"), key.decode(errors="replace")))
             self.backend.remove(name)
         return forgotten
 

@@ -214,6 +214,18 @@ def test_noise_with_the_right_fingerprint_raises_nothing(
     store.discard("key")
 
 
+def test_a_key_that_is_no_text_is_forgotten_with_all(root: Path, store: FileStore) -> None:
+    store.save("key", CREDENTIAL)
+    store.save_selection(remembered())
+    (path,) = (root / "selections").iterdir()
+    fields = path.read_bytes().split(b"\0")[1:]
+    fields[record.HOST] = fields[record.SELECTED_KEY] = b"\xff"
+    write_sealed(path, fields)
+    assert store.forget_all() == set()
+    assert not [*(root / "credentials").iterdir(), *(root / "selections").iterdir()]
+
+
+@pytest.mark.posix_only("every file name is text")
 def test_a_name_that_is_no_text(root: Path, store: FileStore) -> None:
     store.save_selection(remembered())
     with open(os.fsencode(root) + b"/selections/\xff~\xff", "wb"):
