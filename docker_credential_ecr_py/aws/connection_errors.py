@@ -23,8 +23,10 @@ _PROXY = re.compile(
 )
 CHECK_NETWORK = "check your network or VPN, then run `ecr-py doctor`"
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
-# OpenSSL's codes (x509_vfy.h): the issuer of a certificate is not known; its dates.
-_UNKNOWN_ISSUER, _DATES = (2, 18, 19, 20, 21), (9, 10)
+# The codes of OpenSSL (x509_vfy.h), then of Windows (winerror.h: CERT_E_UNTRUSTEDROOT and
+# CERT_E_CHAINING, CERT_E_EXPIRED): the issuer of a certificate is not known; its dates.
+_UNKNOWN_ISSUER = (2, 18, 19, 20, 21, 0x800B0109, 0x800B010A)
+_DATES = (9, 10, 0x800B0101)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ import trustme
 from botocore.awsrequest import AWSRequest
 
 from docker_credential_ecr_py.aws.connection import HttpSession
+from docker_credential_ecr_py.aws.connection_errors import cause_of
 from docker_credential_ecr_py.aws.session import network_error
+from tests.support.surroundings import KEPT_ON_WINDOWS
 
 AWS = "https://api.ecr.eu-west-1.amazonaws.com/"
 Serve = Callable[[socket.socket], None]
@@ -38,7 +40,8 @@ def server(serve: Serve) -> Iterator[str]:
 
         Thread(target=run, daemon=True).start()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # Windows refuses, and ends the accept when it is closed
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def closes(connection: socket.socket) -> None:
@@ -47,7 +50,9 @@ def closes(connection: socket.socket) -> None:
 
 def resets(connection: socket.socket) -> None:
     connection.recv(4096)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    )
 
 
 def says_nothing(connection: socket.socket) -> None:
@@ -75,9 +80,9 @@ def speaks_tls(authority: trustme.CA, *names: str) -> Serve:
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[dict[str, str]]:
-    variables: dict[str, str] = {}
-    with mock.patch.dict(os.environ, {"PATH": "/usr/bin"}, clear=True):
-        yield variables
+    kept = {name: os.environ[name] for name in KEPT_ON_WINDOWS if name in os.environ}
+    with mock.patch.dict(os.environ, kept | {"PATH": "/usr/bin"}, clear=True):
+        yield kept
 
 
 def said_of(url: str, bundle: Path | str = "", proxy: str = "", seconds: float = 10) -> str:
@@ -100,7 +105,10 @@ def said_of(url: str, bundle: Path | str = "", proxy: str = "", seconds: float =
     [
         (closes, "http", "the connection was reset"),
         (resets, "http", "the connection was reset"),
-        (resets, "https", "the connection was reset"),
+        pytest.param(
+            *(resets, "https", "the connection was reset"),
+            marks=pytest.mark.posix_only("wine reports a reset in the TLS handshake as an end"),
+        ),
         (closes, "https", "the connection was closed in the TLS handshake"),
         (answers("SSH-2.0\r\n"), "http", "the server does not speak HTTP"),
         (answers("SSH-2.0\r\n"), "https", "the server does not speak TLS"),
@@ -165,7 +173,9 @@ def test_a_proxy_that_cannot_be_reached() -> None:
     # The one in lower case is used: both have to go.
     os.environ["https_proxy"] = "http://127.0.0.1:1"
     line = said_of(AWS, proxy="http://127.0.0.1:1")
-    assert line.endswith("correct https_proxy, or run `unset https_proxy HTTPS_PROXY`")
+    # On Windows they are one.
+    named = ["HTTPS_PROXY"] if os.name == "nt" else ["https_proxy", "HTTPS_PROXY"]
+    assert line.endswith(f"correct {named[0]}, or run `unset {' '.join(named)}`")
 
 
 def test_a_proxy_that_is_none() -> None:
@@ -177,6 +187,26 @@ def test_a_proxy_that_is_none() -> None:
     assert "cannot use a SOCKS proxy" in said_of(AWS, proxy="socks5://127.0.0.1:1")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0x800B0101, "is not valid now (no): check the clock"),
+        (0x800B0109, "is not trusted (no): add its CA to this machine's certificates"),
+        (0x800B010A, "is not trusted (no): add its CA to this machine's certificates"),
+        (0x80092010, "is not valid (no): check your network"),
+    ],
+)
+def test_a_certificate_that_windows_refuses(code: int, words: str) -> None:
+    """As truststore raises it, with the code and the words of Windows."""
+    error = ssl.SSLCertVerificationError("no")
+    error.verify_code, error.verify_message = code, "no"
+    cause = cause_of(error, AWS)
+    assert words in f"{cause.words}: {cause.hint}"
+
+
+# OpenSSL's words. Windows has its own, and wine's do not tell an untrusted certificate from one for
+# another address.
+@pytest.mark.posix_only("Windows verifies certificates itself")
 def test_certificates(tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     ours, theirs, empty = (tmp_path / name for name in ("ours.pem", "theirs.pem", "empty.pem"))
