@@ -44,7 +44,7 @@ _PAGE = 500
 _LONGEST_RETRY_AFTER = 300.0
 _LONGEST_MESSAGE = 300
 # What openssl and the OS put around the words in the text of an error.
-_CODES = re.compile(r"\[(?:Errno|SSL)[^]]*\] | \(_ssl\.c:[0-9]+\)")
+_CODES = re.compile(r"\[(?:Errno|WinError|SSL)[^]]*\] | \(_ssl\.c:[0-9]+\)")
 _EXEC = "client.authentication.k8s.io"
 
 APPLY = "application/apply-patch+yaml"

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -192,8 +193,7 @@ def fetch_by_worker(entries: list[Entry]) -> Iterator[tuple[str, Result]]:
         output = late.output or b""
         log.warning("a worker took too long")
     finally:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
         process.wait()
     for line in output.splitlines():
         with suppress(ValueError, TypeError, KeyError):
@@ -203,6 +203,15 @@ def fetch_by_worker(entries: list[Entry]) -> Iterator[tuple[str, Result]]:
                 found["key"],
                 Credential(**brought) if brought else error_from_dict(found["error"]),
             )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker and, except on Windows, the `credential_process` that it has started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _batches(entries: list[Entry]) -> list[list[Entry]]:

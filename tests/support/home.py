@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.standin.aws import Aws
 
 HELPER = Path(sys.executable).parent / "docker-credential-ecr-py"
@@ -150,6 +152,27 @@ class Home:
         pipe = subprocess.PIPE
         command: list[str | Path] = [self.helper, *arguments]
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, **popen)
+
+
+def home_variables(path: Path) -> dict[str, str]:
+    """Return the variables that say where a user's home is."""
+    if sys.platform != "win32":
+        return {"HOME": str(path)}
+    local = str(path / "AppData" / "Local")
+    return {
+        "USERPROFILE": str(path),
+        "LOCALAPPDATA": local,
+        "WIN_PD_OVERRIDE_LOCAL_APPDATA": local,  # platformdirs asks Windows first
+    }
+
+
+def live_in(path: Path, patch: pytest.MonkeyPatch) -> None:
+    """Make `path` the home of this process; no variable leads out of it."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ECR_PY", "XDG_")):
+            patch.delenv(name)
+    for name, value in home_variables(path).items():
+        patch.setenv(name, value)
 
 
 def new_home(path: Path, aws: Aws) -> Home:

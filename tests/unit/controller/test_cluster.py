@@ -1,6 +1,7 @@
 """The controller's view of a cluster, against a stand-in that fails in every way."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -396,9 +397,12 @@ def test_no_server(api: ApiServer, server: KubernetesApi) -> None:
 
 
 def test_several_kubeconfigs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", "/one:/two")
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(("/one", "/two")))
     with pytest.raises(ClusterError, match="KUBECONFIG names several files: name one of them"):
         ApiServer.connect()
+
+
+A_SCRIPT = pytest.mark.posix_only("the command is a shell script")
 
 
 def by_command(file: Path, script: str, version: str = "v1") -> ApiServer:
@@ -410,6 +414,7 @@ def by_command(file: Path, script: str, version: str = "v1") -> ApiServer:
     return ApiServer.connect()
 
 
+@A_SCRIPT
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
 def test_credentials_from_a_command(
     server: KubernetesApi, api: ApiServer, tmp_path: Path, version: str
@@ -423,6 +428,7 @@ def test_credentials_from_a_command(
     assert told["apiVersion"] == f"client.authentication.k8s.io/{version}"
 
 
+@A_SCRIPT
 @pytest.mark.parametrize(
     ("script", "said"),
     [

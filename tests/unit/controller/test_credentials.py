@@ -1,8 +1,8 @@
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -13,7 +13,7 @@ from docker_credential_ecr_py.controller.credentials import Credentials, Result,
 from docker_credential_ecr_py.controller.plan import Entry
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import EcrPyError, NoProfile, Throttled, Unreachable
-from tests.support.home import DEV, registry
+from tests.support.home import DEV, live_in, registry
 
 REGIONS = ["eu-west-1", "us-east-1", "eu-north-1"]
 ENTRIES = {
@@ -113,12 +113,9 @@ def test_a_worker_that_dies_is_a_failure() -> None:
 
 
 def test_a_real_worker_prints_no_secret_and_its_error_arrives(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "ECR_PY_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    live_in(tmp_path, monkeypatch)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     ((key, result),) = fetch_by_worker([ENTRY])
     assert key == ENTRY.key
