@@ -18,7 +18,9 @@ import pytest
 from tests.support.programs import need, readable_python
 
 OTHER = 65534
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+AS_ROOT = pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can be two users"
+)
 
 
 @contextmanager

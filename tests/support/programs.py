@@ -14,6 +14,10 @@ import pytest
 from tests.support import open_python
 from tests.support.surroundings import machine_path
 
+# What a user of Windows has not, as marks.
+NO_MODES = pytest.mark.posix_only("no mode says who may use a file")
+NO_LINKS = pytest.mark.posix_only("only administrators may make symbolic links")
+
 
 def need(program: str, version: str = "") -> str:
     """The path of the first `program` on the machine's PATH whose `--version` contains `version`.

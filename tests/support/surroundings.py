@@ -19,7 +19,8 @@ _FOLDER = "TESTS_FOLDER"
 # By these, whoever runs the tests tells them something: tests/kubernetes.
 _FOR_TESTS = ("CI", "KUBEBUILDER_ASSETS", "ECR_PY_KILLS")
 _KEPT = ("USER", "LOGNAME", "TMPDIR", "TZ", *_FOR_TESTS, _MACHINE_PATH, _MACHINE_HOME, _FOLDER)
-_KEPT_FAMILIES = ("PYTEST_", "HYPOTHESIS_", "COVERAGE_")
+# WINE*: without them wine finds no library of its own any more.
+_KEPT_FAMILIES = ("PYTEST_", "HYPOTHESIS_", "COVERAGE_", "WINE")
 # Without these, programs for Windows do not even start.
 KEPT_ON_WINDOWS = ("COMSPEC", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "WINDIR")
 # What scripts of the tests, of README and of the programs under test run by name. Not there, on

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from docker_credential_ecr_py.atomic_file import read_if_there, rewrite
+from tests.support.other_user import AS_ROOT
+from tests.support.programs import NO_LINKS, NO_MODES
 
 
+@NO_MODES
 def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "new" / "config"
     assert read_if_there(file) is None
@@ -19,6 +22,7 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert os.listdir(file.parent) == ["config"]
 
 
+@NO_MODES
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o666])
 def test_mode_and_link_stay(tmp_path: Path, mode: int) -> None:
     real, link = tmp_path / "real", tmp_path / "link"
@@ -33,6 +37,15 @@ def test_mode_and_link_stay(tmp_path: Path, mode: int) -> None:
     assert stat.S_IMODE((tmp_path / "real.bak").stat().st_mode) == 0o600
 
 
+def test_what_it_was_lies_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    rewrite(file, None, b"before")
+    rewrite(file, b"before", b"after")
+    assert file.read_bytes() == b"after"
+    assert (tmp_path / "config.bak").read_bytes() == b"before"
+
+
+@NO_LINKS
 def test_a_link_to_nothing_yet(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("elsewhere/real")
@@ -66,7 +79,7 @@ def test_none_removes_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to somebody")
+@AS_ROOT
 def test_root_does_not_take_a_file_away(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_bytes(b"before")
@@ -76,6 +89,7 @@ def test_root_does_not_take_a_file_away(tmp_path: Path) -> None:
         assert (path.stat().st_uid, path.stat().st_gid) == (1234, 1234)
 
 
+@pytest.mark.posix_only("there are no named pipes in folders")
 def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
     """As root, it would be everybody's /dev/null."""
     special = tmp_path / "special"
@@ -90,6 +104,7 @@ def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["link", "special"]
 
 
+@pytest.mark.posix_only("there is no /dev/zero")
 def test_a_device_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     """/dev/null stands for an empty file; /dev/zero must not fill the memory."""
     assert read_if_there(Path(os.devnull)) == b""

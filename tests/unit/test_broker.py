@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.broker import expiry_inside
+from docker_credential_ecr_py.config.paths import cache_folder, settings_file
 from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.errors import (
     AccessDenied,
@@ -37,9 +38,10 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.log import log
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from tests.support.home import DEV, PROD, STAGE, registry
+from tests.support.home import DEV, PROD, STAGE, home_variables, live_in, registry
 
 HOUR = 3600
+SETTINGS = "config.toml"
 PROFILES = "".join(
     f"[profile {name}]\naws_account_id = {account}\naws_access_key_id = AKIA{name.upper()}\n"
     f"aws_secret_access_key = x\nregion = eu-west-1\n"
@@ -77,18 +79,16 @@ class World:
         return self.app(**environ).broker.get(host).secret
 
     def write(self, file: str, text: str) -> None:
-        path = self.home / file
+        path = settings_file(self.environ) if file == SETTINGS else self.home / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    for name in list(os.environ):
-        if name.startswith(("AWS_", "XDG_", "ECR_PY")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    made = World(tmp_path, environ={"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"})
+    live_in(tmp_path, monkeypatch)
+    environ = home_variables(tmp_path) | {"AWS_EC2_METADATA_DISABLED": "true"}
+    made = World(tmp_path, environ=environ)
     made.write(".aws/config", PROFILES)
     yield made
 
@@ -100,7 +100,7 @@ def test_the_store_is_asked_before_aws(world: World) -> None:
 
 
 def test_one_credential_for_an_identity_and_region(world: World) -> None:
-    world.write(".config/ecr-py/config.toml", '[registries."*"]\nprofile = "dev"\n')
+    world.write(SETTINGS, '[registries."*"]\nprofile = "dev"\n')
     assert len({world.get(registry(account)) for account in (DEV, STAGE, PROD)}) == 1
     world.get(f"https://{registry(DEV).upper()}/v2/")
     assert len(world.asked) == 1
@@ -219,9 +219,7 @@ def test_aws_is_not_asked_again_at_once(world: World) -> None:
     with app.store.lock(key, wait=0) as lock:
         assert lock is not None
         assert lock.recent_failure(60)
-        assert lock.file is not None
-        note = json.dumps({"at": time.time() - 61, "error": Unreachable("x").to_dict()})
-        os.pwrite(lock.file, note.encode().ljust(500), 0)
+        lock.write_note({"at": time.time() - 61, "error": Unreachable("x").to_dict()})
     world.fails = None
     assert world.get() != first
 
@@ -288,9 +286,9 @@ def test_a_failed_renewal_leaves_the_old_one(world: World) -> None:
         ({".aws/config": PROFILES.replace("AKIADEV", "AKIANEW")}, 2),
         ({".aws/credentials": "[x]\n"}, 1),
         ({".aws/credentials": "[dev]\naws_access_key_id = AKIANEW\n"}, 2),
-        ({".config/ecr-py/config.toml": '[registries."*"]\nprofile = "stage"\n'}, 2),
-        ({".config/ecr-py/config.toml": '[defaults]\nprefer = "account"\n'}, 1),
-        ({".config/ecr-py/config.toml": '[defaults]\nstore = "none"\n'}, 2),
+        ({SETTINGS: '[registries."*"]\nprofile = "stage"\n'}, 2),
+        ({SETTINGS: '[defaults]\nprefer = "account"\n'}, 1),
+        ({SETTINGS: '[defaults]\nstore = "none"\n'}, 2),
     ],
 )
 def test_inputs_that_change(world: World, change: dict[str, str], calls: int) -> None:
@@ -331,7 +329,9 @@ def test_without_a_store(world: World) -> None:
     for _ in range(2):
         world.get(AWS_ECR_DISABLE_CACHE="1")
     assert len(world.asked) == 2
-    assert not (world.home / ".cache").exists()
+    folder = cache_folder()
+    assert folder
+    assert not folder.exists()
 
 
 # Whose hosts.
@@ -343,7 +343,7 @@ def test_a_host_of_somebody_elses_is_remembered_as_such(world: World) -> None:
     (remembered,) = world.app().store.selections()
     assert (remembered.host, remembered.key) == ("docker.io", "")
     assert "https://docker.io" not in world.app().usernames()
-    world.write(".config/ecr-py/config.toml", '[defaults]\nfallback = "pass"\n')
+    world.write(SETTINGS, '[defaults]\nfallback = "pass"\n')
     assert list(world.app().store.selections()) == []
     with pytest.raises(NotEcr):
         world.get("quay.io")
@@ -361,7 +361,7 @@ def test_public_images_need_no_credentials(world: World) -> None:
 
 def test_an_alias(world: World) -> None:
     world.write(
-        ".config/ecr-py/config.toml",
+        SETTINGS,
         f'[registries."ecr.example.com"]\nalias = "{registry(STAGE)}"\n',
     )
     assert world.get("https://ecr.example.com") == world.get(registry(STAGE))

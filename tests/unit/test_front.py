@@ -453,6 +453,7 @@ def test_it_answers_from_a_tunnel_as_python_does(
     assert seen[UNUSUAL, tunnel_client.WAIT], seen
 
 
+@pytest.mark.posix_only("a socket of the daemon is part of it")
 def test_what_fuzzing_found_worth_trying(tmp_path: Path) -> None:
     """See front_fuzz.c. The files that people wrote have names, and come to what is said here."""
     from tests.support.daemon import short_folder

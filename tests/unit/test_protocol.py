@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError
 from docker_credential_ecr_py.protocol import LARGEST_INPUT, NAME, USAGE, Protocol
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection
-from tests.support.home import DEV, registry
+from tests.support.home import DEV, home_variables, live_in, registry
 
 HOST = registry(DEV)
 SECRET = 'p"\\\u20ac'
@@ -37,16 +36,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (path / ".aws").mkdir()
     (path / ".aws" / "config").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("AWS_", "XDG_", "ECR_PY")):
-                patch.delenv(name)
-        patch.setenv("HOME", str(path))
+        live_in(path, patch)
         yield path
 
 
 def call(home: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str]:
     """Exit code and what goes to standard output; a failure's is its message."""
-    environ = {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+    environ = home_variables(home) | {"AWS_EC2_METADATA_DISABLED": "true"}
     app = App(environ, fetch=fetch, clock=lambda: NOW, may_log_in=False)
     try:
         code, answer = Protocol(app, io.BytesIO(stdin)).call(list(arguments))

@@ -431,11 +431,11 @@ def test_ecr_public_belongs_to_no_account(three: Profiles) -> None:
 
 def test_two_thousand_profiles() -> None:
     profiles = {f"p{n}": sso(f"{n:012}") for n in range(2000)}
-    began = time.perf_counter()
+    began = time.process_time()
     assert choose(profiles, registry(f"{1999:012}")).profile == "p1999"
     with pytest.raises(NoProfile) as error:
         choose(profiles, registry("9" * 12))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert "p0, p1, p2, p3, p4 and 1995 more" in str(error.value)
     assert "nearest: p1999" in refused(profiles, environ={"AWS_PROFILE": "p1999x"})
 

@@ -139,7 +139,8 @@ def _compile(folder: Path) -> None:
 
 def _install_dependencies(site_packages: Path) -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    packages = (*project["dependencies"], *_ON_WINDOWS, *_FOR_TESTS, "pip")
+    ours = (*project["dependencies"], *project["optional-dependencies"]["kubernetes"])
+    packages = (*ours, *_ON_WINDOWS, *_FOR_TESTS, "pip")
     _pip("install", *_for_windows(), "--no-compile", "--target", site_packages, *packages)
 
 

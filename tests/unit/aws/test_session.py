@@ -27,7 +27,8 @@ def error_through(proxy: str) -> str:
 
 
 def test_the_file_of_cas_that_the_user_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"HOME": "/home/ann", "AWS_CONFIG_FILE": os.devnull}.items():
+    ours = {"HOME": "/home/ann", "USERPROFILE": "/home/ann", "AWS_CONFIG_FILE": os.devnull}
+    for name, value in ours.items():
         monkeypatch.setenv(name, value)
     for name, value in (
         ("REQUESTS_CA_BUNDLE", ""),  # as if it were not set

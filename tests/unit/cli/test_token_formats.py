@@ -93,7 +93,10 @@ def test_powershell_doubles_what_it_takes_for_a_quote(password: str, quoted: str
 
 # For shells
 
+OF_POSIX = pytest.mark.posix_only("these shells are not those of Windows")
 
+
+@OF_POSIX
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "dash"])
 def test_what_a_shell_evaluates_is_what_was_meant(shell: str) -> None:
     variables = {f"V{number}": value for number, value in enumerate(NASTY)}
@@ -101,6 +104,7 @@ def test_what_a_shell_evaluates_is_what_was_meant(shell: str) -> None:
     assert evaluated(shell, script, variables) == variables
 
 
+@OF_POSIX
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])), max_size=20))
 @settings(max_examples=25)
 @pytest.mark.parametrize("shell", ["bash", "fish"])

@@ -21,7 +21,7 @@ def test_who_is_asked_for_whom(file: Path) -> None:
         "credHelpers": {"a.example": "ecr-py", "b.example": "gcloud"},
         "HttpHeaders": {"X": "1"},
     }
-    file.write_text("\ufeff" + json.dumps(document))
+    file.write_text("\ufeff" + json.dumps(document), encoding="utf-8")
     found = load_docker_config(file)
     assert found.ours == ["a.example"]
     assert found.store == "secretservice"

@@ -12,6 +12,7 @@ import pytest
 from docker_credential_ecr_py.errors import UnwritableSsoCache
 from docker_credential_ecr_py.selection import SsoSession
 from docker_credential_ecr_py.sso.token_cache import Registration, SsoFiles, Token
+from tests.support.programs import NO_MODES
 
 START_URL = "https://example.awsapps.com/start"
 SESSION = SsoSession(START_URL, "eu-west-1", "work", "dev", ("sso:account:access",))
@@ -40,6 +41,7 @@ def test_botocore_reads_it(files: SsoFiles) -> None:
     assert loader(START_URL, session_name="work")["accessToken"] == "access"
 
 
+@NO_MODES
 def test_it_is_for_its_owner_alone(files: SsoFiles) -> None:
     files.keep_token(SESSION, token())
     assert files.token_path(SESSION).stat().st_mode & 0o777 == 0o600

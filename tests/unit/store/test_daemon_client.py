@@ -19,6 +19,8 @@ from docker_credential_ecr_py.store import daemon_client, record
 from tests.support.daemon import short_folder, state
 from tests.support.user import eventually
 
+pytestmark = pytest.mark.posix_only("Python has no Unix sockets there")
+
 URL = b"123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 DOCUMENT = b'{"ServerURL":"%b","Username":"AWS","Secret":"swordfish"}\n' % URL
 KEPT = b"kept\0" + DOCUMENT

@@ -12,6 +12,7 @@ from docker_credential_ecr_py.credential import Credential
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend, FileStore
 from docker_credential_ecr_py.store.store import NoStore, Store, StoredSelection
+from tests.support.programs import NO_LINKS, NO_MODES
 from tests.support.records import write_sealed
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -103,6 +104,7 @@ def test_discard(store: FileStore) -> None:
     assert store.load("key") is None
 
 
+@NO_MODES
 def test_only_the_owner_may_read(root: Path, store: FileStore) -> None:
     store.save("key", CREDENTIAL)
     store.save_selection(remembered())
@@ -136,6 +138,8 @@ def test_where_nothing_can_be_kept_nothing_is_raised(tmp_path: Path) -> None:
 def age(path: Path, seconds: float) -> None:
     then = path.stat().st_mtime - seconds
     os.utime(path, (then, then))
+    if path.stat().st_atime > then + 1:
+        pytest.skip("the access time of a file cannot be set here, as under wine")
 
 
 def test_the_sweep_drops_what_is_of_no_use(root: Path, store: FileStore) -> None:
@@ -181,6 +185,7 @@ def test_what_is_half_written_is_no_record_and_goes_later(root: Path, store: Fil
     assert not half.exists()
 
 
+@NO_LINKS
 def test_the_sweep_leaves_what_lies_behind_a_link(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)

@@ -1,4 +1,3 @@
-import fcntl
 import json
 import os
 import subprocess
@@ -11,6 +10,8 @@ import pytest
 
 from docker_credential_ecr_py.errors import AccessDenied, EcrPyError, LoginNeeded, error_from_dict
 from docker_credential_ecr_py.store.lock import Lock, locked, open_lock
+from tests.support.other_user import AS_ROOT
+from tests.support.programs import NO_LINKS, NO_MODES
 
 FAILED = LoginNeeded("the session has ended", hint="log in")
 
@@ -147,7 +148,15 @@ def test_a_note_holds_no_secret(path: Path) -> None:
     assert b"refused" in path.read_bytes()
 
 
-@pytest.mark.parametrize("obstacle", ["missing folder", "symlink", "folder", "pipe"])
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        "missing folder",
+        pytest.param("symlink", marks=NO_LINKS),
+        "folder",
+        pytest.param("pipe", marks=pytest.mark.posix_only("there are no named pipes in folders")),
+    ],
+)
 def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
     path: Path, tmp_path: Path, obstacle: str
 ) -> None:
@@ -169,9 +178,11 @@ def test_where_it_cannot_be_made_there_is_nobody_to_share_with(
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@AS_ROOT
 def test_a_lock_of_another_user_is_none(path: Path) -> None:
     """Its owner could hold it for ever, and would say why we failed."""
+    import fcntl
+
     note = {"at": 9e99, "error": FAILED.to_dict()}
     path.write_text(json.dumps(note))
     os.chown(path, 12345, 12345)
@@ -186,6 +197,7 @@ def test_a_lock_of_another_user_is_none(path: Path) -> None:
         open_lock(path)
 
 
+@NO_MODES
 def test_a_lock_of_ours_is_closed_to_others(path: Path) -> None:
     """Whoever may open it may hold it."""
     path.touch(mode=0o666)
