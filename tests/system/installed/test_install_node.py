@@ -96,6 +96,35 @@ def test_a_node_with_an_old_python(node: Node, tmp_path: Path) -> None:
     )
 
 
+def test_an_environment_without_pip_is_made_again(node: Node) -> None:
+    """As Debian's Python leaves it without python3-venv, which may have been installed since."""
+    for program in (node.root / "opt" / "bin" / "python", node.root / "bin" / "python3"):
+        program.parent.mkdir(parents=True)
+        program.write_text('#!/bin/sh\n[ "$1" = -c ]\n')
+        program.chmod(0o755)
+    done = node.install(PATH=str(node.root / "bin"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"install-node: python3 makes no environment in {node.root}/opt: on Debian and Ubuntu, "
+        "install python3-venv\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["PREFIX", "BIN_DIR", "CONFIG"])
+def test_a_path_that_is_relative(node: Node, name: str) -> None:
+    done = node.install(**{name: "etc/x"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("install-node: PREFIX, BIN_DIR and CONFIG begin with /, unlike etc/x\n")
+
+
+def test_options_that_cannot_be_meant_leave_nothing(node: Node, wheel: Path) -> None:
+    new_environment(node.root / "opt", Path(sys.executable), wheel)
+    done = node.install("--name", "a/b")
+    assert done.returncode == 1
+    assert done.stderr == "ecr-py: --name: 'a/b' is not the name of a provider's program\n"
+    assert not node.config.parent.exists()
+
+
 def documents() -> dict[str, dict[str, Any]]:
     done = subprocess.run(
         [need("kubectl"), "kustomize", FOLDER], capture_output=True, text=True, check=True
