@@ -84,7 +84,7 @@ OK, NOTE, LOG_IN, WRONG = "ok", "note", "log in", "wrong"
 CHECK = "ecr-py doctor"
 
 # Seconds: for the version of an executable, for all endpoints; and how far off a clock may be.
-_VERSION, _ENDPOINTS = 5, 8
+_VERSION, _ENDPOINTS = 15, 8
 _NOTICEABLE_SKEW, _LARGEST_SKEW = 60, 300
 _OF_ANY_ACCOUNT = Registry.of_account("0" * 12, "us-east-1")
 _SET_CLOCK = {

@@ -162,10 +162,10 @@ def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
         except (KeyboardInterrupt, click.Abort):
             click.echo("ecr-py: cancelled", err=True)
             raise SystemExit(INTERRUPTED) from None
-        except BrokenPipeError:
-            _discard_output()
-            raise SystemExit(FAILED) from None
         except OSError as error:
+            if _reader_has_gone(error):
+                _discard_output()
+                raise SystemExit(FAILED) from None
             if error.errno not in _NOT_WRITTEN or error.filename is not None:
                 raise
             _discard_output()
@@ -195,8 +195,17 @@ def report(line: str) -> None:
     """
     try:
         click.echo(line)
-    except BrokenPipeError:
+    except OSError as error:
+        if not _reader_has_gone(error):
+            raise
         _discard_output()
+
+
+def _reader_has_gone(error: OSError) -> bool:
+    """Return whether an error is that nobody reads a pipe any more."""
+    # The name that Windows' C library has for it.
+    on_windows = error.errno == errno.EINVAL and error.filename is None
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and on_windows)
 
 
 def _discard_output() -> None:

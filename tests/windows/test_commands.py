@@ -83,6 +83,10 @@ def test_what_is_printed_is_utf8(user: User) -> None:
     assert "profile Łoś-開発 is for account" in done.stdout
 
 
+def test_a_reader_that_has_gone(user: User) -> None:
+    assert user.ecr_py_into_closed_pipe("explain") == (1, "")
+
+
 @pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
 def test_the_settings_are_edited(user: User, windows: WindowsPython, quote: str) -> None:
     """By an editor whose path has backslashes; the file keeps its line ends."""
