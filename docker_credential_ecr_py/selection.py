@@ -12,6 +12,7 @@ The first rule that fits wins:
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -351,9 +352,12 @@ def identity_of(
         near = aws.nearest(name)
         if aws.profiles and not near:
             near = f"; profiles are {some(list(aws.profiles))}"
+        hint = "" if near else LOG_IN_FIRST
+        if aws.profiles and named_by in _PROFILE_VARIABLES:
+            gone = f"$env:{named_by} = ''" if sys.platform == "win32" else f"unset {named_by}"
+            hint = f"run `{gone}`"
         raise AwsConfigError(
-            f"{named_by} names profile {name}, which is not in {aws.source}{near}",
-            hint="" if near else LOG_IN_FIRST,
+            f"{named_by} names profile {name}, which is not in {aws.source}{near}", hint=hint
         )
     if "role_arn" in values and name not in above:
         return _role(name, values, aws, on_ec2=on_ec2, above=above)

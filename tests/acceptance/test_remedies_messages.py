@@ -246,6 +246,8 @@ def test_a_profile_that_does_not_exist_is_one_line(user: User) -> None:
     status = user.invoke_ok("status", AWS_PROFILE="nope").stdout
     assert status.count("AWS_PROFILE names profile nope") == 1
     assert all(host in status for host in EVERY)
+    assert finding.hint == "run `unset AWS_PROFILE`"
+    pull_after(user, "unset AWS_PROFILE", AWS_PROFILE="nope")
 
 
 @pytest.mark.parametrize("damage", ["a line", "a folder"])

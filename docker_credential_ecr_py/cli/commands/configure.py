@@ -287,7 +287,10 @@ def _registries(
     """Return host and profile of each registry to configure. Raises EcrPyError."""
     for region in regions:
         check_region(region)
-    found = {known.host: known.profile for known in known_registries(app.settings, aws, regions)}
+    found = {
+        known.host: known.profile or _selected_profile(app, known.host)
+        for known in known_registries(app.settings, aws, regions)
+    }
     if named:
         hosts = [resolve_target(app, TargetOptions(name)).host for name in named]
         found = {host: found.get(host) or _selected_profile(app, host) for host in hosts}

@@ -93,6 +93,8 @@ def test_registries_by_name_and_those_alone(user: User) -> None:
         f'[registries."images.example.com"]\nalias = "{registry(DEV)}"\n',
     )
     names = (f"https://{named}/v2/", "images.example.com", "stage", "public.ecr.aws")
+    assert re.search(r"images\.example\.com +dev\n", user.invoke_ok("configure").stdout)
+    user.invoke_ok("configure", "--undo")
     user.invoke_ok("configure", *(part for name in names for part in ("--registry", name)))
     wanted = [named, "images.example.com", registry(STAGE), "public.ecr.aws"]
     assert list(user.read_config()["credHelpers"]) == wanted
