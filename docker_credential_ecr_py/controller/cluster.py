@@ -176,7 +176,18 @@ class WatchedCluster:
 
     @property
     def synced(self) -> bool:
+        """Whether everything that is watched has been listed at least once."""
         return all(watch.synced for watch in self._watches())
+
+    @property
+    def settled(self) -> bool:
+        return self._namespaces.synced and all(
+            watch.synced or watch.problem for watch in self._watches()
+        )
+
+    def knows(self, secret_name: str) -> bool:
+        watch = self._secrets.get(secret_name)
+        return watch is not None and watch.synced
 
     @property
     def problem(self) -> str:

@@ -192,7 +192,7 @@ class Controller:
                 # What the secrets hold is the next leader's to measure.
                 self._plans.clear()
                 self._is_state_old = True
-        return leads and self._cluster.synced
+        return leads and self._cluster.settled
 
     # What is to be done
 
@@ -233,7 +233,7 @@ class Controller:
             wants = self._source.resolved.wishes.of(namespace)
         actions = plan_namespace(
             namespace,
-            wants,
+            {each: want for each, want in wants.items() if self._cluster.knows(each)},
             self._cluster.secrets(name),
             self._cluster.service_accounts(name),
             moment,

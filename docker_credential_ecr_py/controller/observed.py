@@ -76,8 +76,14 @@ class Cluster(Protocol):
         """
 
     @property
-    def synced(self) -> bool:
-        """Whether everything that is watched has been listed at least once."""
+    def settled(self) -> bool:
+        """Whether it can be planned: namespaces have been listed, and all else has, or cannot be.
+
+        One name of secrets that RBAC does not allow keeps the others from nothing.
+        """
+
+    def knows(self, secret_name: str) -> bool:
+        """Whether the secrets of this name have been listed at least once."""
 
     def namespaces(self) -> Iterable[Namespace]: ...
 

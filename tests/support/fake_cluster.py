@@ -22,7 +22,8 @@ class FakeCluster:
 
     changed: Callable[[str], None] = lambda name: None
     deaf: bool = False
-    synced: bool = True
+    settled: bool = True
+    unknown: set[str] = field(default_factory=set)
     fails: list[ClusterError] = field(default_factory=list)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
     events: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -38,6 +39,9 @@ class FakeCluster:
 
     def watch(self, secret_names: Iterable[str], *, service_accounts: bool) -> None:
         self.watched = tuple(secret_names)
+
+    def knows(self, secret_name: str) -> bool:
+        return secret_name not in self.unknown
 
     def namespaces(self) -> Iterable[Namespace]:
         return self._namespaces.values()

@@ -104,6 +104,19 @@ def test_grants_that_are_broken_at_run_time_are_told_and_not_used(
     wait_until(lambda: held(server, "cart-1"))
 
 
+def test_a_name_of_secrets_that_rbac_does_not_allow(
+    controller: ControllerProcess, server: KubernetesApi
+) -> None:
+    """As if somebody had given a grant another secret, and the ClusterRole not."""
+    server.fail("fieldSelector=metadata.name%3Decr-push", 403, times=10_000)
+    more = f'  - {{name: push, secret: ecr-push, registries: ["{DEV}"], namespaces: ["*"]}}\n'
+    controller.grants.write_text(controller.grants_text + more)
+    wait_until(lambda: "secrets named ecr-push are not current" in controller.log)
+    server.add_namespace("shop-1")
+    wait_until(lambda: held(server, "shop-1"))
+    assert controller.metric("cluster_current") == 0
+
+
 def test_aws_refuses_and_the_event_says_why(
     controller: ControllerProcess, server: KubernetesApi, aws: Aws
 ) -> None:

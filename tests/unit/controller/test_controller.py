@@ -21,6 +21,13 @@ grants:
     registries: ["{DEV}", "{STAGE}"]
     namespaces: [shop, shop-*, matchLabels: {{ecr: pull}}]
 """
+WITH_ANOTHER_SECRET = f"""{GRANTS}
+  - name: push
+    secret: ecr-push
+    registries: ["{PROD}"]
+    namespaces: [shop]
+    serviceAccounts: [build-*]
+"""
 # Issued long ago, so that they should have been replaced long ago.
 OLD_TOKENS = "000000000000:1000:2000"
 
@@ -465,12 +472,24 @@ def test_the_clock_is_set(world: World, jump: int) -> None:
     assert sum(world.calls.values()) <= 8
 
 
+def test_a_name_that_cannot_be_listed_keeps_the_others_from_nothing(world: World) -> None:
+    """As if the grants named a secret that RBAC does not allow."""
+    world.grants(WITH_ANOTHER_SECRET)
+    world.cluster.add("shop")
+    world.aws_config(TWO_ACCOUNTS + profile("prod", PROD))
+    world.cluster.unknown = {"ecr-push"}
+    world.sleep(9 * HOUR)
+    assert world.is_current("shop")
+    assert {name for _, _, name in world.cluster.writes} == {"ecr-pull"}
+    assert world.metric("secrets", state="waiting") == 1
+    world.cluster.unknown.clear()
+    world.controller.wake()
+    world.sleep(1)
+    assert world.is_current("shop", "ecr-push")
+
+
 def test_several_secrets_and_service_accounts(world: World) -> None:
-    world.grants(
-        GRANTS
-        + f"  - name: push\n    secret: ecr-push\n    registries: ['{PROD}']\n"
-        + "    namespaces: [shop]\n    serviceAccounts: [build-*]\n"
-    )
+    world.grants(WITH_ANOTHER_SECRET)
     world.aws_config(TWO_ACCOUNTS + profile("prod", PROD))
     world.cluster.add("shop")
     world.cluster.add_account("shop", "default")
