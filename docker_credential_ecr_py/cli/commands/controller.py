@@ -144,6 +144,8 @@ def check(file: str, as_json: bool) -> None:
         ]
         if rows:
             show_table(("GRANT", "SECRET", "REGISTRY", "IDENTITY"), rows)
+        elif not problems:
+            click.echo(f"ecr-py: {file} grants nothing", err=True)
         for problem in problems:
             click.echo(str(problem), err=True)
     if problems:

@@ -96,6 +96,8 @@ def config(
     if rbac:
         click.echo(provider_config.rbac_text(audience), nl=False)
         return
+    if audience != provider_config.AUDIENCE and not (service_accounts or annotations):
+        raise click.UsageError("--audience needs --service-accounts, --annotation or --rbac")
     _check_roles(annotations)
     if not provider_config.is_name(name):
         raise BadInput(f"--name: {name[:80]!a} is not the name of a provider's program")

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from shlex import quote
 
@@ -147,10 +147,12 @@ def _screen() -> Screen:
     return RichScreen(console(stderr=True))
 
 
-def _chosen(app: App, names: Iterable[str], *, every: bool) -> list[SsoSession]:
+def _chosen(app: App, names: Sequence[str], *, every: bool) -> list[SsoSession]:
     aws = app.aws_config
     known = sso_sessions(aws)
-    if names and not every:
+    if names and every:
+        raise click.UsageError("name sessions, or --all")
+    if names:
         # Two profiles of one portal share its session.
         found: dict[str, SsoSession] = {}
         for session in (_named(app, name, known) for name in names):

@@ -54,7 +54,7 @@ def _parsed(arguments: tuple[str, ...]) -> SshCommand:
     """Raises BadInput if ssh would not take them, or if the tunnel would end at once."""
     asked = parse_ssh(arguments)
     if asked is None:
-        raise BadInput("these are not arguments of ssh", hint="run `ssh` for its usage")
+        raise BadInput("ssh connects to no host by these arguments", hint="run `ssh` for its usage")
     for letter, why in (
         ("f", "the tunnel would end at once"),
         ("O", "it controls another connection"),

@@ -35,6 +35,13 @@ def test_check_tells_every_mistake(stopped: ControllerProcess) -> None:
     assert len(json.loads(stopped.run("check", file, "--json").stdout)["problems"]) == 3
 
 
+def test_check_of_a_file_that_grants_nothing(stopped: ControllerProcess) -> None:
+    file = stopped.home.write(stopped.home.path / "grants.yaml", "grants: []\n")
+    found = stopped.run("check", file)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert found.stderr == f"ecr-py: {file} grants nothing\n"
+
+
 def test_check_of_a_file_that_does_not_exist_is_one_line(stopped: ControllerProcess) -> None:
     found = stopped.run("check", "/nowhere.yaml")
     assert (found.returncode, found.stdout) == (1, "")

@@ -87,6 +87,12 @@ def test_another_audience_under_another_name(user: User) -> None:
     assert found["tokenAttributes"]["optionalServiceAccountAnnotationKeys"] == [irsa]
 
 
+def test_an_audience_that_nothing_is_for(user: User) -> None:
+    done = user.invoke("kubelet", "config", "--audience", "other")
+    assert (done.code, done.stdout) == (2, "")
+    assert "--audience needs --service-accounts, --annotation or --rbac" in done.stderr
+
+
 def test_a_name_that_yaml_takes_for_something_else(user: User) -> None:
     (found,) = yaml.safe_load(printed(user, "--name", "1.5", "--env", "true=1"))["providers"]
     assert (found["name"], found["env"]) == ("1.5", [{"name": "true", "value": "1"}])

@@ -155,3 +155,11 @@ def test_a_password_of_docker_login_stays(logged_in: User, aws: Aws) -> None:
     assert user.home.call("store", stdin=document.encode()).code == 0
     assert user.invoke("logout").code == 0
     assert user.home.get(registry(DEV)).password == password
+
+
+@pytest.mark.parametrize("command", ["login", "logout"])
+def test_all_and_a_name_contradict_each_other(logged_in: User, command: str) -> None:
+    done = logged_in.invoke(command, "--all", "dev")
+    assert (done.code, done.stdout) == (2, "")
+    assert "name sessions, or --all" in done.stderr
+    assert logged_in.token_files()
