@@ -72,13 +72,13 @@ class Rows:
         self.cursor = max(0, min(len(self.shown) - 1, self.cursor + by))
 
     def toggle(self) -> None:
-        """Choose the row at the cursor, or no longer; go to the next."""
+        """Choose the row at the cursor, or drop it if it is chosen; go to the next."""
         if self.shown:
             self.chosen ^= {self.shown[self.cursor]}
             self.move(1)
 
     def toggle_shown(self) -> None:
-        """Choose all that are shown; if they are chosen already, no longer."""
+        """Choose all that are shown, or drop them if all of them are chosen."""
         shown = set(self.shown)
         self.chosen = self.chosen - shown if shown <= self.chosen else self.chosen | shown
 

@@ -242,7 +242,7 @@ def _session(app: App, sso: SsoSession) -> Session:
 
 
 def daemon_line(found: Presence | None) -> str:
-    """Return a short text on the state of the daemon; "" if none is running."""
+    """Return a short text about the state of the daemon; "" if none is running."""
     if found is None:
         return ""
     if found.status is None:
@@ -268,12 +268,12 @@ def failures_by_cause(failures: Iterable[Mapping[str, Any]]) -> dict[str, list[M
 
 
 def some_forwarded(globs: Sequence[str]) -> str:
-    """Return a short text on the registries that the settings forward."""
+    """Return a short text about the registries that the settings forward."""
     return "every registry" if EVERY_REGISTRY in globs else some(globs)
 
 
 def forwarding_line(found: Presence | None) -> str:
-    """Return a short text on what the daemon answers other machines; "" if it answers none."""
+    """Return a short text about what the daemon answers other machines; "" if it answers none."""
     forward = (found and found.status and found.status.get("forward")) or {}
     if not forward.get("registries"):
         return ""

@@ -24,7 +24,7 @@ from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.ssh_command import SshCommand
 
-# What the path of a Unix socket may have, in bytes.
+# How long the path of a Unix socket may be, in bytes.
 LONGEST_SOCKET = 107
 # Seconds that ssh has for what it does over a connection that exists.
 _LIMIT = 30

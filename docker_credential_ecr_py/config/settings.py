@@ -172,7 +172,7 @@ class _Reader:
             if not _GLOB.fullmatch(glob):
                 raise self._wrong(host, f"{host!r} is not a registry host or a glob of hosts")
             if glob in profiles or glob in aliases:
-                raise self._wrong(host, "stands twice")
+                raise self._wrong(host, "is given twice")
             if not isinstance(table, dict):
                 raise self._wrong(
                     host, 'must be written [registries."HOST"], with profile or alias under it'

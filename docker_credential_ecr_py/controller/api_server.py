@@ -135,8 +135,8 @@ class ApiServer:
             raise ClusterError(f"the kubeconfig is not one of Kubernetes{why}") from None
         return cls(http, config.namespace)
 
-    def get(self, path: str, kind: type[_T], **params: str) -> _T:
-        return decoded(self.send("GET", path, params=params), kind)
+    def get(self, path: str, kind: type[_T]) -> _T:
+        return decoded(self.send("GET", path), kind)
 
     def send(
         self,

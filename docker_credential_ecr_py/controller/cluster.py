@@ -44,8 +44,8 @@ from docker_credential_ecr_py.redact import redact
 _RELIST = 600.0
 # The pause after a failure: the first, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
-# Between the beginnings of two watches: a server that is stopping, or a proxy before it, may end
-# each at once.
+# From the start of one watch to the next: a server that is stopping, or a proxy in front of it, may
+# end each at once.
 _SHORTEST_WATCH = 1.0
 # A write may not take longer than a lease outlives its leader: see leader.py.
 _WRITE = 4.0
@@ -120,8 +120,8 @@ def _same(text: str) -> str:
     return text
 
 
-# The one copy of a text that thousands of objects have. Not by sys.intern: some of Python 3.12 keep
-# that for ever, and namespaces come and go.
+# The one copy of a text that thousands of objects have. Not by sys.intern: some releases
+# of Python 3.12 keep such a text for ever, and namespaces come and go.
 _shared_name = lru_cache(maxsize=4096)(_same)
 _shared_text = lru_cache(maxsize=256)(_same)
 

@@ -136,7 +136,7 @@ class Controller:
                     self._note_change(self._changed.get(timeout=wait))
 
     def turn(self) -> float:
-        """Do at most one write. Return the seconds until there is more to do, if nothing wakes."""
+        """Do at most one write. Return the seconds until the next turn, if nothing wakes it."""
         self.last_turn = now = self._monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_AT_FILES

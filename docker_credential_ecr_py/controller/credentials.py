@@ -1,4 +1,4 @@
-"""Fetches credentials for the controller: one AWS call for an identity in a region at a time.
+"""Fetches credentials for the controller: one AWS call for each identity in a region.
 
 By workers, processes that load botocore, fetch a few and end, so that botocore is not resident and
 a call that hangs can be killed. What is due when is the plan's; here are the pauses after failures.
@@ -33,7 +33,7 @@ _BATCH = 8
 _LIMIT = 40.0
 # Seconds before the next try after a failure: doubled each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 3600.0
-# If AWS cannot be reached or throttles, which ends without anyone's doing.
+# If AWS cannot be reached or throttles: that passes by itself.
 _LONGEST_PAUSE_OF_OUTAGE = 600.0
 
 Result = Credential | EcrPyError

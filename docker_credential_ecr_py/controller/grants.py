@@ -338,7 +338,7 @@ class _Reader:
                 near = nearest(name, allowed) or f"; allowed: {', '.join(allowed)}"
                 raise self._wrong(key_node, at, f"is unknown{near}")
             if name in found:
-                raise self._wrong(key_node, at, "stands twice")
+                raise self._wrong(key_node, at, "is given twice")
             found[name] = value
         return found
 

@@ -18,11 +18,14 @@ from docker_credential_ecr_py.controller.api_server import ApiServer, decoded
 from docker_credential_ecr_py.errors import ClusterError, Conflict, ObjectGone
 from docker_credential_ecr_py.log import log
 
-# Seconds: after which others take a lease over that is not renewed; for which its holder goes on
-# without having renewed it; and between two tries. Between the first two is the time in which the
-# writes of a leader that lost it end.
-LEASE, _LEADS, _RETRY = 15, 10.0, 2.0
-# What one request may take: several have to fit into the time for which we lead.
+# Seconds after which another replica takes over a lease that is not renewed.
+LEASE = 15
+# Seconds for which its holder writes without having renewed it. In the rest of LEASE, its writes
+# that are under way end.
+_LEADS = 10.0
+# Seconds between two tries.
+_RETRY = 2.0
+# Seconds for one request: several have to fit into _LEADS.
 _REQUEST = 3.0
 
 
@@ -67,8 +70,8 @@ def boot_clock() -> float:
 class Leader:
     """Tries to hold the Lease `name` in the API server's namespace, in a thread.
 
-    `changed` is called if it begins or ends to lead. `identity` must not be any other process's,
-    also not that of this replica before a restart.
+    `changed` is called when it starts or stops leading. `identity` is of this process alone: this
+    replica had another one before a restart.
     """
 
     def __init__(

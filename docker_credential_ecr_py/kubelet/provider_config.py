@@ -222,7 +222,10 @@ def _texts(given: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _text(given: Any) -> str:
-    """A number is none, to the kubelet either. A list of YAML's aliases may be endless as text."""
+    """Return a text as it is.
+
+    Not str(): the kubelet takes no number for one, and a list of YAML's aliases may be endless.
+    """
     if not isinstance(given, str):
         raise TypeError("a text is needed")
     return given

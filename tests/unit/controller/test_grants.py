@@ -114,7 +114,7 @@ def test_operators_are_those_of_kubernetes(
             one_grant("  namespace: [b]\n"),
             ", line 5: grants[0].namespace: is unknown; nearest: namespaces, name",
         ),
-        (one_grant("  name: b\n"), ", line 5: grants[0].name: stands twice"),
+        (one_grant("  name: b\n"), ", line 5: grants[0].name: is given twice"),
         (
             one_grant("  regions: [eu]\n"),
             ", line 5: grants[0].regions[0]: 'eu' is not a region (such as eu-west-1)",
