@@ -54,11 +54,11 @@ def test_a_long_example_can_be_pasted() -> None:
 
 
 def test_an_example_that_goes_on_is_broken_as_one_that_does_not() -> None:
-    text = help_of(("kubelet", "check"), 60)
+    text = help_of(("policy",), 50)
     assert (
-        "      --token-file - \\\n"
-        "      --annotation eks.amazonaws.com/ecr-role-arn=ROLE \\\n"
-        "      IMAGE\n"
+        "      create-policy \\\n"
+        "      --policy-name pull \\\n"
+        "      --policy-document file://pull.json\n"
     ) in text
 
 
