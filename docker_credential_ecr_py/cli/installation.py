@@ -39,13 +39,7 @@ def reinstall() -> str:
     """Return the hint that installs ecr-py again, by what installed it and from where."""
     if _by_pipx():
         return f"run `pipx reinstall {_PACKAGE}`"
-    source = quote(_source())
-    if _by_uv_tool():
-        return f"run `uv tool install --reinstall {source}`"
-    if not _has_pip():
-        return f"run `uv pip install --python {quote(sys.executable)} --reinstall {source}`"
-    options = f"{_break_system()}--force-reinstall"
-    return f"run `{program(sys.executable)} -m pip install {options} {source}`"
+    return _install(quote(_source()), again=True)
 
 
 def with_extra(extra: str) -> str:
@@ -53,11 +47,18 @@ def with_extra(extra: str) -> str:
     wanted = quote(f"{_source()}[{extra}]")
     if _by_pipx():
         return f"run `pipx install --force {wanted}`"
+    return _install(wanted, again=False)
+
+
+def _install(wanted: str, *, again: bool) -> str:
+    """Return the hint that installs `wanted` where pipx did not; `again` if it is there."""
     if _by_uv_tool():
         return f"run `uv tool install --reinstall {wanted}`"
     if not _has_pip():
-        return f"run `uv pip install --python {quote(sys.executable)} {wanted}`"
-    return f"run `{program(sys.executable)} -m pip install {_break_system()}{wanted}`"
+        option = "--reinstall " * again
+        return f"run `uv pip install --python {quote(sys.executable)} {option}{wanted}`"
+    options = _break_system() + "--force-reinstall " * again
+    return f"run `{program(sys.executable)} -m pip install {options}{wanted}`"
 
 
 def _source() -> str:

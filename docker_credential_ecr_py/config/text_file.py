@@ -15,3 +15,11 @@ def read_text(path: Path, error_type: type[EcrPyError]) -> str | None:
         raise error_type(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise error_type(f"{path} is not UTF-8 text") from None
+
+
+def read_existing(path: Path, error_type: type[EcrPyError]) -> str:
+    """As read_text; raises `error_type` too if there is no such file."""
+    text = read_text(path, error_type)
+    if text is None:
+        raise error_type(f"{path} does not exist")
+    return text

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import yaml
 
-from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.config.text_file import read_existing
 from docker_credential_ecr_py.errors import BadInput, EcrPyError, GrantsError, nearest
 from docker_credential_ecr_py.registry import (
     Registry,
@@ -127,10 +127,7 @@ def check_grants(path: Path) -> tuple[Grants, list[GrantsError]]:
 
     Raises GrantsError if it cannot be read or is not YAML.
     """
-    text = read_text(path, GrantsError)
-    if text is None:
-        raise GrantsError(f"{path} does not exist")
-    return parse_grants(text, str(path))
+    return parse_grants(read_existing(path, GrantsError), str(path))
 
 
 def parse_grants(text: str, name: str) -> tuple[Grants, list[GrantsError]]:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from docker_credential_ecr_py.config.text_file import read_text
+from docker_credential_ecr_py.config.text_file import read_existing
 from docker_credential_ecr_py.errors import KubeletConfigError, YamlMissing
 from docker_credential_ecr_py.kubelet.service_account import ROLE_ANNOTATIONS
 from docker_credential_ecr_py.protocol import KUBELET_PLUGIN
@@ -151,18 +151,11 @@ def read_providers(path: Path) -> list[Provider]:
         )
     except OSError as error:
         raise KubeletConfigError(f"{path} cannot be read: {error.strerror}") from None
-    texts = [(file, _text_of(file)) for file in files]
+    texts = [(file, read_existing(file, KubeletConfigError)) for file in files]
     providers = [provider for file, text in texts for provider in _providers(file, text)]
     if not providers:
         raise KubeletConfigError(f"{path} has no providers")
     return providers
-
-
-def _text_of(file: Path) -> str:
-    text = read_text(file, KubeletConfigError)
-    if text is None:
-        raise KubeletConfigError(f"{file} does not exist")
-    return text
 
 
 def _providers(file: Path, text: str) -> list[Provider]:
