@@ -418,6 +418,28 @@ def test_the_grants_change_at_run_time(world: World) -> None:
     assert sum(world.calls.values()) == 2
 
 
+def test_the_grants_are_in_a_config_map(world: World) -> None:
+    """The kubelet replaces a link to the folder in which all of its files are."""
+    file = world.folder / "grants.yaml"
+
+    def mount(text: str, folder: str) -> None:
+        (world.folder / folder).mkdir()
+        (world.folder / folder / file.name).write_text(text)
+        (world.folder / "..tmp").symlink_to(folder)
+        (world.folder / "..tmp").rename(world.folder / "..data")
+
+    file.unlink()
+    mount(GRANTS, "..one")
+    file.symlink_to("..data/grants.yaml")
+    for name in ("shop", "late"):
+        world.cluster.add(name)
+    world.sleep(1)
+    assert world.cluster.passwords("shop")
+    mount(GRANTS.replace("[shop,", "[shop, late,"), "..two")
+    world.sleep(6)
+    assert world.cluster.passwords("late")
+
+
 def test_grants_that_are_broken_at_run_time_stay_as_they_were(world: World) -> None:
     world.cluster.add("shop")
     world.sleep(1)
