@@ -202,6 +202,7 @@ def _handler(
 def _split(address: str) -> tuple[str, int]:
     """Return host and port of "HOST:PORT", ":PORT" or "[IPV6]:PORT". Raises CannotRun."""
     host, _, port = address.rpartition(":")
-    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    is_port = port.isascii() and port.isdigit() and int(port) <= 65535
+    if not is_port or host.startswith("[") != host.endswith("]"):
         raise CannotRun(f"{address} is not an address such as :8080 or 127.0.0.1:8080")
     return host.strip("[]") or ("::" if socket.has_dualstack_ipv6() else ""), int(port)

@@ -10,7 +10,8 @@ from docker_credential_ecr_py.controller.api_server import ApiServer
 from docker_credential_ecr_py.controller.leader import LEASE, Lease
 from docker_credential_ecr_py.controller.observed import MANAGED_BY, MANAGER
 from docker_credential_ecr_py.controller.plan import first_expiry
-from docker_credential_ecr_py.errors import ObjectGone
+from docker_credential_ecr_py.errors import ClusterUnavailable, ObjectGone
+from docker_credential_ecr_py.printable import one_line
 
 
 class _Metadata(msgspec.Struct):
@@ -121,4 +122,8 @@ def _lease(api: ApiServer, name: str, namespace: str) -> tuple[str, float]:
         return "", 0.0
     if not spec.renew_time:
         return "", 0.0
-    return spec.holder_identity or "", datetime.fromisoformat(spec.renew_time).timestamp()
+    try:
+        renewed = datetime.fromisoformat(spec.renew_time).timestamp()
+    except (ValueError, OverflowError):
+        raise ClusterUnavailable("the API server's answer is not what Kubernetes answers") from None
+    return one_line(spec.holder_identity or ""), renewed

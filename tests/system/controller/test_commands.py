@@ -107,6 +107,25 @@ def test_status_names_the_lease_that_it_looked_for(
 
 
 @pytest.mark.parametrize(
+    ("holder", "renewed", "said"),
+    [
+        ("x", "yesterday", "ecr-py: the API server's answer is not what Kubernetes answers\n"),
+        ("\x1b[2Jx", "2001-02-03T04:05:06Z", r"ecr-py: \x1b[2Jx has not renewed its lease"),
+    ],
+)
+def test_status_of_a_lease_that_somebody_else_wrote(
+    stopped: ControllerProcess, server: KubernetesApi, holder: str, renewed: str, said: str
+) -> None:
+    meta = {"name": "ecr-py-controller", "namespace": "default"}
+    spec = {"holderIdentity": holder, "renewTime": renewed}
+    server.put("leases", {"metadata": meta, "spec": spec})
+    found = stopped.run("status")
+    assert found.returncode == 1
+    assert found.stderr.startswith(said)
+    assert "\x1b" not in found.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("status", "--lease", "a/../b"), "--lease: 'a/../b' is not a name in Kubernetes"),

@@ -1,5 +1,6 @@
 """/metrics, /healthz and /readyz."""
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,9 +73,9 @@ def test_health(path: str, ill: str, unready: str, answer: tuple[int, str]) -> N
         assert ask(server, path) == answer
 
 
-@pytest.mark.parametrize("address", ["x", "8080:x", ":x", ":99999", "256.1.1.1:80", ""])
+@pytest.mark.parametrize("address", ["x", "8080:x", ":x", ":99999", "256.1.1.1:80", "[::1:80", ""])
 def test_an_address_that_cannot_be_used(address: str) -> None:
-    with pytest.raises(CannotRun, match=address or "address"):
+    with pytest.raises(CannotRun, match=re.escape(address) or "address"):
         MetricsServer(address, Metrics(), str, str)
 
 
