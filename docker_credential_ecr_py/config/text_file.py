@@ -1,6 +1,10 @@
 """Reads the text files that a user edits: settings, docker's config, the AWS config."""
 
+import os
+import sys
+from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from docker_credential_ecr_py.atomic_file import read_if_there
 from docker_credential_ecr_py.errors import EcrPyError
@@ -12,7 +16,8 @@ def read_text(path: Path, error_type: type[EcrPyError]) -> str | None:
         content = read_if_there(path)
         return None if content is None else content.decode()
     except OSError as error:
-        raise error_type(f"{path} cannot be read: {error.strerror}") from None
+        hint = _gives_right_to_read(path) if isinstance(error, PermissionError) else ""
+        raise error_type(f"{path} cannot be read: {error.strerror}", hint=hint) from None
     except UnicodeDecodeError:
         raise error_type(f"{path} is not UTF-8 text") from None
 
@@ -23,3 +28,11 @@ def read_existing(path: Path, error_type: type[EcrPyError]) -> str:
     if text is None:
         raise error_type(f"{path} does not exist")
     return text
+
+
+def _gives_right_to_read(path: Path) -> str:
+    """Return the hint for a file of the user's own, which an editor could not open either."""
+    with suppress(OSError):
+        if sys.platform != "win32" and path.stat().st_uid == os.geteuid():
+            return f"run `chmod u+rw {quote(str(path))}`"
+    return ""
