@@ -1,16 +1,14 @@
 """Which registry a person means: by its host, an alias, a profile, an account, or the only one."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
 from shlex import quote
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from docker_credential_ecr_py.app import App
-from docker_credential_ecr_py.cli.completions import PROFILES, REGIONS, REGISTRIES
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import (
     AwsConfig,
@@ -43,8 +41,6 @@ from docker_credential_ecr_py.selection import (
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.aws.repositories import Repositories
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -128,37 +124,50 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     if region and all(region != values.get("region") for values in aws.profiles.values()):
         check_region(region)
     if _is_host(name, aws):
-        try:
-            registry = app.settings.registry_for(host_of(name))
-        except (NotEcr, BadServerURL) as error:
-            hosts = [known.host for known in known_registries(app.settings, aws)]
-            raise BadInput(f"{error.what}{nearest(name, hosts)}", hint=error.hint) from None
-        if region and region != registry.region:
-            raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
-        return registry
+        return _registry_at(name, app, region)
     if name.isdigit() and name not in aws.profiles:
-        if len(name) != 12:
-            raise BadInput(f"an account has twelve digits: {name[:80]!r}")
-        regions = {own for _, account, own in places(aws) if account == name} - {""}
-        regions = regions or {region_variable(os.environ)} - {""}
-        if not region and len(regions) != 1:
-            which = f", one of {', '.join(sorted(regions))}" if regions else ""
-            raise BadInput(f"account {name} has no single region: set --region{which}")
-        return Registry.of_account(name, region or regions.pop())
+        return _registry_of_account(name, aws, region)
     if name and options.profile and name != options.profile:
         raise BadInput(f"{name} is already a profile; leave out --profile {options.profile}")
-    environ = os.environ
-    chosen = name or options.profile or ""
+    chosen = name or options.profile
     if not chosen and (account := account_without_profile(aws)):
         # The environment's credentials are used, whatever the profiles are.
-        region = region or region_of_environment(environ, aws)
+        region = region or region_of_environment(os.environ, aws)
         if not region:
             raise no_registry(aws)
         return Registry.of_account(account, region)
-    chosen = chosen or environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or ""
+    chosen = chosen or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE") or ""
     if chosen:
         return _registry_of_profile(chosen, aws, region)
-    all_known = known_registries(app.settings, aws) or _in_docker(app)
+    return _only_registry(app, region)
+
+
+def _registry_at(name: str, app: App, region: str) -> Registry:
+    """Return the registry with a host, a URL or an alias. Raises BadInput."""
+    try:
+        registry = app.settings.registry_for(host_of(name))
+    except (NotEcr, BadServerURL) as error:
+        hosts = [known.host for known in known_registries(app.settings, app.aws_config)]
+        raise BadInput(f"{error.what}{nearest(name, hosts)}", hint=error.hint) from None
+    if region and region != registry.region:
+        raise BadInput(f"{name} is in {registry.region}: leave out --region {region}")
+    return registry
+
+
+def _registry_of_account(account: str, aws: AwsConfig, region: str) -> Registry:
+    if len(account) != 12:
+        raise BadInput(f"an account has twelve digits: {account[:80]!r}")
+    regions = {own for _, owner, own in places(aws) if owner == account} - {""}
+    regions = regions or {region_variable(os.environ)} - {""}
+    if not region and len(regions) != 1:
+        which = f", one of {', '.join(sorted(regions))}" if regions else ""
+        raise BadInput(f"account {account} has no single region: set --region{which}")
+    return Registry.of_account(account, region or regions.pop())
+
+
+def _only_registry(app: App, region: str) -> Registry:
+    """Return the one registry that is known, in a region if one is given. Raises BadInput."""
+    all_known = known_registries(app.settings, app.aws_config) or _in_docker(app)
     registries = list({known.registry.host: known.registry for known in all_known}.values())
     if region:
         accounts = dict.fromkeys(one.account for one in registries if not one.public)
@@ -168,7 +177,7 @@ def named_registry(app: App, options: TargetOptions) -> Registry:
     if len(registries) == 1:
         return registries[0]
     if not registries:
-        raise no_registry(aws)
+        raise no_registry(app.aws_config)
     called: dict[str, str] = {}
     for known in all_known:
         called.setdefault(known.registry.host, known.profile or known.host)
@@ -254,43 +263,6 @@ def registry_and_repository(text: str) -> tuple[str, str]:
         return text, ""
     reference = Reference.parse(text).without_image()
     return reference.host, reference.repository
-
-
-_OPTIONS = (
-    click.option(
-        "--registry",
-        default="",
-        metavar="NAME",
-        shell_complete=REGISTRIES,
-        help="The registry: a host, profile or account.",
-    ),
-    click.option(
-        "--profile",
-        default="",
-        metavar="NAME",
-        shell_complete=PROFILES,
-        help="The AWS profile to use.",
-    ),
-    click.option(
-        "--region",
-        default="",
-        metavar="REGION",
-        shell_complete=REGIONS,
-        help="The region, instead of the profile's.",
-    ),
-)
-
-
-def target_options(command: Callable[..., _T]) -> Callable[..., _T]:
-    """Add --registry, --profile and --region, which the command gets as `options`."""
-
-    @wraps(command)
-    def run(*args: Any, registry: str, profile: str, region: str, **kwargs: Any) -> _T:
-        return command(*args, options=TargetOptions(registry, profile, region), **kwargs)
-
-    for option in reversed(_OPTIONS):
-        run = option(run)
-    return run
 
 
 def _in_docker(app: App) -> list[Known]:

@@ -21,7 +21,8 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
     yes_option,
 )
-from docker_credential_ecr_py.cli.targets import TargetOptions, open_registry, target_options
+from docker_credential_ecr_py.cli.target_options import target_options
+from docker_credential_ecr_py.cli.targets import TargetOptions, open_registry
 from docker_credential_ecr_py.errors import BadInput, EcrPyError
 from docker_credential_ecr_py.reference import Reference, check_digest, check_tag
 from docker_credential_ecr_py.tag_order import version_order

@@ -11,11 +11,11 @@ import click
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.cli.completions import REGISTRIES, REPOSITORIES
 from docker_credential_ecr_py.cli.output import Group, show_json
+from docker_credential_ecr_py.cli.target_options import target_options
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
     registry_and_repository,
     resolve_targets,
-    target_options,
 )
 from docker_credential_ecr_py.errors import BadInput
 from docker_credential_ecr_py.reference import Reference

@@ -20,11 +20,11 @@ from docker_credential_ecr_py.cli.output import (
     show_table,
     yes_option,
 )
+from docker_credential_ecr_py.cli.target_options import target_options
 from docker_credential_ecr_py.cli.targets import (
     TargetOptions,
     open_registry,
     registry_and_repository,
-    target_options,
 )
 from docker_credential_ecr_py.errors import AlreadyThere, EcrPyError
 from docker_credential_ecr_py.reference import Reference
