@@ -331,6 +331,15 @@ def test_the_chart_allows_what_the_controller_does_and_no_more(
         as_controller.send("GET", f"/api/v1/namespaces/{namespace}/configmaps")
 
 
+def test_a_name_that_the_chart_does_not_allow_stops_only_itself(as_controller: ApiServer) -> None:
+    cluster = WatchedCluster(as_controller, lambda name: None)
+    cluster.watch(["ecr-pull", "other"], service_accounts=False)
+    wait_until(lambda: cluster.settled and cluster.knows("ecr-pull"))
+    assert not cluster.knows("other")
+    assert "forbidden" in cluster.problem
+    cluster.stop()
+
+
 @pytest.mark.parametrize(
     ("own", "becomes"),
     [
