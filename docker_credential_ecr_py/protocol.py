@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import sys
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -36,6 +37,8 @@ NAME = "docker-credential-ecr-py"
 STDOUT, STDERR = 1, 2
 ACTIONS = ("get", "store", "erase", "list", "version")
 LARGEST_INPUT = 1024 * 1024
+# What ends the input at a terminal.
+_END_KEYS = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
 KUBELET_REQUEST = b"CredentialProviderRequest"
 KUBELET_PLUGIN = "ecr-credential-provider-py"
 # Seconds that wrong arguments wait for the kubelet to write its request.
@@ -163,7 +166,9 @@ class Protocol:
             case ["erase", url]:
                 return self.erase(_text(url))
             case ["store"]:
-                return self.store(self._input("the JSON document of docker login, then Ctrl-D"))
+                return self.store(
+                    self._input(f"the JSON document of docker login, then {_END_KEYS}")
+                )
             case ["list"]:
                 return self.list()
             case ["version" | "--version" | "-v"]:

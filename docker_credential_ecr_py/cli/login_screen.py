@@ -32,7 +32,9 @@ class RichScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._plain = console.options.ascii_only
-        self._spinner = Spinner("line" if self._plain else "dots")
+        # The fonts of an older console of Windows do not have the dots.
+        dots = not (self._plain or console.legacy_windows)
+        self._spinner = Spinner("dots" if dots else "line")
         self._live = Live(
             self._spinner,
             console=console,
