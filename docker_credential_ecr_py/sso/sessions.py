@@ -180,6 +180,7 @@ class Sessions:
         return self._by_login(session, login, lock)
 
     def _by_login(self, session: SsoSession, login: "Login", lock: Lock) -> Token:
+        self.files.check_writable(session)
         try:
             token = login.run(session, self.files)
         except LoginRefused as error:

@@ -17,7 +17,7 @@ from docker_credential_ecr_py.atomic_file import make_private_folder, without_wa
 from docker_credential_ecr_py.errors import UnwritableSsoCache
 from docker_credential_ecr_py.folder import open_folder
 from docker_credential_ecr_py.selection import SsoSession
-from docker_credential_ecr_py.store.writable import advice, problem_of
+from docker_credential_ecr_py.store.writable import advice, nearest_folder, problem_of
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 LARGEST_FILE = 256 * 1024
@@ -89,10 +89,10 @@ class SsoFiles:
     def check_writable(self, session: SsoSession) -> None:
         """Raise UnwritableSsoCache if no token can be stored.
 
-        To be called before a refresh: a refresh token may work only once, and the new token would
-        be lost.
+        To be called before a login, which would be in vain, and before a refresh: a refresh token
+        may work only once, and the new token would be lost.
         """
-        if error := problem_of(self.folder):
+        if error := problem_of(nearest_folder(self.folder)):
             raise _unwritable(self.token_path(session), error)
 
     def drop_token(self, session: SsoSession) -> bool:

@@ -146,6 +146,16 @@ def test_a_folder_that_cannot_be_written(approved: User, aws: Aws) -> None:
     assert aws.count("StartDeviceAuthorization") == 0
 
 
+def test_a_second_login_that_cannot_be_kept(approved: User, aws: Aws) -> None:
+    """The program is registered already, so nothing is written before the login."""
+    assert approved.invoke("login", "--force", "dev").code == 0
+    aws.reset_calls()
+    read = read_only(approved.sso_cache)
+    done = approved.try_run(*read, "ecr-py", "login", "--force", "dev")
+    assert "cannot be written: Read-only file system" in last_line(done)
+    assert aws.calls == []
+
+
 def test_a_refresh_that_cannot_be_kept(approved: User, aws: Aws) -> None:
     """A refresh token may be good for one time: it is not used up for nothing."""
     approved.use_session_profiles()
