@@ -251,7 +251,7 @@ class WatchedCluster:
         )
         written = _secret(decoded(answer, _Object))
         if watch := self._secrets.get(name):
-            watch.put(namespace, name, written)
+            watch.put(namespace, name, written.version, written)
         return written
 
     def delete_secret(self, secret: Secret) -> None:
@@ -264,7 +264,7 @@ class WatchedCluster:
                 seconds=_WRITE,
             )
         if watch := self._secrets.get(secret.name):
-            watch.put(secret.namespace, secret.name, None)
+            watch.put(secret.namespace, secret.name, secret.version, None)
 
     def set_pull_secrets(self, account: ServiceAccount, names: Iterable[str]) -> None:
         answer = self._api.send(
@@ -280,7 +280,7 @@ class WatchedCluster:
         )
         if self._accounts is not None:
             written = _account(decoded(answer, _ServiceAccount))
-            self._accounts.put(account.namespace, account.name, written)
+            self._accounts.put(account.namespace, account.name, written.version, written)
 
     def event(self, namespace: str, secret: str, reason: str, message: str) -> None:
         if self._is_repeated(namespace, secret, reason, message):
@@ -337,8 +337,8 @@ class _Watch(Generic[_Raw, _Item]):
         self._changed = changed
         self._lock = threading.Lock()
         self._items: dict[str, dict[str, _Item]] = {}
-        # Our own writes during a list, which may not have them yet.
-        self._written: dict[tuple[str, str], _Item | None] = {}
+        # Our own writes since a list began, which may not have them yet: version and result.
+        self._written: dict[tuple[str, str], tuple[str, _Item | None]] = {}
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self._pause = _FIRST_PAUSE
@@ -365,11 +365,11 @@ class _Watch(Generic[_Raw, _Item]):
         with self._lock:
             return self._items.get(namespace, {}).get(name)
 
-    def put(self, namespace: str, name: str, item: _Item | None) -> None:
-        """Keep the result of our own write; None if we deleted it."""
+    def put(self, namespace: str, name: str, version: str, item: _Item | None) -> None:
+        """Keep the result of our own write; None if we deleted it when it had that version."""
         with self._lock:
-            self._set(namespace, name, item)
-            self._written[namespace, name] = item
+            self._written[namespace, name] = version, item
+            self._set_written(namespace, name)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -410,8 +410,8 @@ class _Watch(Generic[_Raw, _Item]):
             self._items = {}
             for place, listed in found:
                 self._set(*place, listed)
-            for (namespace, name), item in self._written.items():
-                self._set(namespace, name, item)
+            for place in self._written:
+                self._set_written(*place)
         self.synced, self._pause = True, _FIRST_PAUSE
         self._note("")
         self._changed("")
@@ -437,12 +437,20 @@ class _Watch(Generic[_Raw, _Item]):
         namespace, name = _place(raw.metadata)
         version: str = raw.metadata.resource_version
         with self._lock:
-            if _is_older(version, self._written.get((namespace, name))):
+            written, _ = self._written.get((namespace, name), ("", None))
+            if _is_older(version, written):
                 return version  # from before our own write
             item = None if event.type == "DELETED" else self._resource.value(raw)
             self._set(namespace, name, item)
         self._changed(namespace)
         return version
+
+    def _set_written(self, namespace: str, name: str) -> None:
+        """Set the result of our own write, unless others have changed it since."""
+        version, item = self._written[namespace, name]
+        there = self._items.get(namespace, {}).get(name)
+        if there is None or isinstance(there, Namespace) or not _is_older(version, there.version):
+            self._set(namespace, name, item)
 
     def _set(self, namespace: str, name: str, item: _Item | None) -> None:
         if item is not None:
@@ -453,11 +461,9 @@ class _Watch(Generic[_Raw, _Item]):
                 del self._items[namespace]
 
 
-def _is_older(version: str, written: Namespace | Secret | ServiceAccount | None) -> bool:
-    """Whether an event is older than what we wrote. Versions of one resource can be compared."""
-    if written is None or isinstance(written, Namespace):
-        return False
-    return version.isdigit() and written.version.isdigit() and int(version) < int(written.version)
+def _is_older(version: str, other: str) -> bool:
+    """Whether a version is older than another one of the same resource: they can be compared."""
+    return version.isdigit() and other.isdigit() and int(version) < int(other)
 
 
 def _place(meta: _Metadata) -> tuple[str, str]:

@@ -125,6 +125,34 @@ def test_a_secret_is_written_and_known_at_once(server: KubernetesApi, watching: 
     assert kept["metadata"]["labels"] == {MANAGED_BY: MANAGER}
 
 
+def test_what_others_do_before_our_write_is_answered_stays_known(
+    server: KubernetesApi, watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch may bring a change that is newer than the answer to our own write."""
+    server.add_namespace("shop")
+    send = ApiServer.send
+
+    def version() -> str:
+        found = watching.cluster.secret("shop", NAME)
+        return found.version if found else ""
+
+    def answered_late(api: ApiServer, *arguments: Any, **options: Any) -> bytes:
+        answer = send(api, *arguments, **options)
+        server.put("secrets", foreign("shop"))
+        newest = server.secret("shop", NAME)
+        assert newest is not None
+        wait_until(lambda: version() == newest["metadata"]["resourceVersion"])
+        return answer
+
+    monkeypatch.setattr(ApiServer, "send", answered_late)
+    written = watching.cluster.apply_secret("shop", NAME, DOCUMENT, {})
+    assert int(version()) > int(written.version)
+    seen = watching.cluster.secret("shop", NAME)
+    assert seen is not None
+    watching.cluster.delete_secret(seen)
+    assert int(version()) > int(seen.version)
+
+
 def test_others_annotations_are_not_kept(server: KubernetesApi, watching: Watching) -> None:
     """kubectl puts the whole of a secret into one, and the owner of a namespace anything."""
     last = {
