@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docker_credential_ecr_py.store.writable import advice, problem_of
 from tests.support.other_user import AS_ROOT, as_other, folder_of_theirs
+from tests.support.programs import NO_MODES
 
 
 @AS_ROOT
@@ -36,6 +37,7 @@ def test_the_folder_that_is_changed_is_there() -> None:
             assert problem_of(home) is None
 
 
+@NO_MODES
 def test_a_path_that_is_relative() -> None:
     error = PermissionError(errno.EACCES, "Permission denied")
     assert advice(error, Path("missing/cache"))[0].startswith(str(Path.cwd()))
