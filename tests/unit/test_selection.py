@@ -1,4 +1,5 @@
 import hashlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -193,7 +194,8 @@ def test_the_environment_names_a_profile_that_does_not_exist(three: Profiles) ->
     said = refused(three, environ={"AWS_PROFILE": "pord"})
     assert "AWS_PROFILE names profile pord" in said
     assert "nearest: prod" in said
-    assert "run `unset AWS_PROFILE`" in said
+    gone = "$env:AWS_PROFILE = ''" if sys.platform == "win32" else "unset AWS_PROFILE"
+    assert f"run `{gone}`" in said
     assert "profiles are dev, stage, prod" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
     assert "ecr-py login --start-url" in refused({}, environ={"AWS_PROFILE": "zzzzzzz"})
 
