@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.errors import CredentialsNotFound, EcrPyError, RefusedByTunnel
 from docker_credential_ecr_py.folder import user_name
+from docker_credential_ecr_py.redact import redact
 from docker_credential_ecr_py.store import record, tunnel_client
 
 _LONGEST_ERROR = 500
@@ -57,7 +58,7 @@ class Tunnel:
             raise CredentialsNotFound
         if answer.startswith(tunnel_client.ERROR):
             said = answer.removeprefix(tunnel_client.ERROR).decode(errors="replace")
-            raise RefusedByTunnel(f"the forwarding machine: {said[:_LONGEST_ERROR]}")
+            raise RefusedByTunnel(f"the forwarding machine: {redact(said)[:_LONGEST_ERROR]}")
         self._is_refused = answer == tunnel_client.NOT_FORWARDED
         tunnel_client.is_gone = not answer
         return b"" if self._is_refused else answer

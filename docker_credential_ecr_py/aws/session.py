@@ -36,6 +36,7 @@ from docker_credential_ecr_py.errors import (
     Unreachable,
     nearest,
 )
+from docker_credential_ecr_py.redact import redact
 
 # Seconds for a connection and for an answer; a call is tried four times, with jittered pauses.
 CONNECT, READ = 4, 8
@@ -257,6 +258,9 @@ def _unreachable(
 
 
 def first_line(text: str) -> str:
-    """Return the start of another program's message, in one line of at most 300 characters."""
-    line = " ".join(text.split())
+    """Return the start of another program's message, in one line of at most 300 characters.
+
+    It is redacted first, since the beginning of a token is not recognised as one.
+    """
+    line = " ".join(redact(text).split())
     return line if len(line) <= 300 else line[:299] + "…"

@@ -294,7 +294,8 @@ def _check(answer: httpx2.Response) -> None:
 
 
 def _error(code: int, status: Status, headers: Mapping[str, str]) -> ClusterError:
-    what = status.message[:_LONGEST_MESSAGE] or f"HTTP status {code}"
+    # A webhook may quote the secret; the beginning of a token is not recognised as one.
+    what = redact(status.message)[:_LONGEST_MESSAGE] or f"HTTP status {code}"
     text = f"the API server: {what}"
     match code:
         case 404:

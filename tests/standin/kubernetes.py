@@ -43,11 +43,13 @@ class KubernetesApi(Server):
         self.version = 1000
         self._failures: list[tuple[str, Reply]] = []
 
-    def fail(self, request: str, status: int, *, times: int = 1, **headers: str) -> None:
+    def fail(
+        self, request: str, status: int, message: str = "", *, times: int = 1, **headers: str
+    ) -> None:
         """Answer the next requests with `request` in their "METHOD PATH?QUERY" with a status."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         with self.lock:
-            self._failures += [(request, failure(status, named))] * times
+            self._failures += [(request, failure(status, named, message))] * times
 
     def failure_for(self, request: str) -> Reply | None:
         with self.lock:
@@ -154,11 +156,12 @@ class _Handler(Handler):
         self.wfile.flush()
 
 
-def failure(status: int, headers: dict[str, str] | None = None) -> Reply:
+def failure(status: int, headers: dict[str, str] | None = None, message: str = "") -> Reply:
     """A Status, as Kubernetes answers with one."""
     reasons = {404: "NotFound", 409: "Conflict", 410: "Expired", 422: "Invalid"}
     document = {"kind": "Status", "code": status, "reason": reasons.get(status, "Failed")}
-    return Reply.json({**document, "message": f"told to fail with {status}"}, status, headers or {})
+    document["message"] = message or f"told to fail with {status}"
+    return Reply.json(document, status, headers or {})
 
 
 def _answer(

@@ -1,5 +1,6 @@
 """What stood between us and AWS is told without a word that may be a secret."""
 
+import base64
 import os
 from unittest import mock
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from botocore.httpsession import URLLib3Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_credential_ecr_py.aws.session import Session, network_error
+from docker_credential_ecr_py.aws.session import Session, first_line, network_error
 
 # The characters that an address is divided by, and those that it cannot have.
 AWKWARD = st.text("aB3/#@: ?%&=+\"'\\<>[]{}|^`~!$*(),;é\t", max_size=6)
@@ -59,3 +60,10 @@ def test_a_proxy_that_is_well_formed_is_named(proxy: str) -> None:
     host = "[::1]" if "::" in proxy else "127.0.0.1"
     assert f"the proxy {host}:1 cannot be reached (connection refused)" in said
     assert said.endswith("correct HTTPS_PROXY, or run `unset HTTPS_PROXY`")
+
+
+def test_a_token_that_is_cut_is_not_shown() -> None:
+    token = base64.b64encode(bytes(range(256))).decode()
+    assert first_line("the agent said  no\n" * 14 + token) == (
+        "the agent said no " * 14 + "[secret]"
+    )

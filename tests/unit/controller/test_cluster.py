@@ -1,5 +1,6 @@
 """The controller's view of a cluster, against a stand-in that fails in every way."""
 
+import base64
 import json
 import os
 import threading
@@ -241,6 +242,15 @@ def test_answers_have_types(
 ) -> None:
     server.fail("PATCH", status)
     with pytest.raises(error, match=f"told to fail with {status}"):
+        watching.cluster.apply_secret("shop", NAME, DOCUMENT, {})
+
+
+def test_a_webhook_that_quotes_the_secret_is_not_quoted(
+    server: KubernetesApi, watching: Watching
+) -> None:
+    quoted = base64.b64encode(bytes(range(256))).decode()
+    server.fail("PATCH", 403, f"{'denied the request ' * 13}{quoted}")
+    with pytest.raises(Forbidden, match=r"denied the request \[secret\]$"):
         watching.cluster.apply_secret("shop", NAME, DOCUMENT, {})
 
 
