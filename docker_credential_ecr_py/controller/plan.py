@@ -35,14 +35,17 @@ _FOR_ARGO_CD = {
 
 # As shares of a token's life. Tokens are renewed around half of it, all in the same rhythm and at
 # moments that are close together, so that a secret is written once for all of its tokens, soon
-# afterwards. One that is out of step, after an outage, comes a little earlier or later each time.
+# afterwards. One that is out of step, after an outage, comes earlier each time until it is not.
 _RHYTHM = 0.525
-_EARLIEST, _LATEST = 0.425, 0.525
+_EARLIEST = 0.425
 _REPLACE = 0.575
 # Each token, and each namespace, has a moment of its own within this.
 _SPREAD = 0.05
 # Seconds by which another replica's clock may be ahead of ours.
 _SKEW = 300
+# Seconds for which a secret waits for more tokens after one has come. After an outage they come
+# one after the other, within the longest pause between two tries (credentials.py).
+_GATHER = 900
 # Of the key of a credential, in an annotation.
 _KEY_LENGTH = 12
 
@@ -68,12 +71,11 @@ class Token:
 
     def renew_at(self, key: str) -> float:
         """Return when the token with this key is to be fetched again."""
-        own = _SPREAD * _share(key)
-        beat, rhythm = own * self.life, _RHYTHM * self.life or 1
-        nearest = beat + rhythm * round((self.issued + rhythm - beat) / rhythm)
-        earliest = self.issued + (_EARLIEST + own) * self.life
-        latest = self.issued + (_LATEST + own) * self.life
-        return max(earliest, min(nearest, latest))
+        own = _SPREAD * _share(key) * self.life
+        rhythm = _RHYTHM * self.life or 1
+        in_step = rhythm * (self.issued // rhythm + 1) + own
+        earliest = self.issued + _EARLIEST * self.life + own
+        return max(earliest, in_step)
 
     def replace_at(self, namespace: str) -> float:
         """Return when it is to be replaced in a namespace, if there is a newer one."""
@@ -243,7 +245,7 @@ class _Contents:
     `put` are tokens that we have, `keep` those that it holds and we have no newer ones for, and
     `lacking` are neither. `fetches` tells when each has to be fetched. `is_incomplete` is whether
     we have a token that it should hold and does not, `ageing` are tokens in it that we have newer
-    ones for, the oldest of each length of life.
+    ones for, the oldest of each length of life, and `gathered_at` is when to stop waiting for more.
     """
 
     put: frozenset[str]
@@ -252,6 +254,7 @@ class _Contents:
     fetches: Mapping[str, float]
     is_incomplete: bool
     ageing: tuple[Token, ...]
+    gathered_at: float
 
 
 class Moment:
@@ -290,6 +293,7 @@ class Moment:
         put, keep, lacking = set(), set(), []
         is_incomplete = False
         ageing: dict[int, Token] = {}
+        newest = 0
         for key in want.keys:
             old, new = held_token(held, key), self._tokens.get(key)
             fetches[key] = self._fetch_at(key, new or old)
@@ -298,6 +302,7 @@ class Moment:
                 if old is None or old.issued > self.now + _SKEW:
                     is_incomplete = True
                 elif new.issued > old.issued:
+                    newest = max(newest, new.issued)
                     ageing[old.life] = min(
                         old, ageing.get(old.life, old), key=lambda token: token.issued
                     )
@@ -305,6 +310,7 @@ class Moment:
                 keep.add(key)
             else:
                 lacking.append(key)
+        expiries = [old.issued + old.life for old in ageing.values()]
         return _Contents(
             frozenset(put),
             frozenset(keep),
@@ -312,6 +318,7 @@ class Moment:
             fetches,
             is_incomplete,
             tuple(ageing.values()),
+            min([newest + _GATHER, *(expiry - _GATHER for expiry in expiries)]),
         )
 
     def _fetch_at(self, key: str, token: Token | None) -> float:
@@ -436,8 +443,10 @@ def _when(
         return now, EDITED
     if contents.is_incomplete:
         return now, INCOMPLETE
-    ageing = [(token.replace_at(namespace), AGEING) for token in contents.ageing]
-    return min(ageing, default=(now, ""))
+    if contents.ageing:
+        due = min(token.replace_at(namespace) for token in contents.ageing)
+        return max(due, contents.gathered_at), AGEING
+    return now, ""
 
 
 def _removal(secret: Secret, now: float) -> float:

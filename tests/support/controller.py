@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import signal
 import socket
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.fake_cluster import passwords_in
 from tests.support.home import DEV, STAGE, Home
 from tests.support.processes import wait_until
 
@@ -126,11 +126,7 @@ def passwords(secret: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the password of each registry in a pull secret; {} if there is no secret."""
     if secret is None:
         return {}
-    document = json.loads(base64.b64decode(secret["data"][".dockerconfigjson"]))
-    return {
-        host: base64.b64decode(value["auth"]).decode().removeprefix("AWS:")
-        for host, value in document["auths"].items()
-    }
+    return passwords_in(base64.b64decode(secret["data"][".dockerconfigjson"]))
 
 
 def wait_for_start(controller: ControllerProcess) -> None:

@@ -160,11 +160,7 @@ class FakeCluster:
 
     def passwords(self, namespace: str, name: str = "ecr-pull") -> dict[str, str]:
         """Return the password of each registry in a secret."""
-        auths = json.loads(self.documents[namespace, name])["auths"]
-        return {
-            host: base64.b64decode(value["auth"]).decode().removeprefix("AWS:")
-            for host, value in auths.items()
-        }
+        return passwords_in(self.documents[namespace, name])
 
     def _new(self) -> str:
         return str(next(self._versions))
@@ -176,3 +172,11 @@ class FakeCluster:
     def _tell(self, namespace: str) -> None:
         if not self.deaf:
             self.changed(namespace)
+
+
+def passwords_in(document: bytes) -> dict[str, str]:
+    """The password of each registry in a `.dockerconfigjson`."""
+    return {
+        host: base64.b64decode(value["auth"]).decode().removeprefix("AWS:")
+        for host, value in json.loads(document)["auths"].items()
+    }

@@ -94,13 +94,13 @@ def test_nothing_to_do() -> None:
     tokens = {A.key: FRESH, B.key: FRESH}
     found = plan(secret(tokens), tokens)
     assert found.actions == ()
-    assert min(found.fetches.values()) >= NOW + 5 * HOUR
+    assert min(found.fetches.values()) >= NOW + 4 * HOUR
 
 
 def test_a_new_leader_fetches_nothing_that_the_secrets_hold() -> None:
     found = plan(secret({A.key: FRESH, B.key: OLD}), {})
     assert found.actions == ()
-    assert found.fetches[A.key] >= NOW + 5 * HOUR
+    assert found.fetches[A.key] >= NOW + 4 * HOUR
     assert found.fetches[B.key] < NOW
 
 

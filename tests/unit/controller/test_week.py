@@ -9,3 +9,5 @@ def test_in_a_week_with_outages_no_secret_holds_an_expired_token(tmp_path: Path)
     assert week.expired == 0
     assert week.tokens <= 2 * week.least
     assert week.writes < 2 * 9 * 40
+    assert week.failed_tokens > 4 * 3 * 2
+    assert week.failed_writes > 4

@@ -27,6 +27,11 @@ def profile(name: str, account: str, region: str = "eu-west-1") -> str:
     return f"{text}credential_source = Environment\n"
 
 
+def issued_at(password: str) -> int:
+    """The moment at which a world's AWS has made a password."""
+    return int(password.split()[2])
+
+
 @dataclass
 class World:
     """Time passes only when the controller waits, or by `sleep`.
@@ -97,9 +102,7 @@ class World:
 
     def is_current(self, namespace: str, name: str = "ecr-pull") -> bool:
         """Whether every token in a secret is valid now."""
-        moments = [
-            int(text.split()[2]) for text in self.cluster.passwords(namespace, name).values()
-        ]
+        moments = map(issued_at, self.cluster.passwords(namespace, name).values())
         return all(moment <= self.now < moment + LIFE for moment in moments)
 
     def _fetch(self, entries: list[Entry]) -> Iterator[tuple[str, Result]]:
