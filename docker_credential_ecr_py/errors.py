@@ -2,10 +2,10 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from shlex import quote
 
 from docker_credential_ecr_py.printable import one_line, printable
 from docker_credential_ecr_py.redact import redact
+from docker_credential_ecr_py.shell import quote
 
 NOT_FOUND = "credentials not found in native keychain"
 NO_SERVER_URL = "no credentials server URL"

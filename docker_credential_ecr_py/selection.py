@@ -12,12 +12,11 @@ The first rule that fits wins:
 """
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from shlex import quote
 
+from docker_credential_ecr_py import shell
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
 from docker_credential_ecr_py.config.settings import Settings
 from docker_credential_ecr_py.errors import (
@@ -29,6 +28,7 @@ from docker_credential_ecr_py.errors import (
     some,
 )
 from docker_credential_ecr_py.registry import REGION_PATTERN, Registry, partition_of
+from docker_credential_ecr_py.shell import quote
 
 FIPS, DUAL_STACK = "fips", "dualstack"
 _SSO_KEYS = ("sso_account_id", "sso_role_name", "sso_session", "sso_start_url", "sso_region")
@@ -354,8 +354,7 @@ def identity_of(
             near = f"; profiles are {some(list(aws.profiles))}"
         hint = "" if near else LOG_IN_FIRST
         if aws.profiles and named_by in _PROFILE_VARIABLES:
-            gone = f"$env:{named_by} = ''" if sys.platform == "win32" else f"unset {named_by}"
-            hint = f"run `{gone}`"
+            hint = f"run `{shell.unset(named_by)}`"
         raise AwsConfigError(
             f"{named_by} names profile {name}, which is not in {aws.source}{near}", hint=hint
         )

@@ -7,7 +7,6 @@ would load. cryptography, which is installed anyway, does the same.
 import os
 import sys
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import botocore.credentials
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from docker_credential_ecr_py.errors import AwsConfigError
+from docker_credential_ecr_py.shell import quote
 
 _PACKAGE = "docker-credential-ecr-py"
 # The first botocore that knows `aws login`, with the library that it signs with.

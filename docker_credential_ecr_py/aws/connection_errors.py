@@ -16,11 +16,14 @@ from urllib.request import getproxies_environment
 
 from urllib3.exceptions import ConnectTimeoutError
 
+from docker_credential_ecr_py import shell
+
 # The address of a proxy: a URL with nothing after the host, or host and port.
 _PROXY = re.compile(
     r"(?:https?://)?(?:[\w.~!$&'()*+,;=:%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?/?",
     re.ASCII | re.IGNORECASE,
 )
+_A_BUNDLE = shell.export("AWS_CA_BUNDLE", "FILE")
 CHECK_NETWORK = "check your network or VPN, then run `ecr-py doctor`"
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 # The codes of OpenSSL (x509_vfy.h), then of Windows (winerror.h: CERT_E_UNTRUSTEDROOT and
@@ -133,13 +136,13 @@ def _of_answer(status: int, name: str, proxy: str) -> Cause:
         return Cause(f"{name} refuses the connection (status {status})", hint)
     refused = "rejects the user and password" if "@" in proxy else "wants a user and password"
     address = f"http://USER:PASSWORD@{host_and_port(proxy)}"
-    hint = f"run `export {_proxy_variables()[0]}={address}`"
+    hint = f"run `{shell.export(_proxy_variables()[0], address)}`"
     return Cause(f"{name} {refused} (status 407)", hint)
 
 
 def _other_proxy(do: str) -> str:
     names = _proxy_variables()
-    return f"{do} {names[0]}, or run `unset {' '.join(names)}`"
+    return f"{do} {names[0]}, or run `{shell.unset(*names)}`"
 
 
 def _proxy_variables() -> list[str]:
@@ -159,7 +162,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError, bundle: str) -> Cause:
         return Cause(words, _other_bundle(bundle))
     return Cause(
         f"its certificate is not trusted ({reason})",
-        "add its CA to this machine's certificates, or run `export AWS_CA_BUNDLE=FILE`",
+        f"add its CA to this machine's certificates, or run `{_A_BUNDLE}`",
     )
 
 
@@ -175,7 +178,7 @@ def _hint_for(url: str) -> str:
     """Return the hint for a server that is not AWS: as a rule the user has named it."""
     for name, value in os.environ.items():
         if name.startswith("AWS_ENDPOINT_URL") and value and url.startswith(value):
-            return f"correct {name}, or run `unset {name}`"
+            return f"correct {name}, or run `{shell.unset(name)}`"
     return CHECK_NETWORK
 
 
@@ -185,7 +188,7 @@ def _named(bundle: str) -> str:
 
 def _other_bundle(bundle: str) -> str:
     name = _setting_of(bundle)
-    instead = "export AWS_CA_BUNDLE=FILE" if name == "ca_bundle" else f"unset {name}"
+    instead = _A_BUNDLE if name == "ca_bundle" else shell.unset(name)
     return f"correct {name}, or run `{instead}`"
 
 

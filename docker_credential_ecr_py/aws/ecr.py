@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from json import JSONDecodeError
 from pathlib import Path
-from shlex import quote
 from typing import Any, TypeVar
 
 import botocore.exceptions as aws_errors
@@ -49,6 +48,7 @@ from docker_credential_ecr_py.errors import (
 from docker_credential_ecr_py.folder import other_owner
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import DUAL_STACK, FIPS, Selection
+from docker_credential_ecr_py.shell import quote
 
 # Seconds for all calls of a fetch together.
 OVERALL = 30

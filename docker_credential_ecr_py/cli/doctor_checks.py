@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from docker_credential_ecr_py import __version__
+from docker_credential_ecr_py import __version__, shell
 from docker_credential_ecr_py.app import App
 from docker_credential_ecr_py.aws.ec2 import on_ec2
-from docker_credential_ecr_py.cli import shell
 from docker_credential_ecr_py.cli.humanize import counted, lasting
 from docker_credential_ecr_py.cli.installation import how_to_find, installed_in, reinstall
 from docker_credential_ecr_py.cli.output import counting
@@ -33,7 +32,6 @@ from docker_credential_ecr_py.cli.registry_state import (
     not_asked,
     some_forwarded,
 )
-from docker_credential_ecr_py.cli.shell import quote
 from docker_credential_ecr_py.cli.targets import no_registry
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.config.aws_config import AwsConfig, accounts_of
@@ -71,6 +69,7 @@ from docker_credential_ecr_py.selection import (
     identity_of,
     select,
 )
+from docker_credential_ecr_py.shell import quote
 from docker_credential_ecr_py.store import record
 from docker_credential_ecr_py.store.file_backend import FileBackend
 from docker_credential_ecr_py.store.record_store import CREDENTIALS
@@ -232,7 +231,8 @@ def ecr_login(scene: Scene) -> Iterator[Finding]:
     name = "ecr-login"
     if folder := scene.environ.get("AWS_ECR_CACHE_DIR"):
         what = f"AWS_ECR_CACHE_DIR={folder} is for AWS's helper; ecr-py keeps its cache in "
-        hint = "run `unset AWS_ECR_CACHE_DIR` (XDG_CACHE_HOME moves the cache of ecr-py)"
+        instead = shell.unset("AWS_ECR_CACHE_DIR")
+        hint = f"run `{instead}` (XDG_CACHE_HOME moves the cache of ecr-py)"
         yield Finding(name, NOTE, what + str(paths.cache_folder() or "no folder"), hint)
     still_used = name in (scene.files.docker.store, *scene.files.docker.helpers.values())
     left = paths.home() / ".ecr"

@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from docker_credential_ecr_py.cli.shell import program, put_first_on_path, quote
 from docker_credential_ecr_py.environment import as_given
 from docker_credential_ecr_py.protocol import NAME as HELPER
+from docker_credential_ecr_py.shell import program, put_first_on_path, quote
 
 _PACKAGE = "docker-credential-ecr-py"
 _PROGRAMS = (HELPER, "ecr-py")

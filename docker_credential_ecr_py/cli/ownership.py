@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.folder import other_owner, user_name
+from docker_credential_ecr_py.shell import quote
 
 _MOST_NAMED = 5
 

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import Any
 
 from docker_credential_ecr_py.app import App
@@ -34,6 +33,7 @@ from docker_credential_ecr_py.known_registries import known_registries
 from docker_credential_ecr_py.programs import find_program
 from docker_credential_ecr_py.registry import Registry
 from docker_credential_ecr_py.selection import Selection, SsoSession, select
+from docker_credential_ecr_py.shell import quote
 
 # Where a session stands.
 ALIVE, REFRESHES, ENDED = "alive", "refreshes", "ended"

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -38,6 +37,7 @@ from docker_credential_ecr_py.selection import (
     region_of_environment,
     region_variable,
 )
+from docker_credential_ecr_py.shell import quote
 
 if TYPE_CHECKING:
     from docker_credential_ecr_py.aws.repositories import Repositories

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from shlex import quote
 
 from docker_credential_ecr_py.atomic_file import (
     make_private_folder,
@@ -22,6 +21,7 @@ from docker_credential_ecr_py.atomic_file import (
 from docker_credential_ecr_py.config import paths
 from docker_credential_ecr_py.errors import EcrPyError
 from docker_credential_ecr_py.folder import open_folder, other_owner
+from docker_credential_ecr_py.shell import quote
 from docker_credential_ecr_py.store.lock import locked
 
 # Seconds that another `configure` may take: it calls no server.

@@ -4,10 +4,10 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from shlex import quote
 
 from docker_credential_ecr_py.atomic_file import read_if_there
 from docker_credential_ecr_py.errors import EcrPyError
+from docker_credential_ecr_py.shell import quote
 
 
 def read_text(path: Path, error_type: type[EcrPyError]) -> str | None:

@@ -4,9 +4,9 @@ import errno
 import os
 import sys
 from pathlib import Path
-from shlex import quote
 
 from docker_credential_ecr_py.folder import user_name
+from docker_credential_ecr_py.shell import quote
 
 # Bytes. A record has about half as many.
 _ROOM = 8 * 1024

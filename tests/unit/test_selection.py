@@ -1,5 +1,4 @@
 import hashlib
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from docker_credential_ecr_py.selection import (
     profiles_for_other_accounts,
     select,
 )
+from docker_credential_ecr_py.shell import unset
 from tests.support.home import DEV, PROD, STAGE, START_URL, THREE_ACCOUNTS, registry
 
 DEFAULT = {"default": {"aws_access_key_id": "AKIADEFAULT"}}
@@ -194,8 +194,7 @@ def test_the_environment_names_a_profile_that_does_not_exist(three: Profiles) ->
     said = refused(three, environ={"AWS_PROFILE": "pord"})
     assert "AWS_PROFILE names profile pord" in said
     assert "nearest: prod" in said
-    gone = "$env:AWS_PROFILE = ''" if sys.platform == "win32" else "unset AWS_PROFILE"
-    assert f"run `{gone}`" in said
+    assert f"run `{unset('AWS_PROFILE')}`" in said
     assert "profiles are dev, stage, prod" in refused(three, environ={"AWS_PROFILE": "zzzzzzz"})
     assert "ecr-py login --start-url" in refused({}, environ={"AWS_PROFILE": "zzzzzzz"})
 

@@ -168,7 +168,10 @@ def unset(key: str, dry_run: bool) -> None:
     path = _path(key)
     file, before = _file()
     after = settings_edit.without_value(before or "", path)
-    _save(file, before, after, f"{key} is unset in {file}", dry_run=dry_run)
+    if after == (before or ""):
+        click.echo(f"{key} is not set in {file}")
+    else:
+        _save(file, before, after, f"{key} is unset in {file}", dry_run=dry_run)
     if path == _STORE and not dry_run:
         _take_over()
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace as replaced
-from shlex import quote
 
 import click
 
@@ -75,6 +74,7 @@ from docker_credential_ecr_py.selection import (
     identity_of,
     profiles_for_other_accounts,
 )
+from docker_credential_ecr_py.shell import quote
 
 
 @command(short_help="Set up docker to use ecr-py.")

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from shlex import quote
 
 import click
 
@@ -29,6 +28,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.registry import host_of
 from docker_credential_ecr_py.selection import SsoSession, identity_of, sso_session, sso_sessions
+from docker_credential_ecr_py.shell import quote
 from docker_credential_ecr_py.sso.prompt import PlainScreen, Screen
 from docker_credential_ecr_py.sso.token_cache import Token
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,6 +49,7 @@ from docker_credential_ecr_py.errors import (
 )
 from docker_credential_ecr_py.printable import printable
 from docker_credential_ecr_py.registry import Registry
+from docker_credential_ecr_py.shell import quote
 from docker_credential_ecr_py.store.store import NoStore
 from docker_credential_ecr_py.store.writable import advice, nearest_folder, problem_of
 

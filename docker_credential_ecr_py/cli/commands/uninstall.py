@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from docker_credential_ecr_py.cli import client_files, shell
+from docker_credential_ecr_py import shell
+from docker_credential_ecr_py.cli import client_files
 from docker_credential_ecr_py.cli.client_files import Restored
 from docker_credential_ecr_py.cli.humanize import counted
 from docker_credential_ecr_py.cli.installation import removal

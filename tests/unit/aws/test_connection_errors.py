@@ -17,6 +17,7 @@ import pytest
 import trustme
 from botocore.awsrequest import AWSRequest
 
+from docker_credential_ecr_py import shell
 from docker_credential_ecr_py.aws.connection import HttpSession
 from docker_credential_ecr_py.aws.connection_errors import cause_of
 from docker_credential_ecr_py.aws.session import network_error
@@ -149,22 +150,23 @@ def test_a_port_that_is_closed_and_a_name_that_is_not_known() -> None:
 
 def test_an_endpoint_of_the_environment_is_named() -> None:
     os.environ["AWS_ENDPOINT_URL_ECR"] = "http://127.0.0.1:1"
-    assert "run `unset AWS_ENDPOINT_URL_ECR`" in said_of("http://127.0.0.1:1/")
+    assert f"run `{shell.unset('AWS_ENDPOINT_URL_ECR')}`" in said_of("http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize(
     ("status", "user", "words", "command"),
     [
-        (407, "", "wants a user and password", "export HTTPS_PROXY=http://USER:PASSWORD@"),
-        (407, "bob:hunter2@", "rejects the user and password", "export HTTPS_PROXY=http://USER"),
-        (502, "", "refuses the connection (status 502)", "unset HTTPS_PROXY"),
+        (407, "", "wants a user and password", ""),
+        (407, "bob:hunter2@", "rejects the user and password", ""),
+        (502, "", "refuses the connection (status 502)", shell.unset("HTTPS_PROXY")),
     ],
 )
 def test_a_proxy_that_refuses(status: int, user: str, words: str, command: str) -> None:
     with server(answers(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n")) as address:
         line = said_of(AWS, proxy=f"http://{user}{address}")
     assert f"the proxy {address} {words}" in line
-    assert f"run `{command}" in line
+    command = command or shell.export("HTTPS_PROXY", f"http://USER:PASSWORD@{address}")
+    assert f"run `{command}`" in line
 
 
 def test_a_proxy_that_cannot_be_reached() -> None:
@@ -175,14 +177,14 @@ def test_a_proxy_that_cannot_be_reached() -> None:
     line = said_of(AWS, proxy="http://127.0.0.1:1")
     # On Windows they are one.
     named = ["HTTPS_PROXY"] if os.name == "nt" else ["https_proxy", "HTTPS_PROXY"]
-    assert line.endswith(f"correct {named[0]}, or run `unset {' '.join(named)}`")
+    assert line.endswith(f"correct {named[0]}, or run `{shell.unset(*named)}`")
 
 
 def test_a_proxy_that_is_none() -> None:
     with server(answers("SSH-2.0\r\n")) as address:
         line = said_of(AWS, proxy=f"http://{address}")
         assert "the server or the proxy does not speak HTTP" in line
-        assert line.endswith("`unset HTTPS_PROXY`")
+        assert line.endswith(f"`{shell.unset('HTTPS_PROXY')}`")
         assert "does not speak TLS" in said_of(AWS, proxy=f"https://{address}")
     assert "cannot use a SOCKS proxy" in said_of(AWS, proxy="socks5://127.0.0.1:1")
 

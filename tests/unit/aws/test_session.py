@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docker_credential_ecr_py.aws.session import Session, first_line, network_error
+from docker_credential_ecr_py.shell import unset
 
 # The characters that an address is divided by, and those that it cannot have.
 AWKWARD = st.text("aB3/#@: ?%&=+\"'\\<>[]{}|^`~!$*(),;é\t", max_size=6)
@@ -59,7 +60,7 @@ def test_a_proxy_that_is_well_formed_is_named(proxy: str) -> None:
     said = error_through(proxy)
     host = "[::1]" if "::" in proxy else "127.0.0.1"
     assert f"the proxy {host}:1 cannot be reached (connection refused)" in said
-    assert said.endswith("correct HTTPS_PROXY, or run `unset HTTPS_PROXY`")
+    assert said.endswith(f"correct HTTPS_PROXY, or run `{unset('HTTPS_PROXY')}`")
 
 
 def test_a_token_that_is_cut_is_not_shown() -> None:

@@ -11,7 +11,11 @@ _ON_WINDOWS = sys.platform == "win32"
 def quote(text: str) -> str:
     if not _ON_WINDOWS:
         return shlex.quote(text)
-    return text if re.fullmatch(r"[\w./:\\-]+", text) else "'" + text.replace("'", "''") + "'"
+    return text if re.fullmatch(r"[\w./:\\-]+", text) else _in_quotes(text)
+
+
+def _in_quotes(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def program(path: str) -> str:
@@ -22,6 +26,19 @@ def program(path: str) -> str:
 
 def edit(file: Path) -> str:
     return f"{'notepad' if _ON_WINDOWS else '${EDITOR:-vi}'} {quote(str(file))}"
+
+
+def export(name: str, value: str) -> str:
+    """Return the command that sets a variable; `value` may be a word to replace, such as FILE."""
+    if _ON_WINDOWS:
+        return f"$env:{name} = {_in_quotes(value)}"
+    return f"export {name}={quote(value)}"
+
+
+def unset(*names: str) -> str:
+    if _ON_WINDOWS:
+        return f"Remove-Item {', '.join(f'Env:{name}' for name in names)}"
+    return f"unset {' '.join(names)}"
 
 
 def put_first_on_path(folder: Path) -> str:
