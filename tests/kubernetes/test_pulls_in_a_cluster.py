@@ -233,6 +233,8 @@ def test_namespaces_pull_from_two_accounts_and_an_outage_of_aws_expires_nothing(
 
     aws.clear_faults()
     clock.move(HOUR / 3)  # past the longest pause after a failure
+    wait_until(lambda: aws.count("GetAuthorizationToken") == 2 * len(ROLES))
+    clock.move(HOUR / 3)  # a secret waits a quarter of an hour for more new tokens
     wait_until(
         lambda: (
             not any(
