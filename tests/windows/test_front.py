@@ -163,15 +163,17 @@ def test_the_exit_code_is_passed_on(front: Front) -> None:
 
 def test_what_it_started_ends_with_it(front: Front, windows: WindowsPython) -> None:
     """Or the pipe of its answer would stay open, and docker would wait for its end."""
+    # taskkill is given a name, and other tests run programs of the usual one at the same time.
+    program = shutil.copy(front.program, front.scripts / f"front-{os.getpid()}.exe")
     process = subprocess.Popen(
-        windows.command(front.program, "get"),
+        windows.command(program, "get"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=front.environment | {"BEHIND_CODE": "hang"},
     )
     assert process.stdout
     assert process.stdout.readline() == b"<docker-credential><get>\n"
-    windows.run("taskkill", "/f", "/im", front.program.name)
+    windows.run("taskkill", "/f", "/im", program.name)
     assert process.communicate(timeout=60)[0] == b""
 
 

@@ -102,8 +102,11 @@ class WinePython(WindowsPython):
 
     def on_a_share(self, folder: Path) -> str:
         # Drive N: is that folder alone: wine would call a file on two drives by either's name.
-        NETWORK_DRIVE.unlink(missing_ok=True)
-        NETWORK_DRIVE.symlink_to(folder)
+        # There is such a drive at any time: start_server stops all programs if there is none.
+        new = PREFIX / "drive"
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder)
+        new.replace(NETWORK_DRIVE)
         return "N:\\"
 
     def start_server(self) -> None:
