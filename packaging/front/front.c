@@ -457,14 +457,26 @@ static size_t read_input(char input[LONGEST_INPUT], bool *whole)
     return used;
 }
 
+static _Noreturn void report(const char *line)
+{
+    write_all(STDERR_FILENO, line); /* the exit code says it too */
+    end(line, 1);
+}
+
 /* The launcher's message for an installation that is not whole. */
 static _Noreturn void report_missing(const char *missing, const char *beside)
 {
     static char line[2 * PATH];
     FORMAT(line, "ecr-py: %s is not beside %s: install docker-credential-ecr-py again\n", missing,
            beside);
-    write_all(STDERR_FILENO, line); /* the exit code says it too */
-    end(line, 1);
+    report(line);
+}
+
+static _Noreturn void report_not_started(const char *program, const char *reason)
+{
+    static char line[2 * PATH];
+    FORMAT(line, "ecr-py: %s cannot be started: %s\n", program, reason);
+    report(line);
 }
 
 int main(int count, char **arguments)

@@ -387,7 +387,9 @@ static _Noreturn void become_python(char **arguments, const char *given, size_t 
         words[count++] = *arguments; /* so many are an error in any case */
     if (restore_input(given, length))
         execv(words[0], words);
-    report_missing(words[0], self);
+    if (errno == ENOENT)
+        report_missing(words[0], self);
+    report_not_started(words[0], strerror(errno));
 }
 
 #endif

@@ -249,12 +249,17 @@ static void isolate(void)
 static _Noreturn void become_python(char **arguments, const char *given, size_t length)
 {
     static wchar_t folder[WIDE_PATH], program[WIDE_PATH + 16], command[2 * WIDE_PATH + 64];
-    static char self[PATH];
-    for (int real = 0; real <= 1; real++)
-        if (own_folder(folder, real) &&
-            swprintf(program, WIDE_PATH + 16, L"%lsecr-py.exe", folder) > 0 &&
-            GetFileAttributesW(program) != INVALID_FILE_ATTRIBUTES)
-            break;
+    static char name[PATH], reason[32];
+    bool is_there = false;
+    for (int real = 0; real <= 1 && !is_there; real++)
+        is_there = own_folder(folder, real) &&
+                   swprintf(program, WIDE_PATH + 16, L"%lsecr-py.exe", folder) > 0 &&
+                   GetFileAttributesW(program) != INVALID_FILE_ATTRIBUTES;
+    if (!is_there) {
+        GetModuleFileNameW(NULL, folder, WIDE_PATH);
+        WideCharToMultiByte(CP_UTF8, 0, folder, -1, name, sizeof name, NULL, NULL);
+        report_missing("the command ecr-py", name);
+    }
     swprintf(command, 2 * WIDE_PATH + 64, L"\"%ls\" docker-credential%ls", program,
              command_line_tail());
     isolate();
@@ -275,8 +280,8 @@ static _Noreturn void become_python(char **arguments, const char *given, size_t 
             ExitProcess(code);
     }
     (void)arguments;
-    GetModuleFileNameW(NULL, folder, WIDE_PATH);
-    WideCharToMultiByte(CP_UTF8, 0, folder, -1, self, sizeof self, NULL, NULL);
-    report_missing("the command ecr-py", self);
+    FORMAT(reason, "Windows error %lu", GetLastError());
+    WideCharToMultiByte(CP_UTF8, 0, program, -1, name, sizeof name, NULL, NULL);
+    report_not_started(name, reason);
 }
 #endif

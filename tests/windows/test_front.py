@@ -186,3 +186,15 @@ def test_an_installation_that_is_not_whole(front: Front) -> None:
     assert (answer.code, answer.stdout) == (1, answer.stderr)
     told = f"the command ecr-py is not beside {windows_path(front.program)}"
     assert f"{told}: install docker-credential-ecr-py again" in answer.line
+
+
+def test_a_program_that_windows_does_not_start(front: Front) -> None:
+    program = front.scripts / "ecr-py.exe"
+    hidden = program.rename(front.scripts / "hidden")
+    try:
+        program.write_text("damaged")
+        answer = front.call("get", stdin=HOST)
+    finally:
+        hidden.replace(program)
+    assert (answer.code, answer.stdout) == (1, answer.stderr)
+    assert f"{windows_path(program)} cannot be started: Windows error 193" in answer.line

@@ -280,6 +280,13 @@ def test_an_installation_that_is_not_whole(front: Front, missing: str) -> None:
     assert f"is not beside {front.program}: install docker-credential-ecr-py again" in answer.line
 
 
+def test_an_interpreter_that_may_not_be_run(front: Front) -> None:
+    (front.prefix / "behind").chmod(0o644)
+    answer = front.call("get", stdin=HOST)
+    assert (answer.code, answer.stdout) == (1, answer.stderr)
+    assert answer.line == f"ecr-py: {front.prefix}/behind cannot be started: Permission denied"
+
+
 @pytest.mark.parametrize(
     "head", ["", "\n", "#!", "#!\n\n", "#!/bin/sh\n\n", "#!/bin/sh\n'''exec' \n"]
 )
