@@ -164,7 +164,8 @@ def test_the_exit_code_is_passed_on(front: Front) -> None:
 def test_what_it_started_ends_with_it(front: Front, windows: WindowsPython) -> None:
     """Or the pipe of its answer would stay open, and docker would wait for its end."""
     # taskkill is given a name, and other tests run programs of the usual one at the same time.
-    program = shutil.copy(front.program, front.scripts / f"front-{os.getpid()}.exe")
+    program = front.scripts / f"front-{os.getpid()}.exe"
+    shutil.copy(front.program, program)
     process = subprocess.Popen(
         windows.command(program, "get"),
         stdin=subprocess.DEVNULL,
